@@ -1,0 +1,1 @@
+"""SignalStack: event-driven jobs on PostgreSQL."""

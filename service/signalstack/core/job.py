@@ -1,0 +1,106 @@
+"""A job's states, the one table of transitions between them, and its shapes."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from enum import StrEnum
+from typing import Final
+from uuid import UUID
+
+import msgspec
+
+DEFAULT_QUEUE: Final = "default"
+PRIORITY_LIMIT: Final = 1_000
+MAX_ATTEMPTS_LIMIT: Final = 100
+
+
+class Status(StrEnum):
+    """What a caller sees; `scheduled` turns into `pending` by the passing of time alone."""
+
+    SCHEDULED = "scheduled"
+    PENDING = "pending"
+    RUNNING = "running"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+
+class Wake(StrEnum):
+    """Why a run started when it did: the label that makes lost notifications visible."""
+
+    NOTIFY = "notify"
+    POLL = "poll"
+    TIMER = "timer"
+    RETRY = "retry"
+    RESCUE = "rescue"
+    BACKLOG = "backlog"
+
+
+class Outcome(StrEnum):
+    """How one run ended."""
+
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+    RETRIED = "retried"
+    RELEASED = "released"  # handed back unfinished at shutdown
+    LOST = "lost"  # its worker died or lost its lease
+
+
+TERMINAL: Final = frozenset({Status.SUCCEEDED, Status.FAILED, Status.CANCELLED})
+WAITING: Final = frozenset({Status.SCHEDULED, Status.PENDING})
+
+TRANSITIONS: Final[dict[Status, frozenset[Status]]] = {
+    Status.SCHEDULED: frozenset({Status.PENDING, Status.CANCELLED}),
+    Status.PENDING: frozenset({Status.RUNNING, Status.SCHEDULED, Status.CANCELLED}),
+    # Back to pending: handed back at shutdown, or rescued. To scheduled: a retry with backoff.
+    Status.RUNNING: frozenset({Status.PENDING, Status.SCHEDULED, *TERMINAL}),
+    Status.SUCCEEDED: frozenset(),
+    Status.FAILED: frozenset({Status.PENDING}),
+    Status.CANCELLED: frozenset({Status.PENDING}),
+}
+
+
+class Job(msgspec.Struct, frozen=True, kw_only=True):
+    """A job as callers see it."""
+
+    id: UUID
+    type: str
+    queue: str
+    status: Status
+    priority: int
+    payload: msgspec.Raw
+    run_at: datetime
+    attempt: int
+    max_attempts: int
+    timeout_s: float | None
+    idempotency_key: str | None
+    event_id: UUID | None
+    result: msgspec.Raw | None
+    last_error: str | None
+    created_at: datetime
+    started_at: datetime | None
+    finished_at: datetime | None
+    updated_at: datetime
+
+
+class NewJob(msgspec.Struct, frozen=True, kw_only=True):
+    """A job that was accepted and is not stored yet; its payload is canonical JSON."""
+
+    id: UUID
+    type: str
+    payload: bytes
+    max_attempts: int
+    queue: str = DEFAULT_QUEUE
+    priority: int = 0
+    run_at: datetime | None = None
+    delay_s: float | None = None
+    timeout_s: float | None = None
+
+
+class JobRef(msgspec.Struct, frozen=True, kw_only=True):
+    """Enough of a job to find it again."""
+
+    id: UUID
+    type: str
+    queue: str

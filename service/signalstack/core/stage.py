@@ -1,0 +1,213 @@
+"""The stages of an event's life as typed facts, and the observer that they are told to.
+
+Durations are seconds; `at` and `due_at` are Unix times by the database's clock.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal, Protocol
+from uuid import UUID
+
+import msgspec
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from contextlib import AbstractContextManager
+
+    from signalstack.core.job import Outcome, Wake
+
+
+class _Fact(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """A thing that happened, told once."""
+
+
+class Requested(_Fact):
+    """An HTTP request was answered; `route` is the pattern, never the path."""
+
+    method: str
+    route: str
+    status: int
+    duration_s: float
+
+
+class EventReceived(_Fact):
+    """An event was accepted, was a repeat, or was refused."""
+
+    outcome: Literal["accepted", "duplicate", "rejected"]
+
+
+class Enqueued(_Fact):
+    """Jobs of one queue and type were committed."""
+
+    queue: str
+    type: str
+    count: int
+
+
+class Flushed(_Fact):
+    """A group of writes was committed in one transaction."""
+
+    writes: int
+    jobs: int
+    duration_s: float
+
+
+class Woken(_Fact):
+    """The claimer woke."""
+
+    cause: Wake
+
+
+class Claimed(_Fact):
+    """A claim came back."""
+
+    count: int
+    limit: int
+    duration_s: float
+
+
+class Started(_Fact):
+    """A handler is about to run."""
+
+    job: UUID
+    queue: str
+    type: str
+    attempt: int
+    wake: Wake
+    due_at: float
+    at: float
+
+
+class Finished(_Fact):
+    """A handler ended; nothing is recorded in the database yet."""
+
+    job: UUID
+    queue: str
+    type: str
+    attempt: int
+    outcome: Outcome
+    duration_s: float
+
+
+class Settled(_Fact):
+    """A batch of outcomes was committed; `jobs` are those recorded, `stale` those no longer ours."""
+
+    jobs: tuple[UUID, ...]
+    stale: int
+    duration_s: float
+
+
+class Rescued(_Fact):
+    """Runs of dead workers were taken back."""
+
+    count: int
+
+
+class Queried(_Fact):
+    """A statement ended; `query` is its file's name."""
+
+    query: str
+    duration_s: float
+
+
+class ListenerChanged(_Fact):
+    """The listening connection came up or went down."""
+
+    up: bool
+    reason: str
+
+
+class RoundTripped(_Fact):
+    """A canary notification came back to its sender."""
+
+    duration_s: float
+
+
+class SlotsChanged(_Fact):
+    """How many of the worker's slots are busy."""
+
+    busy: int
+    free: int
+
+
+class PoolSampled(_Fact):
+    """How many pooled connections are in each state."""
+
+    used: int
+    idle: int
+    waiting: int
+
+
+class Delivered(_Fact):
+    """A webhook was answered, or was not."""
+
+    outcome: Literal["delivered", "rejected", "failed", "blocked", "gone", "timeout"]
+
+
+class LeaderChanged(_Fact):
+    """This process became, or ceased to be, the maintenance leader."""
+
+    leading: bool
+
+
+Fact = (
+    Requested
+    | EventReceived
+    | Enqueued
+    | Flushed
+    | Woken
+    | Claimed
+    | Started
+    | Finished
+    | Settled
+    | Rescued
+    | Queried
+    | ListenerChanged
+    | RoundTripped
+    | SlotsChanged
+    | PoolSampled
+    | Delivered
+    | LeaderChanged
+)
+
+SpanKind = Literal["server", "producer", "consumer", "client"]
+
+
+class Span(Protocol):
+    """An open span, or nothing when traces are off."""
+
+    @property
+    def traceparent(self) -> str | None:
+        """W3C trace context to hand on; None when there is nothing to hand on."""
+        ...
+
+    def set(self, **attributes: str | int | float | bool) -> None:
+        """Add attributes; `_` in a name stands for `.`."""
+        ...
+
+    def fail(self, reason: str) -> None:
+        """Mark the span as an error."""
+        ...
+
+
+class Observer(Protocol):
+    """What is told everything that happens; the only seam for metrics, traces and tests."""
+
+    def tell(self, fact: Fact) -> None:
+        """Take note of a fact; must neither block nor raise."""
+        ...
+
+    def span(
+        self,
+        name: str,
+        kind: SpanKind,
+        *,
+        parent: str | None = None,
+        link: str | None = None,
+        attributes: Mapping[str, str | int | float | bool] | None = None,
+    ) -> AbstractContextManager[Span]:
+        """Open a span as the current one.
+
+        `parent` and `link` are W3C `traceparent` values of a remote span.
+        """
+        ...

@@ -1,0 +1,1 @@
+"""The only user of psycopg: connections, queries, and one module per table."""

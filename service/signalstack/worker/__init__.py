@@ -1,0 +1,1 @@
+"""Claim, execute, settle: one process's share of the work."""
