@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime
 from enum import StrEnum
-from typing import Final
+from typing import Annotated, Any, Final
 from uuid import UUID
 
 import msgspec
@@ -12,6 +12,8 @@ import msgspec
 DEFAULT_QUEUE: Final = "default"
 PRIORITY_LIMIT: Final = 1_000
 MAX_ATTEMPTS_LIMIT: Final = 100
+MAX_DELAY_S: Final = 366 * 86_400.0
+MAX_TIMEOUT_S: Final = 86_400.0
 
 
 class Status(StrEnum):
@@ -104,3 +106,19 @@ class JobRef(msgspec.Struct, frozen=True, kw_only=True):
     id: UUID
     type: str
     queue: str
+
+
+class JobRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What a caller asks for: the body of `POST /v1/jobs`."""
+
+    type: Annotated[str, msgspec.Meta(min_length=1, max_length=100)]
+    payload: Any = None
+    queue: Annotated[str, msgspec.Meta(min_length=1, max_length=100)] = DEFAULT_QUEUE
+    priority: Annotated[int, msgspec.Meta(ge=-PRIORITY_LIMIT, le=PRIORITY_LIMIT)] = 0
+    run_at: Annotated[datetime, msgspec.Meta(tz=True)] | None = None
+    delay_s: Annotated[float, msgspec.Meta(ge=0, le=MAX_DELAY_S)] | None = None
+    max_attempts: Annotated[int, msgspec.Meta(ge=1, le=MAX_ATTEMPTS_LIMIT)] | None = None
+    timeout_s: Annotated[float, msgspec.Meta(gt=0, le=MAX_TIMEOUT_S)] | None = None
+    idempotency_key: (
+        Annotated[str, msgspec.Meta(min_length=1, max_length=255, pattern=r"^[\x21-\x7e]+$")] | None
+    ) = None
