@@ -11,7 +11,8 @@ import msgspec
 class NewEvent(msgspec.Struct, frozen=True, kw_only=True):
     """An event that was accepted and is not stored yet; its payload is canonical JSON.
 
-    `external_id` is the sender's own `id`; with `source` it identifies repeats (CloudEvents 1.0, 3.1.1).
+    `external_id` is the sender's own `id`; with `source` it identifies repeats
+    (CloudEvents 1.0, 3.1.1).
     """
 
     id: UUID

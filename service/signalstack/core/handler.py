@@ -1,13 +1,15 @@
-"""What a job type is: a payload struct, the function that runs it, and how a run says what comes next."""
+"""What a job type is: payload struct, function that runs it, how a run says what comes next."""
 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from datetime import datetime
-from typing import Any, Protocol
-from uuid import UUID
+from typing import TYPE_CHECKING, Any, Protocol
 
 import msgspec
+
+if TYPE_CHECKING:
+    from datetime import datetime
+    from uuid import UUID
 
 
 class Retry(Exception):  # noqa: N818 - an instruction to the worker, raised by handlers
@@ -80,7 +82,8 @@ class Context(Protocol):
     def cancelled(self) -> bool:
         """Whether the run should stop: timed out, cancelled, or its worker is shutting down.
 
-        For plain functions, which run in a thread and cannot be interrupted; async ones are cancelled.
+        For plain functions, which run in a thread and cannot be interrupted; async ones are
+        cancelled.
         """
         ...
 

@@ -10,18 +10,18 @@ from uuid import UUID
 
 import msgspec
 
+from signalstack.core.job import Outcome, Wake
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from contextlib import AbstractContextManager
-
-    from signalstack.core.job import Outcome, Wake
 
 
 class _Fact(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """A thing that happened, told once."""
 
 
-class Requested(_Fact):
+class Requested(_Fact, frozen=True, kw_only=True):
     """An HTTP request was answered; `route` is the pattern, never the path."""
 
     method: str
@@ -30,13 +30,13 @@ class Requested(_Fact):
     duration_s: float
 
 
-class EventReceived(_Fact):
+class EventReceived(_Fact, frozen=True, kw_only=True):
     """An event was accepted, was a repeat, or was refused."""
 
     outcome: Literal["accepted", "duplicate", "rejected"]
 
 
-class Enqueued(_Fact):
+class Enqueued(_Fact, frozen=True, kw_only=True):
     """Jobs of one queue and type were committed."""
 
     queue: str
@@ -44,7 +44,7 @@ class Enqueued(_Fact):
     count: int
 
 
-class Flushed(_Fact):
+class Flushed(_Fact, frozen=True, kw_only=True):
     """A group of writes was committed in one transaction."""
 
     writes: int
@@ -52,13 +52,13 @@ class Flushed(_Fact):
     duration_s: float
 
 
-class Woken(_Fact):
+class Woken(_Fact, frozen=True, kw_only=True):
     """The claimer woke."""
 
     cause: Wake
 
 
-class Claimed(_Fact):
+class Claimed(_Fact, frozen=True, kw_only=True):
     """A claim came back."""
 
     count: int
@@ -66,7 +66,7 @@ class Claimed(_Fact):
     duration_s: float
 
 
-class Started(_Fact):
+class Started(_Fact, frozen=True, kw_only=True):
     """A handler is about to run."""
 
     job: UUID
@@ -78,7 +78,7 @@ class Started(_Fact):
     at: float
 
 
-class Finished(_Fact):
+class Finished(_Fact, frozen=True, kw_only=True):
     """A handler ended; nothing is recorded in the database yet."""
 
     job: UUID
@@ -89,48 +89,48 @@ class Finished(_Fact):
     duration_s: float
 
 
-class Settled(_Fact):
-    """A batch of outcomes was committed; `jobs` are those recorded, `stale` those no longer ours."""
+class Settled(_Fact, frozen=True, kw_only=True):
+    """A batch of outcomes was committed: `jobs` are recorded, `stale` were no longer ours."""
 
     jobs: tuple[UUID, ...]
     stale: int
     duration_s: float
 
 
-class Rescued(_Fact):
+class Rescued(_Fact, frozen=True, kw_only=True):
     """Runs of dead workers were taken back."""
 
     count: int
 
 
-class Queried(_Fact):
+class Queried(_Fact, frozen=True, kw_only=True):
     """A statement ended; `query` is its file's name."""
 
     query: str
     duration_s: float
 
 
-class ListenerChanged(_Fact):
+class ListenerChanged(_Fact, frozen=True, kw_only=True):
     """The listening connection came up or went down."""
 
     up: bool
     reason: str
 
 
-class RoundTripped(_Fact):
+class RoundTripped(_Fact, frozen=True, kw_only=True):
     """A canary notification came back to its sender."""
 
     duration_s: float
 
 
-class SlotsChanged(_Fact):
+class SlotsChanged(_Fact, frozen=True, kw_only=True):
     """How many of the worker's slots are busy."""
 
     busy: int
     free: int
 
 
-class PoolSampled(_Fact):
+class PoolSampled(_Fact, frozen=True, kw_only=True):
     """How many pooled connections are in each state."""
 
     used: int
@@ -138,13 +138,13 @@ class PoolSampled(_Fact):
     waiting: int
 
 
-class Delivered(_Fact):
+class Delivered(_Fact, frozen=True, kw_only=True):
     """A webhook was answered, or was not."""
 
     outcome: Literal["delivered", "rejected", "failed", "blocked", "gone", "timeout"]
 
 
-class LeaderChanged(_Fact):
+class LeaderChanged(_Fact, frozen=True, kw_only=True):
     """This process became, or ceased to be, the maintenance leader."""
 
     leading: bool
@@ -181,7 +181,7 @@ class Span(Protocol):
         """W3C trace context to hand on; None when there is nothing to hand on."""
         ...
 
-    def set(self, **attributes: str | int | float | bool) -> None:
+    def set(self, **attributes: str | float | bool) -> None:
         """Add attributes; `_` in a name stands for `.`."""
         ...
 
@@ -204,7 +204,7 @@ class Observer(Protocol):
         *,
         parent: str | None = None,
         link: str | None = None,
-        attributes: Mapping[str, str | int | float | bool] | None = None,
+        attributes: Mapping[str, str | float | bool] | None = None,
     ) -> AbstractContextManager[Span]:
         """Open a span as the current one.
 
