@@ -37,15 +37,15 @@ class Fail(Exception):  # noqa: N818 - an instruction to the worker, raised by h
 class Logger(Protocol):
     """Logs a constant event name and fields, already bound to the job."""
 
-    def info(self, event: str, **fields: object) -> None:
+    def info(self, event: str, /, **fields: object) -> None:
         """Log at level info."""
         ...
 
-    def warning(self, event: str, **fields: object) -> None:
+    def warning(self, event: str, /, **fields: object) -> None:
         """Log at level warning."""
         ...
 
-    def error(self, event: str, **fields: object) -> None:
+    def error(self, event: str, /, **fields: object) -> None:
         """Log at level error."""
         ...
 

@@ -5,6 +5,7 @@ Durations are seconds; `at` and `due_at` are Unix times by the database's clock.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Literal, Protocol
 from uuid import UUID
 
@@ -13,7 +14,6 @@ import msgspec
 from signalstack.core.job import Outcome, Wake
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
     from contextlib import AbstractContextManager
 
 
@@ -171,6 +171,7 @@ Fact = (
 )
 
 SpanKind = Literal["server", "producer", "consumer", "client"]
+Attributes = Mapping[str, str | float | bool]
 
 
 class Span(Protocol):
@@ -181,8 +182,8 @@ class Span(Protocol):
         """W3C trace context to hand on; None when there is nothing to hand on."""
         ...
 
-    def set(self, **attributes: str | float | bool) -> None:
-        """Add attributes; `_` in a name stands for `.`."""
+    def set(self, attributes: Attributes) -> None:
+        """Add attributes, named as OpenTelemetry's semantic conventions name them."""
         ...
 
     def fail(self, reason: str) -> None:
@@ -204,10 +205,13 @@ class Observer(Protocol):
         *,
         parent: str | None = None,
         link: str | None = None,
-        attributes: Mapping[str, str | float | bool] | None = None,
+        attributes: Attributes | None = None,
     ) -> AbstractContextManager[Span]:
         """Open a span as the current one.
 
-        `parent` and `link` are W3C `traceparent` values of a remote span.
+        `parent` and `link` are W3C `traceparent` values of a remote span; what is not one is ignored.
+        Without them a producer or client span is a child of the current one, a server or consumer
+        span begins a trace. Producers and consumers are named `send <queue>` and `process <queue>`:
+        the messaging attributes that follow from the name are added.
         """
         ...
