@@ -1,0 +1,63 @@
+-- Record terminal outcomes: live rows move to the finished table, and analytics get their share in
+-- the same transaction. The lease token is the guard: a row that is not ours any more is left alone
+-- and its id does not come back. Callers send ids in order, so that locks are taken in order.
+WITH gone AS (
+    DELETE FROM signalstack.jobs AS j
+    USING unnest(
+        $1::uuid[], $2::uuid[], $3::bigint[], $4::text[], $5::timestamptz[], $6::timestamptz[],
+        $7::text[], $8::jsonb[]
+    ) AS o (user_id, id, token, status, started_at, finished_at, error, result)
+    WHERE j.user_id = o.user_id AND j.id = o.id AND j.lease_token = o.token
+    RETURNING
+        j.user_id, j.id, j.type, j.queue, j.priority, o.status, j.attempt, j.max_attempts,
+        j.timeout_s, j.run_at, j.created_at, o.started_at, o.finished_at, j.worker_id, j.wake,
+        j.event_id, j.idempotency_key, j.traceparent, o.error, j.payload, o.result
+),
+
+kept AS (
+    INSERT INTO signalstack.finished_jobs (
+        user_id, id, type, queue, priority, status, attempt, max_attempts,
+        timeout_s, run_at, created_at, updated_at, started_at, finished_at, worker_id, wake,
+        event_id, idempotency_key, traceparent, last_error, payload, result
+    )
+    SELECT
+        gone.user_id,
+        gone.id,
+        gone.type,
+        gone.queue,
+        gone.priority,
+        gone.status,
+        gone.attempt,
+        gone.max_attempts,
+        gone.timeout_s,
+        gone.run_at,
+        gone.created_at,
+        now(),
+        gone.started_at,
+        gone.finished_at,
+        gone.worker_id,
+        gone.wake,
+        gone.event_id,
+        gone.idempotency_key,
+        gone.traceparent,
+        gone.error,
+        gone.payload,
+        gone.result
+    FROM gone
+),
+
+counted AS (
+    INSERT INTO signalstack.metrics_delta (
+        user_id, hour, jobs_succeeded, jobs_failed, jobs_cancelled
+    )
+    SELECT
+        gone.user_id,
+        date_trunc('hour', gone.finished_at, 'UTC'),
+        count(*) FILTER (WHERE gone.status = 'succeeded'),
+        count(*) FILTER (WHERE gone.status = 'failed'),
+        count(*) FILTER (WHERE gone.status = 'cancelled')
+    FROM gone
+    GROUP BY 1, 2
+)
+
+SELECT gone.id FROM gone

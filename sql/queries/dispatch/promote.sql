@@ -1,0 +1,26 @@
+-- Make delayed jobs claimable whose time has come, and tell how long until the next one.
+WITH due AS MATERIALIZED (
+    SELECT j.user_id, j.id
+    FROM signalstack.jobs AS j
+    WHERE j.delayed AND j.run_at <= clock_timestamp()
+    ORDER BY j.run_at
+    LIMIT $1::integer
+    FOR UPDATE SKIP LOCKED
+),
+
+moved AS (
+    UPDATE signalstack.jobs AS j
+    SET delayed = false
+    FROM due
+    WHERE j.user_id = due.user_id AND j.id = due.id
+    RETURNING j.queue
+)
+
+SELECT
+    (SELECT array_agg(DISTINCT moved.queue) FROM moved)::text[] AS queues,
+    (SELECT count(*) FROM moved) AS moved,
+    extract(EPOCH FROM (
+        SELECT min(j.run_at)
+        FROM signalstack.jobs AS j
+        WHERE j.delayed AND j.run_at > statement_timestamp()
+    ) - clock_timestamp())::double precision AS next_s

@@ -1,0 +1,9 @@
+-- Take or renew the lease of the maintenance leader; no row means that another one holds it.
+INSERT INTO signalstack.leaders AS l (name, holder, term, lease_until)
+VALUES ('maintenance', %(holder)s, 1, clock_timestamp() + %(lease_s)s * interval '1 second')
+ON CONFLICT (name) DO UPDATE SET
+    holder = excluded.holder,
+    term = l.term + CASE WHEN l.holder = excluded.holder THEN 0 ELSE 1 END,
+    lease_until = excluded.lease_until
+WHERE l.holder = excluded.holder OR l.lease_until < clock_timestamp()
+RETURNING l.term

@@ -1,0 +1,123 @@
+-- Take back the runs of workers whose lease ended. Live jobs are read from end to end (there is no
+-- index on leases: it would make every claim touch it), so only when some worker is dead, or, with
+-- `orphans`, to look for leases of workers that do not exist at all.
+WITH dead AS MATERIALIZED (
+    SELECT w.id
+    FROM signalstack.workers AS w
+    WHERE w.lease_until < clock_timestamp()
+    ORDER BY w.id
+    FOR UPDATE SKIP LOCKED
+),
+
+lost AS MATERIALIZED (
+    SELECT
+        j.user_id, j.id, j.queue, j.attempt, j.max_attempts, j.started_at, j.wake, j.worker_id
+    FROM signalstack.jobs AS j
+    WHERE
+        (%(orphans)s OR EXISTS (SELECT FROM dead))
+        AND j.lease_token IS NOT NULL
+        AND (
+            j.worker_id IN (SELECT dead.id FROM dead)
+            OR (
+                %(orphans)s
+                AND NOT EXISTS (SELECT FROM signalstack.workers AS w WHERE w.id = j.worker_id)
+            )
+        )
+    ORDER BY j.user_id, j.id
+    FOR UPDATE
+),
+
+back AS (
+    UPDATE signalstack.jobs AS j
+    SET
+        wake = 'rescue',
+        lease_token = NULL,
+        worker_id = NULL,
+        started_at = NULL,
+        last_error = %(error)s,
+        updated_at = clock_timestamp()
+    FROM lost
+    WHERE j.user_id = lost.user_id AND j.id = lost.id AND lost.attempt < lost.max_attempts
+    RETURNING j.user_id, j.id, j.queue
+),
+
+kept AS (
+    INSERT INTO signalstack.attempts (
+        user_id, job_id, attempt, outcome, worker_id, wake, started_at, finished_at, error
+    )
+    SELECT
+        lost.user_id,
+        lost.id,
+        lost.attempt,
+        'lost',
+        lost.worker_id,
+        lost.wake,
+        lost.started_at,
+        clock_timestamp(),
+        %(error)s
+    FROM lost
+    WHERE lost.attempt < lost.max_attempts
+    ON CONFLICT (user_id, job_id, attempt) DO NOTHING
+),
+
+gone AS (
+    DELETE FROM signalstack.jobs AS j
+    USING lost
+    WHERE j.user_id = lost.user_id AND j.id = lost.id AND lost.attempt >= lost.max_attempts
+    RETURNING j.*
+),
+
+failed AS (
+    INSERT INTO signalstack.finished_jobs (
+        user_id, id, type, queue, priority, status, attempt, max_attempts,
+        timeout_s, run_at, created_at, updated_at, started_at, finished_at, worker_id, wake,
+        event_id, idempotency_key, traceparent, last_error, payload
+    )
+    SELECT
+        gone.user_id,
+        gone.id,
+        gone.type,
+        gone.queue,
+        gone.priority,
+        'failed',
+        gone.attempt,
+        gone.max_attempts,
+        gone.timeout_s,
+        gone.run_at,
+        gone.created_at,
+        now(),
+        gone.started_at,
+        now(),
+        gone.worker_id,
+        gone.wake,
+        gone.event_id,
+        gone.idempotency_key,
+        gone.traceparent,
+        %(error)s,
+        gone.payload
+    FROM gone
+),
+
+counted AS (
+    INSERT INTO signalstack.metrics_delta (user_id, hour, jobs_failed)
+    SELECT gone.user_id, date_trunc('hour', now(), 'UTC'), count(*)
+    FROM gone
+    GROUP BY gone.user_id
+),
+
+buried AS (
+    DELETE FROM signalstack.workers AS w
+    USING dead
+    WHERE w.id = dead.id
+),
+
+rung AS (
+    SELECT pg_notify('signalstack_ready', bell.queue)
+    FROM (SELECT DISTINCT back.queue FROM back) AS bell
+)
+
+SELECT
+    (SELECT count(*) FROM dead) AS workers,
+    (SELECT count(*) FROM back) AS rescued,
+    (SELECT count(*) FROM gone) AS failed,
+    (SELECT count(*) FROM rung) AS bells
