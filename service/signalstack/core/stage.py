@@ -209,7 +209,7 @@ class Observer(Protocol):
     ) -> AbstractContextManager[Span]:
         """Open a span as the current one.
 
-        `parent` and `link` are W3C `traceparent` values of a remote span; what is not one is ignored.
+        `parent` and `link` are W3C `traceparent` values of a remote span; anything else is ignored.
         Without them a producer or client span is a child of the current one, a server or consumer
         span begins a trace. Producers and consumers are named `send <queue>` and `process <queue>`:
         the messaging attributes that follow from the name are added.
