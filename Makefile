@@ -1,0 +1,97 @@
+# Everything is done by these targets; `make` alone lists them. Needs Python 3.11 or newer with pip.
+
+PYTHON ?= python3
+UV_VERSION := 0.13.9
+BIN := .venv/bin
+UV := .tools/uv/bin/uv
+UV_READY := .tools/uv-$(UV_VERSION)
+VENV_READY := .venv/ready
+ARGS ?=
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+MAKEFLAGS += --no-builtin-rules
+.PHONY: help setup lint check fix test unit demo up bench schema docs lock build clean
+
+help: ## list the targets
+	@sed -n 's/^\([a-z]*\):[^#]*## /\1\t/p' $(MAKEFILE_LIST) | while IFS="$$(printf '\t')" read -r t d; \
+		do printf '  make %-8s %s\n' "$$t" "$$d"; done
+
+setup: $(VENV_READY) ## make .venv with the signalstack command in it
+
+test: setup ## the whole test suite (ARGS='-k retry' goes to pytest)
+	$(BIN)/pytest $(ARGS)
+
+unit: setup ## the fast tests alone
+	$(BIN)/pytest -m "not slow" tests/unit $(ARGS)
+
+lint: setup ## ruff, pyright, import contracts, SQL style
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/basedpyright
+	$(BIN)/lint-imports --no-logo
+	$(BIN)/sqlfluff lint --nocolor --disable-progress-bar sql/migrations sql/queries
+
+check: lint ## lint, then the whole suite with branch coverage: what a change must pass
+	$(BIN)/coverage erase
+	$(BIN)/coverage run -m pytest $(ARGS)
+	$(BIN)/coverage combine --quiet
+	$(BIN)/coverage report
+
+fix: setup ## mend what can be mended
+	$(BIN)/ruff check --fix
+	$(BIN)/ruff format
+	$(BIN)/sqlfluff fix --nocolor --disable-progress-bar --quiet sql/migrations sql/queries
+
+demo: setup ## one real event from HTTP to a delivered webhook, with its milliseconds
+	@$(BIN)/signalstack demo $(ARGS)
+
+up: setup ## run everything on DATABASE_URL or an embedded PostgreSQL
+	@$(BIN)/signalstack up $(ARGS)
+
+bench: setup ## dispatch latency and throughput on this machine
+	@$(BIN)/signalstack bench $(ARGS)
+
+schema: setup ## regenerate sql/schema.sql from the migrations
+	$(BIN)/python -m signalstack.store.migrate > sql/schema.sql
+
+docs: setup ## regenerate the table in docs/configuration.md
+	$(BIN)/python docs/generate.py
+
+lock: $(UV_READY) ## bring uv.lock up to date with pyproject.toml
+	$(call uv,lock)
+
+build: $(UV_READY) ## a wheel in dist/
+	$(call uv,build --wheel)
+
+clean: ## remove what make made; data folders stay
+	rm -rf .venv .tools dist .ruff_cache .hypothesis .import_linter_cache .coverage .coverage.*
+	find service tests docs -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(VENV_READY): pyproject.toml uv.lock | $(UV_READY)
+	$(call uv,sync --locked)
+	@touch $@
+
+# pip --target needs neither the venv module nor leave to write into the system's Python (PEP 668).
+$(UV_READY):
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+		echo "SignalStack needs Python 3.11 or newer, and $(PYTHON) is $$($(PYTHON) -V 2>&1)." >&2; \
+		echo "Name another one: make PYTHON=python3.12 …" >&2; exit 1; }
+	@$(PYTHON) -m pip --version >/dev/null || { \
+		echo "pip is missing: apt-get install python3-pip" >&2; exit 1; }
+	rm -rf .tools/uv $(UV_READY)
+	PIP_USER=0 PIP_REQUIRE_VIRTUALENV=0 $(PYTHON) -m pip install --quiet --no-deps \
+		--disable-pip-version-check --root-user-action=ignore --target .tools/uv uv==$(UV_VERSION)
+	@touch $@
+
+# One interpreter, the one that was checked: nothing is downloaded in its place. The cache moves
+# into the clone where the usual one cannot be written. The system's certificates are trusted, as
+# pip trusts them, so that a company's own proxy is no obstacle.
+define uv
+	@cache="$${UV_CACHE_DIR:-$${XDG_CACHE_HOME:-$${HOME:+$$HOME/.cache}}}"; \
+	if [ -z "$$cache" ] || ! mkdir -p "$$cache" 2>/dev/null || ! [ -w "$$cache" ]; then \
+		export UV_CACHE_DIR=.tools/cache; fi; \
+	if [ -e /etc/ssl/certs/ca-certificates.crt ]; then \
+		export UV_SYSTEM_CERTS="$${UV_SYSTEM_CERTS:-1}"; fi; \
+	UV_PYTHON_DOWNLOADS=never UV_PROJECT_ENVIRONMENT=.venv $(UV) $(1) --python "$(PYTHON)"
+endef
