@@ -1,0 +1,133 @@
+"""Jobs over HTTP: creating one or many, and looking one up."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import TYPE_CHECKING, Annotated, Final
+
+import msgspec
+
+from signalstack.api import idempotency
+from signalstack.api.operation import Answer, Bare, Call, Operation
+from signalstack.core.errors import InvalidError
+from signalstack.core.job import Job, JobRequest, NewJob, Status
+from signalstack.core.key import Scope
+from signalstack.usecases import look_up
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+MAX_BATCH: Final = 1_000
+
+
+class JobBatch(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The body of `POST /v1/jobs/batch`."""
+
+    jobs: Annotated[list[JobRequest], msgspec.Meta(min_length=1, max_length=MAX_BATCH)]
+
+
+class CreatedJobs(msgspec.Struct, frozen=True, kw_only=True):
+    """The answer of `POST /v1/jobs/batch`, in the order of the request."""
+
+    jobs: list[Job]
+
+
+async def create_job(call: Call[JobRequest, None]) -> Answer:
+    """Accept one job; the same key and body again answers with the job there is."""
+    request = call.body
+    key = idempotency.key_of(call.exchange.headers, request.idempotency_key)
+    unkeyed = msgspec.structs.replace(request, idempotency_key=None)
+    enqueued = await call.parts.acceptor.enqueue(
+        call.user_id,
+        [unkeyed],
+        idempotency_key=key,
+        fingerprint=None if key is None else idempotency.fingerprint(unkeyed),
+        traceparent=call.exchange.traceparent,
+    )
+    if enqueued.replayed_id is not None:
+        job = await look_up.get_job(call.parts.pool, call.user_id, enqueued.replayed_id)
+        return Answer(body=job, headers=[_location(job), idempotency.REPLAYED])
+    job = _present(enqueued.jobs[0], enqueued.created_at, key)
+    return Answer(status=201, body=job, headers=[_location(job)])
+
+
+async def create_jobs(call: Call[JobBatch, None]) -> Answer:
+    """Accept many jobs, all or none."""
+    if "idempotency-key" in call.exchange.headers:
+        raise InvalidError("a batch takes no Idempotency-Key: it is all or nothing by itself")
+    for n, request in enumerate(call.body.jobs):
+        if request.idempotency_key is not None:
+            raise InvalidError.at(f"/jobs/{n}/idempotency_key", "is not taken in a batch")
+    enqueued = await call.parts.acceptor.enqueue(
+        call.user_id,
+        call.body.jobs,
+        idempotency_key=None,
+        fingerprint=None,
+        traceparent=call.exchange.traceparent,
+    )
+    jobs = [_present(job, enqueued.created_at, None) for job in enqueued.jobs]
+    return Answer(status=201, body=CreatedJobs(jobs=jobs))
+
+
+async def get_job(call: Bare) -> Answer:
+    """Look one job up, live or finished."""
+    return Answer(body=await look_up.get_job(call.parts.pool, call.user_id, call.id))
+
+
+OPERATIONS: Final = (
+    Operation(
+        method="POST",
+        path="/jobs",
+        summary="Create a job",
+        handler=create_job,
+        body=JobRequest,
+        answers={201: Job, 200: Job},
+        scope=Scope.WRITE,
+    ),
+    Operation(
+        method="POST",
+        path="/jobs/batch",
+        summary="Create up to 1,000 jobs, all or nothing",
+        handler=create_jobs,
+        body=JobBatch,
+        answers={201: CreatedJobs},
+        scope=Scope.WRITE,
+    ),
+    Operation(
+        method="GET",
+        path="/jobs/{id}",
+        summary="Get a job",
+        handler=get_job,
+        answers={200: Job},
+        scope=Scope.READ,
+    ),
+)
+
+
+def _present(job: NewJob, created_at: datetime, key: str | None) -> Job:
+    """Show a job that was stored just now, without asking the database for it."""
+    run_at = job.run_at or created_at + timedelta(seconds=job.delay_s or 0)
+    return Job(
+        id=job.id,
+        type=job.type,
+        queue=job.queue,
+        status=Status.SCHEDULED if run_at > created_at else Status.PENDING,
+        priority=job.priority,
+        payload=msgspec.Raw(job.payload),
+        run_at=max(run_at, created_at),
+        attempt=0,
+        max_attempts=job.max_attempts,
+        timeout_s=job.timeout_s,
+        idempotency_key=key,
+        event_id=None,
+        result=None,
+        last_error=None,
+        created_at=created_at,
+        started_at=None,
+        finished_at=None,
+        updated_at=created_at,
+    )
+
+
+def _location(job: Job) -> tuple[bytes, bytes]:
+    return (b"location", f"/v1/jobs/{job.id}".encode("ascii"))

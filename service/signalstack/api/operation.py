@@ -1,0 +1,180 @@
+"""An operation: a method on a path with its types, and the way from a request to its handler."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
+
+import msgspec
+from starlette.routing import Route
+
+from signalstack.api import auth, body, codec
+from signalstack.api.headers import Headers
+from signalstack.api.parts import Parts
+from signalstack.api.problems import MethodNotAllowedError
+from signalstack.core.errors import UnauthenticatedError, UnavailableError
+from signalstack.core.key import Principal, Scope
+
+if TYPE_CHECKING:
+    from contextlib import AbstractContextManager
+    from uuid import UUID
+
+    from starlette.types import Receive, Scope, Send
+
+BodyT = TypeVar("BodyT")
+QueryT = TypeVar("QueryT")
+
+EXCHANGE: Final = "signalstack.exchange"
+JSON: Final = "application/json"
+
+
+class Exchange(msgspec.Struct, frozen=True, kw_only=True):
+    """What the edge found out about a request before it reached its operation."""
+
+    request_id: str
+    headers: Headers
+    traceparent: str | None
+
+
+class Call(msgspec.Struct, Generic[BodyT, QueryT], frozen=True, kw_only=True):
+    """One call of an operation, with all of it checked and typed."""
+
+    parts: Parts
+    principal: Principal | None
+    exchange: Exchange
+    path: Mapping[str, str]
+    body: BodyT
+    query: QueryT
+
+    @property
+    def user_id(self) -> UUID:
+        """The tenant, known from the key alone."""
+        if self.principal is None:
+            raise UnauthenticatedError("this operation belongs to a tenant")
+        return self.principal.user_id
+
+    @property
+    def id(self) -> UUID:
+        """The `{id}` of the path; NotFoundError when it is no UUID."""
+        return codec.identify(self.path["id"])
+
+
+Bare = Call[None, None]
+
+
+class Answer(msgspec.Struct, frozen=True, kw_only=True):
+    """What a handler says: a status, a struct to encode (None: no content), and headers."""
+
+    status: int = 200
+    body: object = None
+    headers: Sequence[tuple[bytes, bytes]] = ()
+
+
+class Operation(msgspec.Struct, Generic[BodyT, QueryT], frozen=True, kw_only=True):
+    """A row of the route table: it serves, and it is what the API description is made from.
+
+    `path` is the pattern below `/v1`; `versioned` is False for what belongs to the process rather
+    than to the API. `decode` reads bodies that are more than one JSON struct.
+    """
+
+    method: str
+    path: str
+    summary: str
+    handler: Callable[[Call[BodyT, QueryT]], Awaitable[Answer]]
+    answers: Mapping[int, Any]
+    scope: Scope | None
+    body: type[BodyT] | None = None
+    query: type[QueryT] | None = None
+    media: Sequence[str] = (JSON,)
+    decode: Callable[[bytes, str, Headers], BodyT] | None = None
+    versioned: bool = True
+
+    @property
+    def route(self) -> str:
+        """The full pattern, as metrics, spans and logs name it."""
+        return f"/v1{self.path}" if self.versioned else self.path
+
+
+AnyOperation = Operation[Any, Any]
+
+
+class Resource:
+    """The operations of one path as an ASGI application; errors are left to the edge."""
+
+    def __init__(self, operations: Sequence[AnyOperation], parts: Parts) -> None:
+        self.route = operations[0].route
+        self._parts = parts
+        self._operations = {operation.method: operation for operation in operations}
+        if "GET" in self._operations:
+            self._operations["HEAD"] = self._operations["GET"]
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Be an ASGI application."""
+        method = scope["method"]
+        operation = self._operations.get(method)
+        if operation is None:
+            raise MethodNotAllowedError(method, sorted(self._operations))
+        answer = await _perform(operation, self._parts, scope, receive)
+        await _send(answer, send, hide_body=method == "HEAD")
+
+
+def routes(operations: Iterable[AnyOperation], parts: Parts) -> list[Route]:
+    """Make one route a path, whose endpoint knows all methods of it: so that 405 can name them."""
+    by_path: dict[str, list[AnyOperation]] = {}
+    for operation in operations:
+        by_path.setdefault(operation.path, []).append(operation)
+    return [Route(path, Resource(same, parts)) for path, same in by_path.items()]
+
+
+async def _perform(operation: AnyOperation, parts: Parts, scope: Scope, receive: Receive) -> Answer:
+    exchange: Exchange = scope[EXCHANGE]
+    principal = None
+    if operation.scope is not None:
+        with _deadline(parts):
+            principal = await auth.admit(exchange.headers, operation.scope, parts.authenticator)
+    query = codec.read_query(scope["query_string"], operation.query)
+    content = await _content(operation, parts, exchange.headers, receive)
+    call = Call(
+        parts=parts,
+        principal=principal,
+        exchange=exchange,
+        path=scope["path_params"],
+        body=content,
+        query=query,
+    )
+    with _deadline(parts):
+        return await operation.handler(call)
+    raise AssertionError  # pragma: no cover - the deadline either returned or raised
+
+
+async def _content(
+    operation: AnyOperation, parts: Parts, headers: Headers, receive: Receive
+) -> object:
+    if operation.body is None:
+        return None
+    media = body.media_type(headers, operation.media)
+    limits = parts.limits
+    content = await body.read(
+        headers, receive, limit=limits.max_body_bytes, timeout_s=limits.body_timeout_s
+    )
+    if operation.decode is not None:
+        return operation.decode(content, media, headers)
+    return codec.decode(content, operation.body)
+
+
+def _deadline(parts: Parts) -> AbstractContextManager[None]:
+    return body.within(
+        parts.limits.request_timeout_s,
+        UnavailableError,
+        "PostgreSQL did not answer in time; whether the request took effect is not known",
+    )
+
+
+async def _send(answer: Answer, send: Send, *, hide_body: bool) -> None:
+    content = b"" if answer.body is None else codec.encode(answer.body)
+    headers = list(answer.headers)
+    if answer.body is not None:
+        headers.append((b"content-type", b"application/json"))
+        headers.append((b"content-length", str(len(content)).encode("ascii")))
+    await send({"type": "http.response.start", "status": answer.status, "headers": headers})
+    await send({"type": "http.response.body", "body": b"" if hide_body else content})

@@ -1,0 +1,36 @@
+"""What the handlers are given to work with."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+
+import msgspec
+
+from signalstack.core.handler import Registry
+from signalstack.core.stage import Observer
+from signalstack.store.pool import Pool
+from signalstack.usecases.accept import Acceptor
+from signalstack.usecases.authenticate import Authenticator
+
+Check = Callable[[], Awaitable[str | None]]
+
+
+class Limits(msgspec.Struct, frozen=True, kw_only=True):
+    """How much and how long one request may be; times in seconds."""
+
+    max_body_bytes: int = 262_144
+    body_timeout_s: float = 10.0
+    request_timeout_s: float = 5.0
+    check_timeout_s: float = 2.0
+
+
+class Parts(msgspec.Struct, frozen=True, kw_only=True):
+    """Everything that handlers use; `readiness` checks return why a part is not ready, or None."""
+
+    pool: Pool
+    acceptor: Acceptor
+    authenticator: Authenticator
+    observer: Observer
+    registry: Registry
+    readiness: Mapping[str, Check]
+    limits: Limits = Limits()

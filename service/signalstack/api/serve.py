@@ -1,0 +1,115 @@
+"""Hypercorn in our own task group: the socket, the limits and the end of serving."""
+
+from __future__ import annotations
+
+import errno
+import logging
+import socket
+from typing import TYPE_CHECKING, Final, cast
+
+import anyio
+from hypercorn.asyncio import (
+    serve as hypercorn_serve,  # pyright: ignore[reportUnknownVariableType] - WSGI types of theirs
+)
+from hypercorn.config import Config
+
+from signalstack.core.errors import SettingsError
+
+if TYPE_CHECKING:
+    from anyio.abc import TaskStatus
+    from hypercorn.typing import ASGIFramework
+    from starlette.types import ASGIApp
+
+BACKLOG: Final = 1_024
+# Hypercorn has one timer for a connection that waits: for its next request, and for the rest of
+# a request's head. Longer than the 60 s of usual load balancers, which must be the first to close.
+KEEP_ALIVE_S: Final = 75
+KEEP_ALIVE_REQUESTS: Final = 100_000
+MAX_HEAD_BYTES: Final = 16_384
+# Requests under way at shutdown have passed their own deadline before this is over.
+GRACE_S: Final = 10.0
+_LAST_RESORT_S: Final = 2.0
+
+
+async def serve(
+    app: ASGIApp,
+    *,
+    host: str,
+    port: int,
+    shutdown: anyio.Event,
+    grace_s: float = GRACE_S,
+    task_status: TaskStatus[int] = anyio.TASK_STATUS_IGNORED,
+) -> None:
+    """Serve until `shutdown` is set and then for at most `grace_s` seconds what is under way.
+
+    Port 0 takes any free one; the bound port is reported through `task_status` once connections
+    are taken. Raises SettingsError when the address cannot be listened on.
+    """
+    listener = await _listen(host, port)
+    bound = listener.getsockname()[1]
+    config = _configure(listener, grace_s)
+    task_status.started(bound)
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(_end_late, shutdown, grace_s, tasks.cancel_scope)
+        await hypercorn_serve(
+            cast("ASGIFramework", app), config, shutdown_trigger=shutdown.wait, mode="asgi"
+        )
+        tasks.cancel_scope.cancel()
+
+
+async def _listen(host: str, port: int) -> socket.socket:
+    try:
+        found = await anyio.getaddrinfo(
+            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )
+    except OSError as error:
+        raise SettingsError(f"HOST={host} cannot be resolved ({error.strerror})") from error
+    family, _, _, _, address = found[0]
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind(address)
+        # Listening before the port is told: from then on a connection waits instead of failing.
+        listener.listen(BACKLOG)
+    except OSError as error:
+        listener.close()
+        raise SettingsError(_explain(error, host, port)) from error
+    return listener
+
+
+def _explain(error: OSError, host: str, port: int) -> str:
+    match error.errno:
+        case errno.EADDRINUSE:
+            return (
+                f"PORT={port} is in use on {host}: stop the process that listens there, or set "
+                "PORT to a free one (0 takes any)"
+            )
+        case errno.EACCES:
+            return f"PORT={port} needs privileges: set PORT to one above 1023 (0 takes any)"
+        case errno.EADDRNOTAVAIL:
+            return f"HOST={host} is no address of this machine: 127.0.0.1 and 0.0.0.0 always are"
+        case _:
+            return f"HOST={host}, PORT={port} cannot be listened on ({error.strerror})"
+
+
+def _configure(listener: socket.socket, grace_s: float) -> Config:
+    config = Config()
+    config.bind = [f"fd://{listener.detach()}"]
+    config.backlog = BACKLOG
+    config.graceful_timeout = grace_s
+    config.keep_alive_timeout = KEEP_ALIVE_S
+    config.keep_alive_max_requests = KEEP_ALIVE_REQUESTS
+    config.h11_max_incomplete_size = MAX_HEAD_BYTES
+    config.include_server_header = False
+    # The edge logs requests and their failures; of Hypercorn only what it finds wrong is wanted.
+    config.accesslog = None
+    config.errorlog = logging.getLogger("hypercorn.error")
+    config.errorlog.setLevel(logging.WARNING)
+    return config
+
+
+async def _end_late(shutdown: anyio.Event, grace_s: float, serving: anyio.CancelScope) -> None:
+    await shutdown.wait()
+    # From Python 3.12 on Hypercorn waits for open connections before its own deadline begins.
+    await anyio.sleep(grace_s + _LAST_RESORT_S)
+    serving.cancel()
