@@ -74,6 +74,8 @@ CREATE TABLE signalstack.events (
     subject text,
     external_id text,
     occurred_at timestamptz,
+    -- CloudEvents attributes beyond the core ones.
+    extensions jsonb,
     job_ids uuid [] NOT NULL,
     created_at timestamptz NOT NULL DEFAULT now(),
     PRIMARY KEY (user_id, id)

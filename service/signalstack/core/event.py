@@ -11,8 +11,8 @@ import msgspec
 class NewEvent(msgspec.Struct, frozen=True, kw_only=True):
     """An event that was accepted and is not stored yet; its payload is canonical JSON.
 
-    `external_id` is the sender's own `id`; with `source` it identifies repeats
-    (CloudEvents 1.0, 3.1.1).
+    `external_id` is the sender's own `id`; with `source` it identifies repeats (CloudEvents 1.0,
+    3.1.1). `extensions` is a JSON object of CloudEvents attributes beyond the core ones.
     """
 
     id: UUID
@@ -22,6 +22,7 @@ class NewEvent(msgspec.Struct, frozen=True, kw_only=True):
     subject: str | None = None
     external_id: str | None = None
     occurred_at: datetime | None = None
+    extensions: bytes | None = None
 
 
 class Event(msgspec.Struct, frozen=True, kw_only=True):
@@ -34,4 +35,5 @@ class Event(msgspec.Struct, frozen=True, kw_only=True):
     subject: str | None
     external_id: str | None
     occurred_at: datetime | None
+    extensions: msgspec.Raw  # JSON null when there are none: msgspec cannot decode `Raw | None`
     created_at: datetime

@@ -30,7 +30,21 @@ lane AS MATERIALIZED (
 ),
 
 share AS MATERIALIZED (
-    SELECT ceil($3::integer / greatest(count(*), 1)::double precision)::integer AS jobs FROM lane
+    SELECT
+        count(*)::integer AS lanes,
+        ceil($3::integer / greatest(count(*), 1)::double precision)::integer AS jobs,
+        -- Where the next walk goes on when this one was cut short: no queue's tenant is passed over.
+        (
+            SELECT last.user_id
+            FROM (
+                SELECT DISTINCT ON (l.queue) l.user_id
+                FROM lane AS l
+                ORDER BY l.queue, l.user_id DESC
+            ) AS last
+            ORDER BY last.user_id
+            LIMIT 1
+        ) AS cursor
+    FROM lane
 ),
 
 chosen AS MATERIALIZED (
@@ -72,6 +86,9 @@ claimed AS (
 )
 
 SELECT
+    share.lanes,
+    share.jobs AS share,
+    share.cursor,
     claimed.user_id,
     claimed.id,
     claimed.type,
@@ -83,4 +100,5 @@ SELECT
     claimed.wake,
     claimed.traceparent,
     claimed.payload
-FROM claimed
+FROM share
+LEFT JOIN claimed ON true

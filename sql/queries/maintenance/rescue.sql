@@ -4,7 +4,10 @@
 WITH dead AS MATERIALIZED (
     SELECT w.id
     FROM signalstack.workers AS w
-    WHERE w.lease_until < clock_timestamp()
+    WHERE
+        w.lease_until < clock_timestamp()
+        -- After a restart of PostgreSQL the living get time to say so.
+        AND pg_postmaster_start_time() < clock_timestamp() - interval '3 seconds'
     ORDER BY w.id
     FOR UPDATE SKIP LOCKED
 ),

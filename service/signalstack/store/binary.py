@@ -1,0 +1,163 @@
+"""PostgreSQL's binary formats for the few types that the dispatch path sends and reads.
+
+Formats: a value is big-endian; an array is (dimensions, has-null, element oid, length, lower
+bound) and then each element behind its length, -1 for NULL (`array_send` in PostgreSQL). Building
+arrays by hand costs a fifth of what general adaptation does.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from struct import Struct
+from typing import TYPE_CHECKING, Final
+from uuid import UUID, SafeUUID
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+_HEADER: Final = Struct("!5i")
+_NULL: Final = b"\xff\xff\xff\xff"
+_LENGTH: Final = Struct("!i")
+_INT2: Final = Struct("!ih")
+_INT4: Final = Struct("!ii")
+_INT8: Final = Struct("!iq")
+_FLOAT8: Final = Struct("!id")
+_BOOL: Final = Struct("!i?")
+_JSONB: Final = Struct("!iB")
+_UUID_LENGTH: Final = _LENGTH.pack(16)
+_EPOCH: Final = datetime(2000, 1, 1, tzinfo=UTC)
+_MICROSECOND: Final = timedelta(microseconds=1)
+_POSTGRES_EPOCH_S: Final = 946_684_800
+
+_OID_BOOL, _OID_BYTEA, _OID_INT8, _OID_INT2, _OID_INT4 = 16, 17, 20, 21, 23
+_OID_TEXT, _OID_FLOAT8, _OID_TIMESTAMPTZ, _OID_UUID, _OID_JSONB = 25, 701, 1184, 2950, 3802
+
+_new, _set = object.__new__, object.__setattr__
+pack_int4 = Struct("!i").pack
+pack_int8 = Struct("!q").pack
+_unpack_float8 = Struct("!d").unpack
+
+
+def _array(oid: int, parts: Sequence[bytes]) -> bytes:
+    return _HEADER.pack(1, 1, oid, len(parts), 1) + b"".join(parts)
+
+
+def uuid_array(values: Iterable[bytes | None]) -> bytes:
+    """Encode `uuid[]` from 16-byte strings."""
+    return _array(_OID_UUID, [_NULL if v is None else _UUID_LENGTH + v for v in values])
+
+
+def text_array(values: Iterable[str | None]) -> bytes:
+    """Encode `text[]`."""
+    pack = _LENGTH.pack
+    encoded = [None if v is None else v.encode() for v in values]
+    return _array(_OID_TEXT, [_NULL if v is None else pack(len(v)) + v for v in encoded])
+
+
+def bytea_array(values: Iterable[bytes | None]) -> bytes:
+    """Encode `bytea[]`."""
+    pack = _LENGTH.pack
+    return _array(_OID_BYTEA, [_NULL if v is None else pack(len(v)) + v for v in values])
+
+
+def jsonb_array(values: Iterable[bytes | None]) -> bytes:
+    """Encode `jsonb[]` from JSON text."""
+    pack = _JSONB.pack
+    return _array(_OID_JSONB, [_NULL if v is None else pack(len(v) + 1, 1) + v for v in values])
+
+
+def int2_array(values: Iterable[int]) -> bytes:
+    """Encode `smallint[]`."""
+    return _array(_OID_INT2, [_INT2.pack(2, v) for v in values])
+
+
+def int4_array(values: Iterable[int]) -> bytes:
+    """Encode `integer[]`."""
+    return _array(_OID_INT4, [_INT4.pack(4, v) for v in values])
+
+
+def int8_array(values: Iterable[int | None]) -> bytes:
+    """Encode `bigint[]`."""
+    return _array(_OID_INT8, [_NULL if v is None else _INT8.pack(8, v) for v in values])
+
+
+def float8_array(values: Iterable[float | None]) -> bytes:
+    """Encode `double precision[]`."""
+    return _array(_OID_FLOAT8, [_NULL if v is None else _FLOAT8.pack(8, v) for v in values])
+
+
+def bool_array(values: Iterable[bool]) -> bytes:
+    """Encode `boolean[]`."""
+    return _array(_OID_BOOL, [_BOOL.pack(1, v) for v in values])
+
+
+def timestamptz_array(values: Iterable[datetime | None]) -> bytes:
+    """Encode `timestamptz[]` from aware datetimes."""
+    return _array(
+        _OID_TIMESTAMPTZ,
+        [_NULL if v is None else _INT8.pack(8, (v - _EPOCH) // _MICROSECOND) for v in values],
+    )
+
+
+def timestamptz_array_from_unix(values: Iterable[float | None]) -> bytes:
+    """Encode `timestamptz[]` from Unix times in seconds."""
+    return _array(
+        _OID_TIMESTAMPTZ,
+        [
+            _NULL if v is None else _INT8.pack(8, round((v - _POSTGRES_EPOCH_S) * 1e6))
+            for v in values
+        ],
+    )
+
+
+def read_int4(data: bytes) -> int:
+    """Decode `integer`."""
+    return int.from_bytes(data, "big", signed=True)
+
+
+def read_int8(data: bytes) -> int:
+    """Decode `bigint`."""
+    return int.from_bytes(data, "big", signed=True)
+
+
+def read_float8(data: bytes) -> float:
+    """Decode `double precision`."""
+    value: float = _unpack_float8(data)[0]
+    return value
+
+
+def read_unix(data: bytes) -> float:
+    """Decode `timestamptz` into Unix seconds."""
+    return int.from_bytes(data, "big", signed=True) / 1e6 + _POSTGRES_EPOCH_S
+
+
+def read_timestamptz(data: bytes) -> datetime:
+    """Decode `timestamptz` into an aware datetime."""
+    return _EPOCH + timedelta(microseconds=int.from_bytes(data, "big", signed=True))
+
+
+def read_uuid(data: bytes) -> UUID:
+    """Decode `uuid`; a third of the cost of `UUID(bytes=…)`, which checks what PostgreSQL has."""
+    value = _new(UUID)
+    _set(value, "int", int.from_bytes(data, "big"))
+    _set(value, "is_safe", SafeUUID.unknown)
+    return value
+
+
+def read_uuid_array(data: bytes | None) -> list[bytes]:
+    """Decode `uuid[]` into 16-byte strings; NULL and the empty array are both empty."""
+    if data is None:
+        return []
+    start = 20  # header
+    return [data[at + 4 : at + 20] for at in range(start, len(data), 20)]
+
+
+def read_text_array(data: bytes | None) -> list[str]:
+    """Decode `text[]` without NULLs; NULL and the empty array are both empty."""
+    texts: list[str] = []
+    at = 20  # header
+    while data is not None and at < len(data):
+        length = int.from_bytes(data[at : at + 4], "big")
+        texts.append(data[at + 4 : at + 4 + length].decode())
+        at += 4 + length
+    return texts

@@ -1,0 +1,275 @@
+"""The worker's statements: claim, promote, settle; rows in and out in binary."""
+
+from __future__ import annotations
+
+from time import perf_counter, time
+from typing import TYPE_CHECKING, Final
+from uuid import UUID
+
+import msgspec
+
+from signalstack.core.job import Outcome, Wake
+from signalstack.store import binary
+from signalstack.store.link import Call, Link, Statement
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from psycopg.pq.abc import PGresult
+
+_CLAIM: Final = Statement("dispatch/claim")
+_PROMOTE: Final = Statement("dispatch/promote")
+_BUSY: Final = Statement("dispatch/busy_queues")
+_RING: Final = Statement("dispatch/ring")
+_CANARY: Final = Statement("dispatch/canary")
+_FINISH: Final = Statement("dispatch/finish")
+_REQUEUE: Final = Statement("dispatch/requeue")
+CLAIM_STATEMENTS: Final = (_CLAIM, _PROMOTE, _BUSY, _RING, _CANARY)
+SETTLE_STATEMENTS: Final = (_FINISH, _REQUEUE)
+
+PROMOTE_LIMIT: Final = 1_000
+NIL: Final = bytes(16)
+
+# Plans that hold while the table goes from empty to millions and back within one statistics run.
+SESSION: Final = {
+    "plan_cache_mode": "force_generic_plan",
+    "enable_seqscan": "off",
+    "enable_hashjoin": "off",
+    "enable_mergejoin": "off",
+    "jit": "off",
+    "statement_timeout": "10s",
+    "lock_timeout": "5s",
+    "idle_in_transaction_session_timeout": "10s",
+}
+# A lost claim is only a claim to be made again, so its commit need not wait for the disk.
+CLAIM_SESSION: Final = {**SESSION, "synchronous_commit": "off"}
+
+_TEXTS_LIMIT: Final = 10_000
+_WAKES: Final = {wake.value.encode(): wake for wake in Wake}
+_TERMINAL: Final = frozenset({Outcome.SUCCEEDED, Outcome.FAILED, Outcome.CANCELLED})
+_NEXT_WAKE: Final = {Outcome.RETRIED: Wake.RETRY.value}
+
+
+class Lease(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """A claimed job: `(id, attempt, token)` guards all that is written of this run.
+
+    `user_id` and `id` are 16-byte strings, `due_at` is Unix time by the database's clock, `payload` is JSON.
+    """
+
+    user_id: bytes
+    id: bytes
+    job_id: UUID
+    type: str
+    queue: str
+    attempt: int
+    max_attempts: int
+    timeout_s: float | None
+    due_at: float
+    wake: Wake
+    traceparent: str | None
+    payload: bytes
+    token: int
+
+
+class Claim(msgspec.Struct, frozen=True, kw_only=True):
+    """What a claim brought; `drained` when no lane has more, `cursor` where to go on."""
+
+    leases: list[Lease]
+    drained: bool
+    cursor: bytes
+
+
+class Ended(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """A run that is over and waits to be recorded.
+
+    `delay_s` is the wait before the next run where there is one. `started_at` is None for a run
+    that never began: its attempt is given back.
+    """
+
+    lease: Lease
+    outcome: Outcome
+    started_at: float | None
+    finished_at: float
+    error: str | None = None
+    result: bytes | None = None
+    delay_s: float = 0.0
+
+    @property
+    def terminal(self) -> bool:
+        """Whether the job is over with this run."""
+        return self.outcome in _TERMINAL
+
+
+class Promotion(msgspec.Struct, frozen=True, kw_only=True):
+    """Which queues got due jobs, how many, and how long until the next (None: none is waiting)."""
+
+    queues: list[str]
+    count: int
+    next_s: float | None
+
+
+class Dispatch:
+    """Claims over one link and settles over another, so that neither waits for the other."""
+
+    def __init__(self, claims: Link, settlements: Link) -> None:
+        self._claims = claims
+        self._settlements = settlements
+        self._texts: dict[bytes, str] = {}
+        self._offset_s = 0.0
+
+    def now(self) -> float:
+        """Tell the Unix time by the database's clock, as well as it is known here."""
+        return time() + self._offset_s
+
+    async def notify(self, channel: str, payload: str) -> None:
+        """Send a notification; the answer sets our idea of the database's clock."""
+        began_at, began = time(), perf_counter()
+        (result,) = await self._claims.run(Call(_CANARY, (channel.encode(), payload.encode())))
+        middle = began_at + (perf_counter() - began) / 2
+        self._offset_s = binary.read_unix(result.get_value(0, 1) or bytes(8)) - middle
+
+    async def ring(self, queues: Sequence[str]) -> None:
+        """Wake the workers of queues that this one cannot serve."""
+        await self._claims.run(Call(_RING, (binary.text_array(queues),)))
+
+    async def claim(
+        self,
+        queues: Sequence[str],
+        *,
+        worker_id: UUID,
+        token: int,
+        limit: int,
+        lanes: int,
+        cursor: bytes,
+        cause: Wake,
+    ) -> Claim:
+        """Lease up to `limit` jobs: an even share of each of up to `lanes` lanes past `cursor`."""
+        (result,) = await self._claims.run(
+            Call(
+                _CLAIM,
+                (
+                    binary.text_array(queues),
+                    cursor,
+                    binary.pack_int4(limit),
+                    binary.pack_int4(lanes),
+                    worker_id.bytes,
+                    binary.pack_int8(token),
+                    cause.value.encode(),
+                ),
+            )
+        )
+        leases = self._read_leases(result, token)
+        walked = binary.read_int4(result.get_value(0, 0) or b"")
+        share = binary.read_int4(result.get_value(0, 1) or b"")
+        cut = walked >= lanes
+        return Claim(
+            leases=leases,
+            drained=not cut and not _some_lane_is_full(leases, share),
+            cursor=(result.get_value(0, 2) or NIL) if cut else NIL,
+        )
+
+    async def busy_queues(self) -> list[str]:
+        """List all queues that have claimable jobs."""
+        (result,) = await self._claims.run(Call(_BUSY))
+        return [(result.get_value(row, 0) or b"").decode() for row in range(result.ntuples)]
+
+    async def promote(self) -> Promotion:
+        """Make up to PROMOTE_LIMIT due jobs claimable."""
+        (result,) = await self._claims.run(Call(_PROMOTE, (binary.pack_int4(PROMOTE_LIMIT),)))
+        queues, count, next_s = (result.get_value(0, column) for column in range(3))
+        return Promotion(
+            queues=binary.read_text_array(queues),
+            count=binary.read_int8(count or b""),
+            next_s=None if next_s is None else max(binary.read_float8(next_s), 0.0),
+        )
+
+    async def settle(self, ended: Sequence[Ended], *, worker_id: UUID) -> set[bytes]:
+        """Record the ends of runs in one transaction; the ids that were still ours come back."""
+        ordered = sorted(ended, key=lambda end: (end.lease.user_id, end.lease.id))
+        over = [end for end in ordered if end.terminal]
+        back = [end for end in ordered if not end.terminal]
+        calls: list[Call] = []
+        if over:
+            calls.append(Call(_FINISH, _finish_parameters(over)))
+        if back:
+            calls.append(Call(_REQUEUE, _requeue_parameters(back, worker_id)))
+        settled: set[bytes] = set()
+        for result in await self._settlements.run(*calls):
+            settled.update(result.get_value(row, 0) or b"" for row in range(result.ntuples))
+        return settled
+
+    def _read_leases(self, result: PGresult, token: int) -> list[Lease]:
+        value, text = result.get_value, self._text
+        if value(0, 3) is None:
+            return []
+        leases: list[Lease] = []
+        for row in range(result.ntuples):
+            id_ = value(row, 4) or NIL
+            timeout_s, traceparent = value(row, 9), value(row, 12)
+            leases.append(
+                Lease(
+                    user_id=value(row, 3) or b"",
+                    id=id_,
+                    job_id=binary.read_uuid(id_),
+                    type=text(value(row, 5) or b""),
+                    queue=text(value(row, 6) or b""),
+                    attempt=binary.read_int4(value(row, 7) or b""),
+                    max_attempts=binary.read_int4(value(row, 8) or b""),
+                    timeout_s=None if timeout_s is None else binary.read_float8(timeout_s),
+                    due_at=binary.read_unix(value(row, 10) or b""),
+                    wake=_WAKES[value(row, 11) or b"backlog"],
+                    traceparent=None if traceparent is None else traceparent.decode(),
+                    payload=value(row, 13) or b"null",
+                    token=token,
+                )
+            )
+        return leases
+
+    def _text(self, data: bytes) -> str:
+        # Queues and types are few and come with every row.
+        known = self._texts.get(data)
+        if known is None:
+            if len(self._texts) > _TEXTS_LIMIT:
+                self._texts.clear()
+            known = self._texts[data] = data.decode()
+        return known
+
+
+def _some_lane_is_full(leases: Sequence[Lease], share: int) -> bool:
+    if len(leases) < share:
+        return False
+    counts: dict[tuple[bytes, str], int] = {}
+    for lease in leases:
+        lane = (lease.user_id, lease.queue)
+        counts[lane] = counts.get(lane, 0) + 1
+    return max(counts.values(), default=0) >= share
+
+
+def _finish_parameters(over: Sequence[Ended]) -> tuple[bytes, ...]:
+    return (
+        binary.uuid_array([end.lease.user_id for end in over]),
+        binary.uuid_array([end.lease.id for end in over]),
+        binary.int8_array([end.lease.token for end in over]),
+        binary.text_array([end.outcome.value for end in over]),
+        binary.timestamptz_array_from_unix([end.started_at for end in over]),
+        binary.timestamptz_array_from_unix([end.finished_at for end in over]),
+        binary.text_array([end.error for end in over]),
+        binary.jsonb_array([end.result for end in over]),
+    )
+
+
+def _requeue_parameters(back: Sequence[Ended], worker_id: UUID) -> tuple[bytes, ...]:
+    return (
+        binary.uuid_array([end.lease.user_id for end in back]),
+        binary.uuid_array([end.lease.id for end in back]),
+        binary.int8_array([end.lease.token for end in back]),
+        binary.text_array([end.outcome.value for end in back]),
+        binary.timestamptz_array_from_unix([end.started_at for end in back]),
+        binary.timestamptz_array_from_unix([end.finished_at for end in back]),
+        binary.text_array([end.error for end in back]),
+        binary.float8_array([end.delay_s for end in back]),
+        binary.text_array([_NEXT_WAKE.get(end.outcome) for end in back]),
+        binary.int4_array([end.lease.attempt for end in back]),
+        binary.uuid_array([worker_id.bytes for _ in back]),
+        binary.text_array([end.lease.wake.value for end in back]),
+    )

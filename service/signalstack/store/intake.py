@@ -1,0 +1,300 @@
+"""Group commit: what concurrent callers write at the same moment becomes one commit.
+
+There is no timer. A write that finds the link idle is sent at once; those that arrive while a
+flush is in flight gather and leave together when it ends. A flush that PostgreSQL refuses is sent
+again write by write, so that a bad row hurts only its own caller.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Sequence
+from datetime import datetime
+from time import perf_counter
+from typing import TYPE_CHECKING, Final
+from uuid import UUID
+
+import msgspec
+
+from signalstack.core.errors import InvalidError
+from signalstack.core.event import NewEvent
+from signalstack.core.job import NewJob
+from signalstack.core.stage import Flushed
+from signalstack.store import binary
+from signalstack.store.link import Call, Link, Statement, StatementError
+
+if TYPE_CHECKING:
+    import asyncio
+
+    from psycopg.pq.abc import PGresult
+
+    from signalstack.core.stage import Observer
+
+_ENQUEUE: Final = Statement("intake/enqueue")
+_ACCEPT: Final = Statement("intake/accept")
+STATEMENTS: Final = (_ENQUEUE, _ACCEPT)
+
+# Plans that hold however the tables grow; a request waits for no longer than this.
+SESSION: Final = {
+    "plan_cache_mode": "force_generic_plan",
+    "jit": "off",
+    "statement_timeout": "4s",
+    "lock_timeout": "3s",
+    "idle_in_transaction_session_timeout": "10s",
+}
+_FLUSH_JOBS: Final = 1_000
+# Data exceptions, statement too complex or too large: the row's fault, not PostgreSQL's.
+_ROW_FAULTS: Final = ("22", "54")
+
+
+class Key(msgspec.Struct, frozen=True, kw_only=True):
+    """An idempotency key as given; `fingerprint` is a SHA-256 of what it stands for."""
+
+    route: str
+    key: str
+    fingerprint: bytes
+
+
+class Write(msgspec.Struct, frozen=True, kw_only=True):
+    """What one request wants stored: jobs, or an event with the jobs that it caused.
+
+    `version` is the tenant's version of the subscriptions that an event was matched against.
+    """
+
+    user_id: UUID
+    jobs: Sequence[NewJob]
+    event: NewEvent | None = None
+    version: int = 0
+    key: Key | None = None
+    traceparent: str | None = None
+
+    @property
+    def ref(self) -> UUID:
+        """What an idempotency key points at: the event, or the first job."""
+        return self.event.id if self.event is not None else self.jobs[0].id
+
+
+class Owner(msgspec.Struct, frozen=True, kw_only=True):
+    """Who holds an idempotency key: what it was first used for, and what that made."""
+
+    fingerprint: bytes
+    ref: UUID
+
+
+class Receipt(msgspec.Struct, frozen=True, kw_only=True):
+    """What became of a write: `stored`, else a repeat (of `owner`) or matched out of date."""
+
+    created_at: datetime
+    stored: bool
+    owner: Owner | None
+
+
+class _Pending:
+    __slots__ = ("future", "write")
+
+    def __init__(self, write: Write, future: asyncio.Future[Receipt]) -> None:
+        self.write = write
+        self.future = future
+
+
+class Intake:
+    """Where every event and job enters the database."""
+
+    def __init__(self, link: Link, observer: Observer) -> None:
+        self._link = link
+        self._observer = observer
+        self._waiting: deque[_Pending] = deque()
+        self._in_flight = False
+
+    async def submit(self, write: Write) -> Receipt:
+        """Store a write with whatever else arrives just now; returns once it is committed.
+
+        Raises:
+            UnavailableError: PostgreSQL is away; if it went away meanwhile the outcome is unknown.
+            InvalidError: PostgreSQL cannot store what the write holds.
+        """
+        future: asyncio.Future[Receipt] = self._link.new_future()
+        self._waiting.append(_Pending(write, future))
+        if not self._in_flight:
+            self._flush()
+        return await future
+
+    def _flush(self) -> None:
+        if group := self._gather():
+            self._send(group)
+
+    def _gather(self) -> list[_Pending]:
+        """Take what fits into one flush; a key's second use waits for the next."""
+        group: list[_Pending] = []
+        keys: set[tuple[UUID, str, str]] = set()
+        jobs = 0
+        while self._waiting and jobs < _FLUSH_JOBS:
+            write = self._waiting[0].write
+            if write.key is not None:
+                name = (write.user_id, write.key.route, write.key.key)
+                if name in keys:
+                    break
+                keys.add(name)
+            jobs += max(len(write.jobs), 1)
+            group.append(self._waiting.popleft())
+        return group
+
+    def _send(self, group: list[_Pending]) -> None:
+        self._in_flight = True
+        began = perf_counter()
+        plain = [pending for pending in group if pending.write.event is None]
+        events = [pending for pending in group if pending.write.event is not None]
+        parts = [part for part in (plain, events) if part]
+        sent = self._link.send(*(_call([pending.write for pending in part]) for part in parts))
+        sent.add_done_callback(lambda done: self._flushed(done, group, parts, began))
+
+    def _flushed(
+        self,
+        done: asyncio.Future[list[PGresult]],
+        group: list[_Pending],
+        parts: list[list[_Pending]],
+        began: float,
+    ) -> None:
+        self._in_flight = False
+        error = done.exception()
+        if isinstance(error, StatementError) and len(group) > 1:
+            self._send_alone(group)
+            return
+        if error is not None:
+            self._refuse(group, error)
+        else:
+            for part, result in zip(parts, done.result(), strict=True):
+                _hand_out(part, result)
+            self._observer.tell(
+                Flushed(
+                    writes=len(group),
+                    jobs=sum(len(p.write.jobs) for p in group),
+                    duration_s=perf_counter() - began,
+                )
+            )
+        self._flush()
+
+    def _send_alone(self, group: list[_Pending]) -> None:
+        """Send each write of a refused flush by itself; the last to end lets the others go on."""
+        left = len(group)
+        self._in_flight = True
+
+        def ended(done: asyncio.Future[list[PGresult]], pending: _Pending) -> None:
+            nonlocal left
+            error = done.exception()
+            if error is not None:
+                self._refuse([pending], error)
+            else:
+                _hand_out([pending], done.result()[0])
+            left -= 1
+            if not left:
+                self._in_flight = False
+                self._flush()
+
+        for pending in group:
+            sent = self._link.send(_call([pending.write]))
+            sent.add_done_callback(lambda done, pending=pending: ended(done, pending))
+
+    def _refuse(self, group: list[_Pending], error: BaseException) -> None:
+        if isinstance(error, StatementError) and error.sqlstate.startswith(_ROW_FAULTS):
+            error = InvalidError(f"PostgreSQL cannot store this: {error}")
+        for pending in group:
+            if not pending.future.done():
+                pending.future.set_exception(error)
+
+
+def _call(writes: Sequence[Write]) -> Call:
+    """Make the call for writes of one kind."""
+    if writes[0].event is None:
+        return Call(_ENQUEUE, _enqueue_parameters(writes))
+    return Call(_ACCEPT, _accept_parameters(writes))
+
+
+def _hand_out(part: list[_Pending], result: PGresult) -> None:
+    """Tell each caller of one statement what became of its write."""
+    is_event = part[0].write.event is not None
+    first_key = 2 if is_event else 1
+    created_at = binary.read_timestamptz(result.get_value(0, 0) or b"")
+    stored = set(binary.read_uuid_array(result.get_value(0, 1))) if is_event else None
+    owners: dict[tuple[bytes, str, str], Owner] = {}
+    for row in range(result.ntuples):
+        user_id, route, key, fingerprint, ref = (
+            result.get_value(row, first_key + column) for column in range(5)
+        )
+        if user_id is not None and route is not None and key is not None:
+            owners[user_id, route.decode(), key.decode()] = Owner(
+                fingerprint=fingerprint or b"", ref=UUID(bytes=ref)
+            )
+    for pending in part:
+        if pending.future.done():
+            continue
+        write = pending.write
+        key = write.key
+        owner = owners.get((write.user_id.bytes, key.route, key.key)) if key else None
+        if stored is None:
+            kept = owner is None or owner.ref == write.ref
+        else:
+            kept = write.ref.bytes in stored
+        pending.future.set_result(
+            Receipt(created_at=created_at, stored=kept, owner=None if kept else owner)
+        )
+
+
+def _key_parameters(writes: Sequence[Write]) -> list[bytes]:
+    keyed = [(write, write.key) for write in writes if write.key is not None]
+    return [
+        binary.uuid_array([write.user_id.bytes for write, _ in keyed]),
+        binary.text_array([key.route for _, key in keyed]),
+        binary.text_array([key.key for _, key in keyed]),
+        binary.bytea_array([key.fingerprint for _, key in keyed]),
+        binary.uuid_array([write.ref.bytes for write, _ in keyed]),
+    ]
+
+
+def _enqueue_parameters(writes: Sequence[Write]) -> list[bytes]:
+    rows = [(write, job) for write in writes for job in write.jobs]
+    return [
+        binary.uuid_array([write.user_id.bytes for write, _ in rows]),
+        binary.uuid_array([job.id.bytes for _, job in rows]),
+        binary.text_array([job.type for _, job in rows]),
+        binary.text_array([job.queue for _, job in rows]),
+        binary.int2_array([job.priority for _, job in rows]),
+        binary.timestamptz_array([job.run_at for _, job in rows]),
+        binary.float8_array([job.delay_s for _, job in rows]),
+        binary.int4_array([job.max_attempts for _, job in rows]),
+        binary.float8_array([job.timeout_s for _, job in rows]),
+        binary.text_array([write.key.key if write.key else None for write, _ in rows]),
+        binary.text_array([write.traceparent for write, _ in rows]),
+        binary.jsonb_array([job.payload for _, job in rows]),
+        binary.uuid_array([write.ref.bytes if write.key else None for write, _ in rows]),
+        *_key_parameters(writes),
+    ]
+
+
+def _accept_parameters(writes: Sequence[Write]) -> list[bytes]:
+    events = [(write, write.event) for write in writes if write.event is not None]
+    jobs = [(write, event, job) for write, event in events for job in write.jobs]
+    return [
+        binary.uuid_array([write.user_id.bytes for write, _ in events]),
+        binary.uuid_array([event.id.bytes for _, event in events]),
+        binary.text_array([event.type for _, event in events]),
+        binary.jsonb_array([event.payload for _, event in events]),
+        binary.text_array([event.source for _, event in events]),
+        binary.text_array([event.subject for _, event in events]),
+        binary.text_array([event.external_id for _, event in events]),
+        binary.timestamptz_array([event.occurred_at for _, event in events]),
+        binary.jsonb_array([event.extensions for _, event in events]),
+        binary.int8_array([write.version for write, _ in events]),
+        binary.uuid_array([event.id.bytes if write.key else None for write, event in events]),
+        *_key_parameters(writes),
+        binary.int8_array([write.version for write in writes if write.key is not None]),
+        binary.uuid_array([job.id.bytes for _, _, job in jobs]),
+        binary.uuid_array([event.id.bytes for _, event, _ in jobs]),
+        binary.text_array([job.type for _, _, job in jobs]),
+        binary.text_array([job.queue for _, _, job in jobs]),
+        binary.int2_array([job.priority for _, _, job in jobs]),
+        binary.float8_array([job.delay_s or 0.0 for _, _, job in jobs]),
+        binary.int4_array([job.max_attempts for _, _, job in jobs]),
+        binary.text_array([write.traceparent for write, _, _ in jobs]),
+        binary.jsonb_array([job.payload for _, _, job in jobs]),
+    ]

@@ -1,0 +1,128 @@
+"""The listening connection: what is rung comes in here, and a canary proves that it would.
+
+A notification is a hint. It is lost while the connection is down, behind a pooler in transaction
+mode, and whenever PostgreSQL says nothing; so after each connect the owner is told to look for
+itself, and a notification sent to oneself must come back in time.
+"""
+
+from __future__ import annotations
+
+from time import perf_counter
+from typing import TYPE_CHECKING, Final
+from uuid import uuid4
+
+import anyio
+
+from signalstack.core.errors import UnavailableError
+from signalstack.core.stage import ListenerChanged, RoundTripped
+from signalstack.store.link import Call, Link, Statement
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping
+
+    from anyio.abc import TaskStatus
+
+    from signalstack.core.stage import Observer
+
+READY: Final = "signalstack_ready"
+LATER: Final = "signalstack_later"
+PROBE_INTERVAL_S: Final = 15.0
+PROBE_DEADLINE_S: Final = 5.0
+_CANARY: Final = Statement("dispatch/canary")
+
+
+class Listener:
+    """Owns one link that listens; `on_notify(channel, payload)` is called for each notification."""
+
+    def __init__(
+        self,
+        dsn: str,
+        observer: Observer,
+        *,
+        name: str,
+        channels: Iterable[str],
+        on_notify: Callable[[str, str], None],
+        on_up: Callable[[], None],
+        statements: Iterable[Statement] = (),
+        settings: Mapping[str, str] | None = None,
+        listen: bool = True,
+    ) -> None:
+        self._probe_channel = f"signalstack_probe_{uuid4().hex}"
+        self._answered = anyio.Event()
+        self._on_notify = on_notify
+        self._on_up = on_up
+        self._observer = observer
+        self._listen = listen
+        self._silent: str | None = None
+        self.link = Link(
+            name,
+            dsn,
+            {_CANARY, *statements},
+            observer,
+            settings=settings,
+            channels=(*channels, self._probe_channel) if listen else (),
+            on_notify=self._heard,
+        )
+
+    @property
+    def fault(self) -> str | None:
+        """Why notifications do not arrive, or None when they do."""
+        if not self.link.up:
+            return self.link.reason
+        return self._silent
+
+    async def run(self, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
+        """Keep listening until cancelled; started when the first connection stands."""
+        async with anyio.create_task_group() as tasks:
+            await tasks.start(self._keep)
+            task_status.started()
+            if self._listen:
+                tasks.start_soon(self._probe_forever)
+
+    async def _keep(self, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
+        await self.link.keep(on_change=self._changed, task_status=task_status)
+
+    def _changed(self, reason: str | None) -> None:
+        if reason is None:
+            self._silent = None if self._listen else "switched off: polling only"
+            # What was rung while nobody listened is lost, so look once after LISTEN.
+            self._on_up()
+        self._observer.tell(
+            ListenerChanged(up=self.fault is None, reason=self.fault or "listening")
+        )
+
+    def _heard(self, channel: str, payload: str) -> None:
+        if channel == self._probe_channel:
+            self._answered.set()
+        else:
+            self._on_notify(channel, payload)
+
+    async def _probe_forever(self) -> None:
+        while True:
+            if self.link.up:
+                await self._probe()
+            await anyio.sleep(PROBE_INTERVAL_S)
+
+    async def _probe(self) -> None:
+        self._answered = anyio.Event()
+        began = perf_counter()
+        try:
+            await self.link.run(Call(_CANARY, (self._probe_channel.encode(), b"")))
+        except UnavailableError:
+            return  # the link says so itself, and reconnects
+        with anyio.move_on_after(PROBE_DEADLINE_S):
+            await self._answered.wait()
+            self._observer.tell(RoundTripped(duration_s=perf_counter() - began))
+            self._note(None)
+            return
+        if self.link.pooled:
+            self._note(
+                "LISTEN is silent behind a pooler: set LISTEN_DATABASE_URL to a direct connection"
+            )
+        else:
+            self.link.drop("a notification to oneself did not come back")
+
+    def _note(self, silent: str | None) -> None:
+        if silent != self._silent:
+            self._silent = silent
+            self._observer.tell(ListenerChanged(up=silent is None, reason=silent or "listening"))

@@ -1,0 +1,308 @@
+"""The slots of a worker: long-lived tasks that take leased jobs and run their handlers.
+
+A slot outlives its jobs because creating a task costs as much as everything else that is done for
+a quick one. What a handler leaves behind in its slot's context variables would reach the next job,
+so a slot whose context changed is replaced by a fresh one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from contextvars import copy_context
+from time import perf_counter
+from typing import TYPE_CHECKING, Final
+
+import anyio
+import anyio.lowlevel
+import anyio.to_thread
+import msgspec
+
+from signalstack.core.handler import Fail
+from signalstack.core.job import Outcome
+from signalstack.core.log import bind, get_logger
+from signalstack.core.stage import Finished, Started
+from signalstack.store.dispatch import Ended
+from signalstack.worker.run import Run
+from signalstack.worker.verdict import Verdict, judge
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+    from random import Random
+
+    from anyio.abc import TaskGroup
+
+    from signalstack.core.handler import JobType, Registry
+    from signalstack.core.stage import Observer, Span
+    from signalstack.store.dispatch import Lease
+    from signalstack.worker.run import Stop
+    from signalstack.worker.verdict import RetryPolicy
+
+RESULT_LIMIT: Final = 262_144
+# Prefetch as many jobs as end within this time, so that a lease never waits long for its slot.
+AHEAD_S: Final = 0.01
+AHEAD_LIMIT: Final = 500
+# Quick handlers never give way by themselves: let the loop breathe after so many.
+_BURST: Final = 32
+
+_log: Final = get_logger("signalstack.worker")
+
+
+class Executor:
+    """Runs leased jobs, at most `concurrency` at a time, and hands their ends to `on_ended`."""
+
+    def __init__(
+        self,
+        registry: Registry,
+        observer: Observer,
+        *,
+        now: Callable[[], float],
+        on_ended: Callable[[Ended], None],
+        on_room: Callable[[], None],
+        concurrency: int,
+        timeout_s: float,
+        policy: RetryPolicy,
+        rng: Random,
+    ) -> None:
+        self._registry = registry
+        self._observer = observer
+        self._now = now
+        self._on_ended = on_ended
+        self._on_room = on_room
+        self._concurrency = concurrency
+        self._timeout_s = timeout_s
+        self._policy = policy
+        self._rng = rng
+        self._threads = anyio.CapacityLimiter(concurrency)
+        self._decoders: dict[str, msgspec.json.Decoder[object]] = {}
+        self._waiting: deque[Lease] = deque()
+        self._idle: deque[anyio.Event] = deque()
+        self._runs: set[Run] = set()
+        self._done = 0
+        self._done_before = 0
+        self._measured_at = 0.0
+        self._rate = 0.0
+
+    @property
+    def busy(self) -> int:
+        """How many handlers run right now."""
+        return len(self._runs)
+
+    @property
+    def waiting(self) -> int:
+        """How many leased jobs wait for a slot."""
+        return len(self._waiting)
+
+    async def run(self) -> None:
+        """Keep the slots until cancelled."""
+        async with anyio.create_task_group() as slots:
+            for _ in range(self._concurrency):
+                slots.start_soon(self._slot, slots)
+
+    def room(self) -> int:
+        """Tell how many more jobs to lease: the free slots, and a few ahead when jobs are quick."""
+        now = perf_counter()
+        elapsed = now - self._measured_at
+        if elapsed > 0.0005:  # noqa: PLR2004 - below half a millisecond a rate is noise
+            done = self._done - self._done_before
+            self._rate = (self._rate + done / elapsed) / 2
+            self._measured_at, self._done_before = now, self._done
+        ahead = min(int(self._rate * AHEAD_S), AHEAD_LIMIT)
+        return self._concurrency + ahead - len(self._runs) - len(self._waiting)
+
+    def put(self, leases: Iterable[Lease]) -> None:
+        """Take leased jobs in."""
+        self._waiting.extend(leases)
+        for _ in range(min(len(self._waiting), len(self._idle))):
+            self._idle.popleft().set()
+
+    def take_back(self) -> list[Lease]:
+        """Give up all jobs that wait for a slot."""
+        leases = list(self._waiting)
+        self._waiting.clear()
+        self._rate = 0.0
+        return leases
+
+    def end_all(self, stop: Stop) -> None:
+        """Tell every running handler to stop."""
+        for run in list(self._runs):
+            run.end(stop)
+
+    async def _slot(self, slots: TaskGroup) -> None:
+        clean = copy_context()
+        burst = 0
+        while True:
+            if not self._waiting:
+                free = anyio.Event()
+                self._idle.append(free)
+                self._on_room()
+                await free.wait()
+                burst = 0
+                continue
+            await self._execute(self._waiting.popleft())
+            if copy_context() != clean:
+                slots.start_soon(self._slot, slots, name="slot")
+                return
+            burst += 1
+            if burst >= _BURST:
+                burst = 0
+                self._on_room()
+                await anyio.lowlevel.cancel_shielded_checkpoint()
+
+    async def _execute(self, lease: Lease) -> None:
+        started_at = self._now()
+        began = perf_counter()
+        self._observer.tell(
+            Started(
+                job=lease.job_id,
+                queue=lease.queue,
+                type=lease.type,
+                attempt=lease.attempt,
+                wake=lease.wake,
+                due_at=lease.due_at,
+                at=started_at,
+            )
+        )
+        verdict, result = await self._run(lease, started_at)
+        duration_s = perf_counter() - began
+        self._observer.tell(
+            Finished(
+                job=lease.job_id,
+                queue=lease.queue,
+                type=lease.type,
+                attempt=lease.attempt,
+                outcome=verdict.outcome,
+                duration_s=duration_s,
+            )
+        )
+        self._done += 1
+        self._on_ended(
+            Ended(
+                lease=lease,
+                outcome=verdict.outcome,
+                started_at=started_at,
+                finished_at=started_at + duration_s,
+                error=verdict.error,
+                result=result,
+                delay_s=verdict.delay_s,
+            )
+        )
+
+    async def _run(self, lease: Lease, started_at: float) -> tuple[Verdict, bytes | None]:
+        first = lease.attempt == 1
+        timeout_s = self._timeout_s if lease.timeout_s is None else lease.timeout_s
+        with (
+            bind(job_id=lease.job_id, attempt=lease.attempt),
+            self._observer.span(
+                f"process {lease.queue}",
+                "consumer",
+                parent=lease.traceparent if first else None,
+                link=None if first else lease.traceparent,
+                attributes={
+                    "messaging.destination.name": lease.queue,
+                    "messaging.message.id": str(lease.job_id),
+                    "signalstack.job.type": lease.type,
+                    "signalstack.job.attempt": lease.attempt,
+                    "signalstack.wake": lease.wake.value,
+                },
+            ) as span,
+        ):
+            scope = anyio.CancelScope(deadline=anyio.current_time() + timeout_s)
+            run = Run(lease, scope, started_at + timeout_s, span.traceparent or lease.traceparent)
+            self._runs.add(run)
+            try:
+                return await self._call(run, span)
+            finally:
+                self._runs.discard(run)
+
+    async def _call(self, run: Run, span: Span) -> tuple[Verdict, bytes | None]:
+        lease = run.lease
+        result: bytes | None = None
+        try:
+            job_type, payload = self._read(lease)
+            with run.scope:
+                returned = await self._invoke(job_type, payload, run)
+                result = _encode(returned)
+        except BaseException as error:
+            if _is_ours(error):
+                raise
+            verdict = judge(
+                error,
+                attempt=lease.attempt,
+                max_attempts=lease.max_attempts,
+                policy=self._policy,
+                rng=self._rng.random,
+            )
+            span.fail(verdict.error or "")
+            _log.warning(
+                "job_failed",
+                type=lease.type,
+                queue=lease.queue,
+                outcome=verdict.outcome.value,
+                error=verdict.error,
+                retry_in_s=verdict.delay_s,
+            )
+            return verdict, None
+        if run.scope.cancelled_caught:
+            verdict = self._judge_stopped(run)
+            span.fail(verdict.error or "")
+            return verdict, None
+        return _SUCCEEDED, result
+
+    async def _invoke(self, job_type: JobType, payload: object, run: Run) -> object:
+        if job_type.is_async:
+            return await job_type.run(payload, run)  # pyright: ignore[reportGeneralTypeIssues] - is_async says that it is awaitable
+        # The thread cannot be stopped: it is left alone and told by context.cancelled.
+        return await anyio.to_thread.run_sync(
+            job_type.run, payload, run, abandon_on_cancel=True, limiter=self._threads
+        )
+
+    def _read(self, lease: Lease) -> tuple[JobType, object]:
+        job_type = self._registry.get(lease.type)
+        if job_type is None:
+            raise Fail(f"this worker has no handler for the job type {lease.type!r}")
+        decoder = self._decoders.get(lease.type)
+        if decoder is None:
+            decoder = self._decoders[lease.type] = msgspec.json.Decoder(job_type.payload)
+        try:
+            return job_type, decoder.decode(lease.payload)
+        except (msgspec.DecodeError, RecursionError) as error:
+            raise Fail(f"the payload does not fit the job type: {error}") from error
+
+    def _judge_stopped(self, run: Run) -> Verdict:
+        if run.stop is not None:
+            return Verdict(outcome=Outcome.RELEASED, error=f"handed back: {run.stop}")
+        return judge(
+            TimeoutError(f"the job ran longer than {_limit_s(run, self._timeout_s):g} s"),
+            attempt=run.lease.attempt,
+            max_attempts=run.lease.max_attempts,
+            policy=self._policy,
+            rng=self._rng.random,
+        )
+
+
+_SUCCEEDED: Final = Verdict(outcome=Outcome.SUCCEEDED)
+
+
+def _limit_s(run: Run, default_s: float) -> float:
+    return default_s if run.lease.timeout_s is None else run.lease.timeout_s
+
+
+def _is_ours(error: BaseException) -> bool:
+    """Tell our own cancellation from a handler that let an inner one escape."""
+    if not isinstance(error, asyncio.CancelledError):
+        return False
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0
+
+
+def _encode(returned: object) -> bytes | None:
+    if returned is None:
+        return None
+    try:
+        result = msgspec.json.encode(returned)
+    except (TypeError, ValueError, OverflowError, RecursionError) as error:
+        raise Fail(f"the result is not JSON: {error}") from error
+    if len(result) > RESULT_LIMIT:
+        raise Fail(f"the result has {len(result)} bytes, more than {RESULT_LIMIT}")
+    return result

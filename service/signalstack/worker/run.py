@@ -1,0 +1,78 @@
+"""One run of one job: what its handler may know of it, and the means to stop it."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Final, Literal
+from uuid import UUID
+
+from signalstack.core.log import get_logger
+
+if TYPE_CHECKING:
+    import anyio
+
+    from signalstack.core.log import Log
+    from signalstack.store.dispatch import Lease
+
+Stop = Literal["timeout", "shutdown", "lost"]
+_log: Final = get_logger("signalstack.job")
+
+
+class Run:
+    """The context that a handler gets; `stop` is why the run was told to end, if it was."""
+
+    __slots__ = ("_deadline_at", "_traceparent", "lease", "scope", "stop")
+
+    def __init__(
+        self, lease: Lease, scope: anyio.CancelScope, deadline_at: float, traceparent: str | None
+    ) -> None:
+        self.lease = lease
+        self.scope = scope
+        self.stop: Stop | None = None
+        self._deadline_at = deadline_at
+        self._traceparent = traceparent
+
+    @property
+    def job_id(self) -> UUID:
+        """The job; the same in every attempt."""
+        return self.lease.job_id
+
+    @property
+    def user_id(self) -> UUID:
+        """The tenant whose job this is."""
+        return UUID(bytes=self.lease.user_id)
+
+    @property
+    def attempt(self) -> int:
+        """1 on the first run."""
+        return self.lease.attempt
+
+    @property
+    def max_attempts(self) -> int:
+        """How many failing runs there may be."""
+        return self.lease.max_attempts
+
+    @property
+    def deadline(self) -> datetime:
+        """When the run will be cancelled for taking too long."""
+        return datetime.fromtimestamp(self._deadline_at, UTC)
+
+    @property
+    def cancelled(self) -> bool:
+        """Whether the run should stop."""
+        return self.stop is not None or self.scope.cancel_called
+
+    @property
+    def traceparent(self) -> str | None:
+        """W3C trace context of this run."""
+        return self._traceparent
+
+    @property
+    def logger(self) -> Log:
+        """A logger that carries the job's id and attempt."""
+        return _log.having(job_id=str(self.lease.job_id), attempt=self.lease.attempt)
+
+    def end(self, stop: Stop) -> None:
+        """Tell the handler to stop; an async one is cancelled where it waits."""
+        self.stop = self.stop or stop
+        self.scope.cancel()
