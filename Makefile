@@ -53,7 +53,8 @@ bench: setup ## dispatch latency and throughput on this machine
 	@$(BIN)/signalstack bench $(ARGS)
 
 schema: setup ## regenerate sql/schema.sql from the migrations
-	$(BIN)/python -m signalstack.store.migrate > sql/schema.sql
+	$(BIN)/python -m signalstack.store.schema > sql/schema.sql.new
+	mv sql/schema.sql.new sql/schema.sql
 
 docs: setup ## regenerate the table in docs/configuration.md
 	$(BIN)/python docs/generate.py
