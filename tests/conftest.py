@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 from uuid import uuid4
 
@@ -17,6 +16,9 @@ import pytest
 from psycopg import sql
 
 from signalstack.store import embedded, migrate
+
+if TYPE_CHECKING:
+    from collections.abc import Generator, Iterator
 
 
 @pytest.fixture(scope="session")
@@ -70,15 +72,15 @@ def data_dir() -> Iterator[Path]:
 
 
 @contextmanager
-def _data_dir() -> Iterator[Path]:
-    """Make a folder that PostgreSQL can use when we are root too; pytest's tmp_path is closed to it."""
-    with tempfile.TemporaryDirectory(prefix="signalstack-test-", dir="/tmp") as folder:  # noqa: S108 - made safely
+def _data_dir() -> Generator[Path]:
+    """Make a folder where root's PostgreSQL can live too: pytest's tmp_path is closed to it."""
+    with tempfile.TemporaryDirectory(prefix="signalstack-test-") as folder:
         Path(folder).chmod(0o711)
         yield Path(folder) / "data"
 
 
 @contextmanager
-def _database(server: str, template: str = "template1") -> Iterator[str]:
+def _database(server: str, template: str = "template1") -> Generator[str]:
     """Make a database from a template, give its DSN, and drop it even if somebody is connected."""
     name = f"signalstack_test_{uuid4().hex}"
     with psycopg.connect(server, autocommit=True) as conn:

@@ -9,12 +9,7 @@ from __future__ import annotations
 import asyncio
 import os
 import shutil
-import signal
-import subprocess
-import sys
-import threading
 import time
-from concurrent.futures import Future
 from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
@@ -27,11 +22,12 @@ import msgspec
 import psycopg
 
 from signalstack.core.errors import EmbeddedError
-from signalstack.store import pgbinaries, pgfolder, pglaunch
+from signalstack.store import pgbinaries, pgfolder
 from signalstack.store.pgbinaries import find_binaries
+from signalstack.store.pgchild import Child
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import AsyncGenerator, Callable
 
     from signalstack.store.pgbinaries import Account
 
@@ -39,8 +35,6 @@ __all__ = ["Embedded", "Server", "default_data_dir", "find_binaries", "run", "st
 
 _NAME: Final = "signalstack"  # of the role and of the database
 _START_DEADLINE_S: Final = 60.0  # crash recovery may have to replay the log
-_STOP_DEADLINE_S: Final = 30.0
-_QUIT_DEADLINE_S: Final = 10.0
 _LOOK_S: Final = 0.01
 
 _SETTINGS: Final = {
@@ -89,7 +83,7 @@ def default_data_dir(data_home: Path) -> Path:
 
 
 @asynccontextmanager
-async def run(data_dir: Path, *, durable: bool = True) -> AsyncIterator[Embedded]:
+async def run(data_dir: Path, *, durable: bool = True) -> AsyncGenerator[Embedded]:
     """Run PostgreSQL on `data_dir` for as long as the context lasts.
 
     Without `durable` a crash of the machine may lose everything: for tests.
@@ -105,15 +99,18 @@ async def run(data_dir: Path, *, durable: bool = True) -> AsyncIterator[Embedded
             yield server.facts
         if scope.cancelled_caught:
             raise EmbeddedError(
-                f"The embedded PostgreSQL ended by itself; see {server.facts.data_dir}/postgres.log."
+                "The embedded PostgreSQL ended by itself; see "
+                f"{server.facts.data_dir / 'postgres.log'}."
             )
     finally:
         with anyio.CancelScope(shield=True):  # stop has deadlines of its own
             await anyio.to_thread.run_sync(server.stop)
 
 
-def start(data_dir: Path, *, durable: bool = True) -> Server:
+def start(data_dir: Path, *, durable: bool = True, binaries: Path | None = None) -> Server:
     """Start PostgreSQL on `data_dir`, made if need be, and wait until it accepts connections.
+
+    `binaries` is the folder of its programs, by default the one that `find_binaries` finds.
 
     Raises:
         EmbeddedError: it cannot start; the message says what to do.
@@ -122,7 +119,7 @@ def start(data_dir: Path, *, durable: bool = True) -> Server:
     pgfolder.adopt(data_dir)
     descriptor = pgfolder.lock(data_dir)
     try:
-        return _start_locked(data_dir, descriptor, durable=durable)
+        return _start_locked(data_dir, descriptor, binaries or find_binaries(), durable=durable)
     except BaseException:
         os.close(descriptor)
         raise
@@ -131,7 +128,7 @@ def start(data_dir: Path, *, durable: bool = True) -> Server:
 class Server:
     """A running PostgreSQL and the lock on its data; `stop` lets go of both."""
 
-    def __init__(self, facts: Embedded, child: _Child, descriptor: int) -> None:
+    def __init__(self, facts: Embedded, child: Child, descriptor: int) -> None:
         self.facts = facts
         self._child = child
         self._descriptor: int | None = descriptor
@@ -150,134 +147,93 @@ class Server:
         self._descriptor = None
 
 
-class _Child:
-    """PostgreSQL's first process, begun and awaited by a thread that lives exactly as long.
-
-    The kernel's signal for a dead parent comes when the *thread* that forked ends, so it must not
-    be one of a pool's.
-    """
-
-    def __init__(self, command: list[str], *, log: int, keep: int, account: Account | None) -> None:
-        self.ended = threading.Event()
-        self._on_end: Callable[[], object] | None = None
-        self._began: Future[subprocess.Popen[bytes]] = Future()
-        launch = [sys.executable, "-I", "-S", pglaunch.__file__, str(os.getpid())]
-        launch += [str(account.uid), str(account.gid)] if account else ["-", "-"]
-        begin = partial(
-            subprocess.Popen[bytes],
-            [*launch, *command],
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=log,
-            pass_fds=(keep,),
-            cwd="/",
-            env={"LC_ALL": "C", "PATH": os.defpath},
-            start_new_session=True,  # Ctrl-C is for us; we decide when it stops
-        )
-        threading.Thread(target=self._live, args=(begin,), name="postgres", daemon=True).start()
-        self.process = self._began.result()
-
-    def watch(self, on_end: Callable[[], object]) -> None:
-        self._on_end = on_end
-        if self.ended.is_set():
-            on_end()
-
-    def stop(self) -> None:
-        self._on_end = None
-        for number, deadline_s in (
-            (signal.SIGINT, _STOP_DEADLINE_S),  # fast shutdown
-            (signal.SIGQUIT, _QUIT_DEADLINE_S),  # immediate shutdown
-            (signal.SIGKILL, None),
-        ):
-            self.process.send_signal(number)
-            if self.ended.wait(deadline_s):
-                return
-
-    def _live(self, begin: Callable[[], subprocess.Popen[bytes]]) -> None:
-        try:
-            process = begin()
-        except BaseException as error:  # noqa: BLE001 - told to the thread that waits for it
-            self.ended.set()
-            self._began.set_exception(error)
-            return
-        self._began.set_result(process)
-        process.wait()
-        self.ended.set()
-        if on_end := self._on_end:
-            on_end()
-
-
-def _start_locked(data_dir: Path, descriptor: int, *, durable: bool) -> Server:
+def _start_locked(data_dir: Path, descriptor: int, binaries: Path, *, durable: bool) -> Server:
     cluster = data_dir / "cluster"
     account = pgbinaries.choose_account(cluster)
-    if account:
-        pgfolder.open_to(data_dir, account)
-    binaries = pgbinaries.reachable(find_binaries(), account, data_dir)
+    pgfolder.open_to(data_dir, account)
+    binaries = pgbinaries.reachable(binaries, account, data_dir)
     version = pgbinaries.version_of(binaries, account)
     if not cluster.exists():
-        _init(binaries, cluster, account, durable=durable)
+        _init(binaries, cluster, account, descriptor, durable=durable)
     _check_version(cluster, version)
     pgfolder.clear_stale_pid(cluster)
     socket = pgfolder.socket_folder(data_dir, account)
-    settings = _SETTINGS | {"unix_socket_directories": str(socket)} | ({} if durable else _CARELESS)
-    command = [str(binaries / "postgres"), "-D", str(cluster)]
-    command += [f"--{name}={value}" for name, value in settings.items()]
-    log = pgfolder.open_log(data_dir)
+    child = _launch(binaries, cluster, socket, account, descriptor, durable=durable)
     try:
-        child = _Child(command, log=log, keep=descriptor, account=account)
-    finally:
-        os.close(log)
-    try:
-        _await_ready(child, cluster, data_dir)
+        _await_ready(child, cluster)
         dsn = _open_database(socket)
     except BaseException:
         child.stop()
         raise
-    _write_private(data_dir / "dsn", dsn + "\n")
-    facts = Embedded(dsn=dsn, data_dir=data_dir, pid=child.process.pid, version=version)
+    pgfolder.write_private(data_dir / "dsn", dsn + "\n")
+    facts = Embedded(dsn=dsn, data_dir=data_dir, pid=child.pid, version=version)
     return Server(facts, child, descriptor)
 
 
-def _init(binaries: Path, cluster: Path, account: Account | None, *, durable: bool) -> None:
-    """Make the cluster beside its place and move it there, so that a half-made one is never used."""
+def _launch(
+    binaries: Path,
+    cluster: Path,
+    socket: Path,
+    account: Account | None,
+    descriptor: int,
+    *,
+    durable: bool,
+) -> Child:
+    settings = _SETTINGS | {"unix_socket_directories": str(socket)} | ({} if durable else _CARELESS)
+    command = [str(binaries / "postgres"), "-D", str(cluster)]
+    command += [f"--{name}={value}" for name, value in settings.items()]
+    log = pgfolder.open_log(cluster.parent)
+    try:
+        return Child(command, log=log, keep=descriptor, account=account)
+    finally:
+        os.close(log)
+
+
+def _init(
+    binaries: Path, cluster: Path, account: Account | None, descriptor: int, *, durable: bool
+) -> None:
+    """Make the cluster beside its place, then move it there: a half-made one is never used."""
     unfinished = cluster.with_name("cluster.new")
     shutil.rmtree(unfinished, ignore_errors=True)
     pgfolder.make_private(unfinished, account)
     command = [str(binaries / "initdb"), "-D", str(unfinished), "--username", _NAME]
     command += ["--encoding=UTF8", "--locale=C", "--data-checksums"]
     command += ["--auth-local=trust", "--auth-host=reject"]
-    pgbinaries.run_program(command if durable else [*command, "--no-sync"], account)
+    command += [] if durable else ["--no-sync"]
+    pgbinaries.run_program(command, account, keep=(descriptor,))
     unfinished.rename(cluster)
 
 
 def _check_version(cluster: Path, version: str) -> None:
     made_by = (cluster / "PG_VERSION").read_text().strip()
-    major = version.partition(".")[0]
-    if not major.startswith(made_by):
+    if made_by != version.partition(".")[0]:
         raise EmbeddedError(
-            f"{cluster} was made by PostgreSQL {made_by} and cannot be opened by {version}: use the "
-            f"programs of {made_by}, or move the data with pg_upgrade or pg_dump, or choose another "
-            "data folder."
+            f"{cluster} was made by PostgreSQL {made_by} and cannot be opened by {version}: go "
+            f"back to {made_by}, or move the data with its pg_dump, or choose another data folder."
         )
 
 
-def _await_ready(child: _Child, cluster: Path, data_dir: Path) -> None:
+def _await_ready(child: Child, cluster: Path) -> None:
     """Wait for the word that PostgreSQL writes into line 8 of its pid file, as pg_ctl does."""
+    log = cluster.with_name("postgres.log")
     deadline = time.monotonic() + _START_DEADLINE_S
     while not child.ended.wait(_LOOK_S):
-        try:
-            lines = (cluster / "postmaster.pid").read_text().splitlines()
-        except FileNotFoundError:
-            lines = []
-        if lines[7:8] and lines[7].strip() == "ready":
+        if _status(cluster) == "ready":
             return
         if time.monotonic() > deadline:
             raise EmbeddedError(
-                f"The embedded PostgreSQL is not ready after {_START_DEADLINE_S:.0f} seconds; "
-                f"see {data_dir}/postgres.log."
+                f"The embedded PostgreSQL is not ready after {_START_DEADLINE_S:.0f} s; see {log}."
             )
-    last = (data_dir / "postgres.log").read_text(errors="replace").splitlines()[-3:]
-    raise EmbeddedError(f"The embedded PostgreSQL ended while starting: {' / '.join(last)}")
+    last = " / ".join(log.read_text(errors="replace").splitlines()[-3:])
+    raise EmbeddedError(f"The embedded PostgreSQL ended while starting; {log} says: {last}")
+
+
+def _status(cluster: Path) -> str:
+    try:
+        lines = (cluster / "postmaster.pid").read_text().splitlines()
+    except FileNotFoundError:
+        return ""
+    return "".join(lines[7:8]).strip()
 
 
 def _open_database(socket: Path) -> str:
@@ -290,9 +246,3 @@ def _open_database(socket: Path) -> str:
         if conn.execute(query, [_NAME]).fetchone() is None:
             conn.execute(f"CREATE DATABASE {_NAME}")
     return f"postgresql://{_NAME}@/{_NAME}?host={host}"
-
-
-def _write_private(path: Path, text: str) -> None:
-    path.unlink(missing_ok=True)
-    with open(path, "x", opener=partial(os.open, mode=0o600)) as file:  # noqa: PTH123 - needs the mode at birth
-        file.write(text)

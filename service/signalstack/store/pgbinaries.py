@@ -100,8 +100,19 @@ def reachable(binaries: Path, account: Account | None, shelf: Path) -> Path:
     return copy / package.name / binaries.relative_to(package)
 
 
-def run_program(command: Sequence[str], account: Account | None) -> str:
-    """Run a PostgreSQL program to its end as `account` and give what it printed.
+def may_enter(folder: Path, account: Account) -> bool:
+    """Tell whether `account` may pass through a folder, by trying it."""
+    try:
+        run_program(["test", "-x", str(folder)], account)
+    except EmbeddedError:
+        return False
+    return True
+
+
+def run_program(
+    command: Sequence[str], account: Account | None, *, keep: Sequence[int] = ()
+) -> str:
+    """Run a program to its end as `account` and give what it printed; it inherits `keep`.
 
     Raises:
         EmbeddedError: it failed, or took longer than two minutes.
@@ -117,6 +128,7 @@ def run_program(command: Sequence[str], account: Account | None) -> str:
             stdin=subprocess.DEVNULL,
             timeout=_COMMAND_TIMEOUT_S,
             cwd="/",
+            pass_fds=keep,
             user=account.uid if account else None,
             group=account.gid if account else None,
             extra_groups=[] if account else None,

@@ -16,13 +16,13 @@ import fcntl
 import hashlib
 import os
 import stat
-import subprocess
 import threading
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from signalstack.core.errors import EmbeddedError
+from signalstack.store.pgbinaries import may_enter
 
 if TYPE_CHECKING:
     from signalstack.store.pgbinaries import Account
@@ -42,7 +42,7 @@ def adopt(data_dir: Path) -> None:
     """
     try:
         data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
-        names = os.listdir(data_dir)
+        names = {path.name for path in data_dir.iterdir()}
     except OSError as error:
         raise EmbeddedError(
             f"The data folder {data_dir} cannot be used: {error.strerror}. Choose another."
@@ -87,22 +87,20 @@ def lock(data_dir: Path) -> int:
     return descriptor
 
 
-def open_to(data_dir: Path, account: Account) -> None:
-    """Let `account` pass through the data folder; its parents stay as they are.
+def open_to(data_dir: Path, account: Account | None) -> None:
+    """Close the data folder to others, but let `account` pass; its parents stay as they are.
 
     Raises:
         EmbeddedError: a parent keeps the account out.
     """
-    data_dir.chmod(0o711)
+    data_dir.chmod(0o711 if account else 0o700)
+    if account is None:
+        return
     for folder in (*reversed(data_dir.parents), data_dir):
-        command = ["test", "-x", str(folder)]
-        passed = subprocess.run(  # noqa: S603 - a fixed program
-            command, check=False, user=account.uid, group=account.gid, extra_groups=[]
-        )
-        if passed.returncode != 0:
+        if not may_enter(folder, account):
             raise EmbeddedError(
-                f"PostgreSQL refuses to run as root, and the user `{account.name}` who would run it "
-                f"may not enter {folder}: choose a data folder elsewhere, such as "
+                "PostgreSQL refuses to run as root, and the user who would run it, "
+                f"{account.name}, may not enter {folder}: choose a data folder elsewhere, such as "
                 "/var/lib/signalstack, or run SignalStack as an ordinary user."
             )
 
@@ -163,6 +161,13 @@ def clear_stale_pid(cluster: Path) -> None:
                 f"{cluster}: stop it with pg_ctl first."
             )
     (cluster / "postmaster.pid").unlink()
+
+
+def write_private(path: Path, text: str) -> None:
+    """Write a file that only we can read, from its first moment on."""
+    path.unlink(missing_ok=True)
+    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+        file.write(text)
 
 
 def _lives(holder: str) -> bool:

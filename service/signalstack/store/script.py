@@ -1,4 +1,4 @@
-"""Owns the cutting of a SQL script into statements, by PostgreSQL's rules for quotes and comments."""
+"""Owns the cutting of a SQL script into statements, by the rules for quotes and comments."""
 
 from __future__ import annotations
 

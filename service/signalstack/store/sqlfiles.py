@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from importlib.resources import as_file, files
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 from signalstack.core.errors import SchemaError
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 def sql_root() -> Path:
