@@ -1,0 +1,87 @@
+"""Every metric family of the service, with its labels and buckets."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from signalstack.telemetry.cells import Counter, Family, Gauge, Histogram, Vocabulary
+from signalstack.telemetry.meanings import MEANINGS, PREFIX
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+NAMES: Final = 200  # how many queues, types, routes and queries get series of their own
+METHODS: Final = ("GET", "POST", "PATCH", "DELETE", "PUT", "HEAD", "OPTIONS")
+
+# A good start takes about a millisecond, so that is where the buckets are close together.
+DISPATCH_S: Final = (
+    *(0.0005, 0.001, 0.0015, 0.002, 0.003, 0.005, 0.0075, 0.01, 0.015, 0.025, 0.05),
+    *(0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0),
+)
+WORK_S: Final = (
+    *(0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5),
+    *(1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0),
+)
+DATABASE_S: Final = (
+    *(0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5),
+    *(1.0, 2.5, 5.0),
+)
+BATCH: Final = (1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0, 200.0, 500.0, 1000.0)
+
+
+class Catalogue:
+    """The families of one process; `families` has them in the order of their exposition."""
+
+    def __init__(self, build_labels: Iterable[str]) -> None:
+        """Make all families; those without labels that callers choose begin at zero."""
+        self.families: list[Family] = []
+        queue, kind = Vocabulary(room=NAMES), Vocabulary(room=NAMES)
+        method, route = Vocabulary(*METHODS), Vocabulary(room=NAMES)
+        query = Vocabulary(room=NAMES)
+
+        self.requests = self._histogram(
+            "http_request_duration_seconds", WORK_S, method=method, route=route, status=None
+        )
+        self.events = self._counter("events_received_total", outcome=None)
+        self.enqueued = self._counter("jobs_enqueued_total", queue=queue, type=kind)
+        self.flush_sizes = self._histogram("flush_batch_size", BATCH)
+        self.flushes = self._histogram("flush_duration_seconds", DATABASE_S)
+        self.wakeups = self._counter("wakeups_total", cause=None)
+        self.claims = self._counter("claims_total", result=None)
+        self.claim_sizes = self._histogram("claim_batch_size", BATCH)
+        self.claim_times = self._histogram("claim_duration_seconds", DATABASE_S)
+        self.slots = self._gauge("worker_slots", state=None)
+        self.dispatch = self._histogram(
+            "dispatch_latency_seconds", DISPATCH_S, queue=queue, wake=None
+        )
+        self.runs = self._histogram(
+            "job_duration_seconds", WORK_S, queue=queue, type=kind, outcome=None
+        )
+        self.settles = self._histogram("settle_duration_seconds", DATABASE_S)
+        self.stale = self._counter("stale_settlements_total")
+        self.rescued = self._counter("jobs_rescued_total")
+        self.deliveries = self._counter("webhook_deliveries_total", outcome=None)
+        self.listening = self._gauge("listener_up")
+        self.reconnects = self._counter("listener_reconnects_total")
+        self.roundtrips = self._histogram("listener_roundtrip_seconds", DATABASE_S)
+        self.queries = self._histogram("db_query_duration_seconds", DATABASE_S, query=query)
+        self.connections = self._gauge("db_pool_connections", state=None)
+        self.leading = self._gauge("maintenance_leader")
+        self.build = self._gauge("build_info", **dict.fromkeys(build_labels))
+
+    def _counter(self, name: str, **labels: Vocabulary | None) -> Counter:
+        family = Counter(PREFIX + name, MEANINGS[name], labels)
+        self.families.append(family)
+        return family
+
+    def _gauge(self, name: str, **labels: Vocabulary | None) -> Gauge:
+        family = Gauge(PREFIX + name, MEANINGS[name], labels)
+        self.families.append(family)
+        return family
+
+    def _histogram(
+        self, name: str, bounds: Sequence[float], **labels: Vocabulary | None
+    ) -> Histogram:
+        family = Histogram(PREFIX + name, MEANINGS[name], bounds, labels)
+        self.families.append(family)
+        return family

@@ -1,0 +1,153 @@
+"""Counters, gauges and histograms as plain lists: cheap to bump when hot, rendered at scrape.
+
+There are no locks. `cell[i] += n` on built-in types is one step under the interpreter's lock, and a
+scrape in another thread copies a cell before it reads it; a sum may then lag its count by one.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from itertools import accumulate
+from typing import TYPE_CHECKING, Final
+
+from prometheus_client.core import (
+    CounterMetricFamily,
+    GaugeMetricFamily,
+    HistogramMetricFamily,
+    Metric,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+OTHER: Final = "other"
+MAX_SERIES: Final = 1_000
+
+Cell = list[float]
+Key = tuple[object, ...]
+
+
+class Vocabulary:
+    """The values that a label may take: those known, then the first few new ones; else `other`."""
+
+    def __init__(self, *known: str, room: int = 0) -> None:
+        self._words = set(known)
+        self._room = room
+
+    def fit(self, value: str) -> str:
+        """Return the value, or `other` when there is no room for it."""
+        if value in self._words:
+            return value
+        if self._room > 0:
+            self._room -= 1
+            self._words.add(value)
+            return value
+        return OTHER
+
+
+class Family:
+    """All series of one metric: a cell for each distinct set of label values.
+
+    A label with a vocabulary takes its values from callers, so it is bounded; one with None is
+    bounded by its type. Past `MAX_SERIES` sets of labels all bounded labels become `other`.
+    """
+
+    def __init__(
+        self, name: str, text: str, labels: Mapping[str, Vocabulary | None] | None = None
+    ) -> None:
+        self.name = name
+        self.text = text
+        self.labels = tuple(labels or ())
+        self.cells: dict[Key, Cell] = {}
+        self._words = tuple((labels or {}).values())
+
+    def cell(self, *key: object) -> Cell:
+        """Return the cell of these label values; values without room share the cell of `other`."""
+        return self.cells.get(key) or self.open(key)
+
+    def open(self, key: Key) -> Cell:
+        """Return the cell of label values that have none under their own names (the slow path)."""
+        key = tuple(
+            words.fit(str(value)) if words else value
+            for words, value in zip(self._words, key, strict=True)
+        )
+        if key not in self.cells and len(self.cells) >= MAX_SERIES:
+            key = tuple(
+                OTHER if words else value for words, value in zip(self._words, key, strict=True)
+            )
+        return self.cells.setdefault(key, self._blank())
+
+    def render(self) -> Metric:
+        """Return the family as prometheus_client writes it."""
+        raise NotImplementedError
+
+    def series(self) -> Iterator[tuple[list[str], Cell]]:
+        """Yield the label values and a copy of the cell of each series."""
+        # list() is one step, so that a series that is born meanwhile does not disturb us.
+        for key, cell in list(self.cells.items()):
+            yield [str(value) for value in key], cell[:]
+
+    def _blank(self) -> Cell:
+        return [0]
+
+
+class Counter(Family):
+    """Only goes up."""
+
+    def add(self, amount: float, *key: object) -> None:
+        """Add to the series of these label values."""
+        self.cell(*key)[0] += amount
+
+    def render(self) -> Metric:
+        """Return the family as prometheus_client writes it."""
+        metric = CounterMetricFamily(self.name, self.text, labels=self.labels)
+        for values, cell in self.series():
+            metric.add_metric(values, cell[0])
+        return metric
+
+
+class Gauge(Family):
+    """Holds the last value; absent until there is one."""
+
+    def set(self, value: float, *key: object) -> None:
+        """Set the series of these label values."""
+        self.cell(*key)[0] = value
+
+    def render(self) -> Metric:
+        """Return the family as prometheus_client writes it."""
+        metric = GaugeMetricFamily(self.name, self.text, labels=self.labels)
+        for values, cell in self.series():
+            metric.add_metric(values, cell[0])
+        return metric
+
+
+class Histogram(Family):
+    """Counts values by bucket; a cell is the sum followed by the count of each bucket."""
+
+    def __init__(
+        self,
+        name: str,
+        text: str,
+        bounds: Sequence[float],
+        labels: Mapping[str, Vocabulary | None] | None = None,
+    ) -> None:
+        super().__init__(name, text, labels)
+        self.bounds = bounds
+        self._names = [*(str(bound) for bound in bounds), "+Inf"]
+
+    def observe(self, value: float, *key: object) -> None:
+        """Count a value in the series of these label values."""
+        cell = self.cell(*key)
+        cell[bisect_left(self.bounds, value) + 1] += 1
+        cell[0] += value
+
+    def render(self) -> Metric:
+        """Return the family as prometheus_client writes it."""
+        metric = HistogramMetricFamily(self.name, self.text, labels=self.labels)
+        for values, cell in self.series():
+            buckets = list(zip(self._names, accumulate(cell[1:]), strict=True))
+            metric.add_metric(values, buckets, cell[0])
+        return metric
+
+    def _blank(self) -> Cell:
+        return [0] * (len(self.bounds) + 2)

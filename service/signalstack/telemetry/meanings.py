@@ -1,0 +1,101 @@
+"""What each metric means and what to do when it is bad: the HELP texts of `/metrics`."""
+
+from __future__ import annotations
+
+from typing import Final
+
+PREFIX: Final = "signalstack_"
+
+MEANINGS: Final = {
+    "http_request_duration_seconds": (
+        "Seconds from a request to the end of its answer, waits that the client asked for included."
+        " Slow on every route: look at db_query_duration_seconds and at the CPU."
+    ),
+    "events_received_total": (
+        "Events taken in, by outcome. Many rejected: a sender changed its format."
+        " Many duplicate: a sender repeats itself, look for timeouts on its side."
+    ),
+    "jobs_enqueued_total": (
+        "Jobs committed. Faster than jobs_finished_total for long: the backlog grows, add workers."
+    ),
+    "jobs_finished_total": (
+        "Jobs whose last run ended here, by outcome. Many failed: ask GET /v1/jobs?status=failed"
+        " for their last_error."
+    ),
+    "job_retries_total": (
+        "Runs that will be tried again. Many of one type: what it calls is down or refuses."
+    ),
+    "dispatch_latency_seconds": (
+        "Seconds from a job being due to its handler starting, by what woke the worker. High under"
+        " backlog: too few slots. A rising share of poll: notifications get lost, see listener_up."
+    ),
+    "wakeups_total": (
+        "Times the claimer woke, by cause. No notify while jobs come in: the listener is deaf."
+    ),
+    "claims_total": (
+        "Claims, by whether they found work. Mostly empty: more workers wake than the work needs."
+    ),
+    "claim_batch_size": (
+        "Jobs taken by a claim that found some. Always at its limit: the worker is saturated."
+    ),
+    "claim_duration_seconds": (
+        "Seconds a claim took. High: PostgreSQL is busy, or the ready index is bloated."
+    ),
+    "flush_batch_size": (
+        "Writes committed together. Always 1 under load: callers come one after the other."
+    ),
+    "flush_duration_seconds": (
+        "Seconds to commit a group of writes. High: the disk under PostgreSQL's WAL is slow."
+    ),
+    "job_duration_seconds": (
+        "Seconds a handler ran, by how the run ended. Close to the job's timeout: what it calls is"
+        " slow, or the timeout is too short."
+    ),
+    "settle_duration_seconds": (
+        "Seconds to commit a batch of outcomes. High: the disk under PostgreSQL's WAL is slow, or"
+        " rows are locked."
+    ),
+    "jobs_rescued_total": (
+        "Runs taken back because their lease had ended. Rising: workers die or hang, look at their"
+        " logs and memory."
+    ),
+    "stale_settlements_total": (
+        "Outcomes dropped because their run had lost its lease. Rising: a worker stands still for"
+        " longer than LEASE_SECONDS, often a handler that blocks the event loop."
+    ),
+    "worker_slots": (
+        "Slots of this worker, by state. None free for long: raise WORKER_CONCURRENCY or add"
+        " workers."
+    ),
+    "listener_up": (
+        "1 while this process hears notifications. 0: work starts by polling only, run"
+        " `signalstack doctor` against LISTEN_DATABASE_URL."
+    ),
+    "listener_reconnects_total": (
+        "Times the listening connection came back. Rising: something between this process and"
+        " PostgreSQL cuts its connections."
+    ),
+    "listener_roundtrip_seconds": (
+        "Seconds for a notification to come back to its sender. High: notifying commits queue up,"
+        " or the event loop is blocked."
+    ),
+    "db_query_duration_seconds": (
+        "Seconds a statement took as seen from here, by its file's name. One of them slow: EXPLAIN"
+        " it. All of them: the network or PostgreSQL."
+    ),
+    "db_pool_connections": (
+        "Pooled connections, by state; waiting are callers without one. Waiting above 0: raise"
+        " DB_POOL_MAX, or find what holds them."
+    ),
+    "webhook_deliveries_total": (
+        "Webhook deliveries, by outcome. Many failed or timeout: a receiver is down. Any blocked:"
+        " an endpoint points to an address that is not allowed."
+    ),
+    "maintenance_leader": (
+        "1 in the process that does maintenance. Not 1 in sum for a minute: nobody stands for"
+        " leader, or PostgreSQL is away."
+    ),
+    "build_info": (
+        "Always 1; the labels say what runs. Several versions for long: a roll-out is stuck."
+    ),
+}

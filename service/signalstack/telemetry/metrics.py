@@ -1,0 +1,181 @@
+"""Which fact moves which metric, and the registry that a scrape renders."""
+
+from __future__ import annotations
+
+import platform
+import time
+from bisect import bisect_left
+from typing import TYPE_CHECKING, Any, Final
+
+from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector, ProcessCollector
+from prometheus_client.core import CounterMetricFamily
+from prometheus_client.registry import Collector
+
+from signalstack.core import stage
+from signalstack.core.job import Outcome, Wake
+from signalstack.telemetry.catalogue import DISPATCH_S, WORK_S, Catalogue
+from signalstack.telemetry.meanings import MEANINGS, PREFIX
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+
+    from prometheus_client.core import Metric
+
+    Taker = Callable[[Any], None]
+
+BREATH_S: Final = 0.0001
+TERMINAL: Final = frozenset({Outcome.SUCCEEDED, Outcome.FAILED, Outcome.CANCELLED})
+
+
+class Metrics(Collector):
+    """Takes facts on one thread, that of the event loop; may be scraped from any other."""
+
+    def __init__(self, *, version: str, build: Mapping[str, str] | None = None) -> None:
+        """Begin at zero; `version` and `build` become labels of `build_info`."""
+        labels = {"version": version, "python": platform.python_version(), **(build or {})}
+        self._all = Catalogue(labels)
+        self._all.build.set(1, *labels.values())
+        self._was_listening = False
+        self._begin_at_zero()
+        self._dispatch = self._all.dispatch.cells
+        self._runs = self._all.runs.cells
+        self.registry = CollectorRegistry()
+        self.registry.register(self)
+        ProcessCollector(registry=self.registry)
+        PlatformCollector(registry=self.registry)
+        GCCollector(registry=self.registry)
+
+    def takers(self) -> dict[type[stage.Fact], Taker]:
+        """Return what to call for each type of fact."""
+        return {
+            stage.Started: self._started,
+            stage.Finished: self._finished,
+            stage.Requested: self._requested,
+            stage.EventReceived: self._event_received,
+            stage.Enqueued: self._enqueued,
+            stage.Flushed: self._flushed,
+            stage.Woken: self._woken,
+            stage.Claimed: self._claimed,
+            stage.Settled: self._settled,
+            stage.Rescued: self._rescued,
+            stage.Queried: self._queried,
+            stage.ListenerChanged: self._listener_changed,
+            stage.RoundTripped: self._round_tripped,
+            stage.SlotsChanged: self._slots_changed,
+            stage.PoolSampled: self._pool_sampled,
+            stage.Delivered: self._delivered,
+            stage.LeaderChanged: self._leader_changed,
+        }
+
+    def collect(self) -> Iterator[Metric]:
+        """Yield every family, for a scrape."""
+        for family in self._all.families:
+            yield family.render()
+            # Lets go of the interpreter's lock, so that the event loop gets its turn.
+            time.sleep(BREATH_S)  # noqa: TID251 - the scrape's own thread, no event loop here
+        yield from self._outcomes()
+
+    def _outcomes(self) -> Iterator[Metric]:
+        # Told by the runs' histogram already, so that a finished job bumps one cell and not three.
+        finished = CounterMetricFamily(
+            PREFIX + "jobs_finished_total",
+            MEANINGS["jobs_finished_total"],
+            labels=("queue", "type", "outcome"),
+        )
+        retries = CounterMetricFamily(
+            PREFIX + "job_retries_total", MEANINGS["job_retries_total"], labels=("queue", "type")
+        )
+        for (queue, kind, outcome), (_, *counts) in self._all.runs.series():
+            if outcome in TERMINAL:
+                finished.add_metric((queue, kind, outcome), sum(counts))
+            elif outcome == Outcome.RETRIED:
+                retries.add_metric((queue, kind), sum(counts))
+        yield finished
+        yield retries
+
+    def _begin_at_zero(self) -> None:
+        # A rate needs a first sample: a series that appears at 1 hides its first event.
+        for wake in Wake:
+            self._all.wakeups.add(0, wake)
+        for result in ("hit", "empty"):
+            self._all.claims.add(0, result)
+        for outcome in ("accepted", "duplicate", "rejected"):
+            self._all.events.add(0, outcome)
+        for outcome in ("delivered", "rejected", "failed", "blocked", "gone", "timeout"):
+            self._all.deliveries.add(0, outcome)
+        for counter in (self._all.rescued, self._all.stale, self._all.reconnects):
+            counter.add(0)
+
+    def _started(self, fact: stage.Started) -> None:
+        # Written out rather than `observe(…)`: this and the next run for every job.
+        key = (fact.queue, fact.wake)
+        cell = self._dispatch.get(key) or self._all.dispatch.open(key)
+        latency_s = fact.at - fact.due_at
+        if latency_s < 0.0:  # a clock was set back between the two readings
+            cell[1] += 1
+            return
+        cell[bisect_left(DISPATCH_S, latency_s) + 1] += 1
+        cell[0] += latency_s
+
+    def _finished(self, fact: stage.Finished) -> None:
+        key = (fact.queue, fact.type, fact.outcome)
+        cell = self._runs.get(key) or self._all.runs.open(key)
+        duration_s = fact.duration_s
+        cell[bisect_left(WORK_S, duration_s) + 1] += 1
+        cell[0] += duration_s
+
+    def _requested(self, fact: stage.Requested) -> None:
+        self._all.requests.observe(fact.duration_s, fact.method, fact.route, fact.status)
+
+    def _event_received(self, fact: stage.EventReceived) -> None:
+        self._all.events.add(1, fact.outcome)
+
+    def _enqueued(self, fact: stage.Enqueued) -> None:
+        self._all.enqueued.add(fact.count, fact.queue, fact.type)
+
+    def _flushed(self, fact: stage.Flushed) -> None:
+        self._all.flush_sizes.observe(fact.writes)
+        self._all.flushes.observe(fact.duration_s)
+
+    def _woken(self, fact: stage.Woken) -> None:
+        self._all.wakeups.add(1, fact.cause)
+
+    def _claimed(self, fact: stage.Claimed) -> None:
+        self._all.claim_times.observe(fact.duration_s)
+        self._all.claims.add(1, "hit" if fact.count else "empty")
+        if fact.count:
+            self._all.claim_sizes.observe(fact.count)
+
+    def _settled(self, fact: stage.Settled) -> None:
+        self._all.settles.observe(fact.duration_s)
+        self._all.stale.add(fact.stale)
+
+    def _rescued(self, fact: stage.Rescued) -> None:
+        self._all.rescued.add(fact.count)
+
+    def _queried(self, fact: stage.Queried) -> None:
+        self._all.queries.observe(fact.duration_s, fact.query)
+
+    def _listener_changed(self, fact: stage.ListenerChanged) -> None:
+        self._all.listening.set(fact.up)
+        if fact.up and self._was_listening:
+            self._all.reconnects.add(1)
+        self._was_listening |= fact.up
+
+    def _round_tripped(self, fact: stage.RoundTripped) -> None:
+        self._all.roundtrips.observe(fact.duration_s)
+
+    def _slots_changed(self, fact: stage.SlotsChanged) -> None:
+        self._all.slots.set(fact.busy, "busy")
+        self._all.slots.set(fact.free, "free")
+
+    def _pool_sampled(self, fact: stage.PoolSampled) -> None:
+        self._all.connections.set(fact.used, "used")
+        self._all.connections.set(fact.idle, "idle")
+        self._all.connections.set(fact.waiting, "waiting")
+
+    def _delivered(self, fact: stage.Delivered) -> None:
+        self._all.deliveries.add(1, fact.outcome)
+
+    def _leader_changed(self, fact: stage.LeaderChanged) -> None:
+        self._all.leading.set(fact.leading)
