@@ -53,7 +53,8 @@ _NEXT_WAKE: Final = {Outcome.RETRIED: Wake.RETRY.value}
 class Lease(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """A claimed job: `(id, attempt, token)` guards all that is written of this run.
 
-    `user_id` and `id` are 16-byte strings, `due_at` is Unix time by the database's clock, `payload` is JSON.
+    `user_id` and `id` are 16-byte strings, `due_at` is Unix time by the database's clock,
+    `payload` is JSON.
     """
 
     user_id: bytes

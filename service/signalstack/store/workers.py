@@ -1,8 +1,8 @@
-"""Workers and their leases: one row a process, renewed from a thread that a busy loop cannot stop."""
+"""Workers and their leases: one row a process, renewed over a blocking connection of its own."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 import psycopg
 
@@ -13,7 +13,7 @@ from signalstack.store.outage import describe_reason
 from signalstack.store.query import read
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from uuid import UUID
 
 
@@ -74,7 +74,7 @@ class WorkerLease:
             self._connection.close()
             self._connection = None
 
-    def _run(self, query: str, parameters: dict[str, object]) -> int:
+    def _run(self, query: str, parameters: Mapping[str, object]) -> int:
         try:
             if self._connection is None:
                 self._connection = psycopg.connect(

@@ -11,7 +11,7 @@ import asyncio
 from collections import deque
 from contextvars import copy_context
 from time import perf_counter
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, cast
 
 import anyio
 import anyio.lowlevel
@@ -27,7 +27,7 @@ from signalstack.worker.run import Run
 from signalstack.worker.verdict import Verdict, judge
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Awaitable, Callable, Iterable
     from random import Random
 
     from anyio.abc import TaskGroup
@@ -78,6 +78,8 @@ class Executor:
         self._waiting: deque[Lease] = deque()
         self._idle: deque[anyio.Event] = deque()
         self._runs: set[Run] = set()
+        self._queued = anyio.Event()
+        self._quiet = anyio.Event()
         self._done = 0
         self._done_before = 0
         self._measured_at = 0.0
@@ -115,6 +117,7 @@ class Executor:
         self._waiting.extend(leases)
         for _ in range(min(len(self._waiting), len(self._idle))):
             self._idle.popleft().set()
+        self._queued.set()
 
     def take_back(self) -> list[Lease]:
         """Give up all jobs that wait for a slot."""
@@ -122,6 +125,23 @@ class Executor:
         self._waiting.clear()
         self._rate = 0.0
         return leases
+
+    @property
+    def oldest(self) -> Lease | None:
+        """The leased job that waits for a slot the longest."""
+        return self._waiting[0] if self._waiting else None
+
+    async def until_waiting(self) -> None:
+        """Return when leased jobs wait for a slot."""
+        while not self._waiting:
+            self._queued = anyio.Event()
+            await self._queued.wait()
+
+    async def until_idle(self) -> None:
+        """Return when no handler runs."""
+        while self._runs:
+            self._quiet = anyio.Event()
+            await self._quiet.wait()
 
     def end_all(self, stop: Stop) -> None:
         """Tell every running handler to stop."""
@@ -214,6 +234,8 @@ class Executor:
                 return await self._call(run, span)
             finally:
                 self._runs.discard(run)
+                if not self._runs:
+                    self._quiet.set()
 
     async def _call(self, run: Run, span: Span) -> tuple[Verdict, bytes | None]:
         lease = run.lease
@@ -251,7 +273,7 @@ class Executor:
 
     async def _invoke(self, job_type: JobType, payload: object, run: Run) -> object:
         if job_type.is_async:
-            return await job_type.run(payload, run)  # pyright: ignore[reportGeneralTypeIssues] - is_async says that it is awaitable
+            return await cast("Awaitable[object]", job_type.run(payload, run))
         # The thread cannot be stopped: it is left alone and told by context.cancelled.
         return await anyio.to_thread.run_sync(
             job_type.run, payload, run, abandon_on_cancel=True, limiter=self._threads

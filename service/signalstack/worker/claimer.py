@@ -1,0 +1,203 @@
+"""When to claim, and what: doorbells, timers and a slow poll in; leased jobs out to the executor.
+
+Three things wake it. A notification names a queue. A timer stands for the earliest delayed job. The
+poll finds whatever the first two missed, and is all there is while nobody listens. A claim that
+did not empty its lanes is followed by another as soon as there is room.
+"""
+
+from __future__ import annotations
+
+import re
+from time import perf_counter
+from typing import TYPE_CHECKING, Final
+
+import anyio
+
+from signalstack.core.errors import UnavailableError
+from signalstack.core.job import DEFAULT_QUEUE, Wake
+from signalstack.core.log import get_logger
+from signalstack.core.stage import Claimed, Woken
+from signalstack.store.dispatch import NIL, PROMOTE_LIMIT
+from signalstack.store.link import StatementError
+from signalstack.store.listener import LATER
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from random import Random
+    from uuid import UUID
+
+    from signalstack.core.stage import Observer
+    from signalstack.store.dispatch import Claim, Dispatch, Lease
+
+_LANES: Final = 16
+_KNOWN_QUEUES_LIMIT: Final = 1_000
+_QUEUE_NAME: Final = re.compile(r"[\x21-\x7e]{1,100}")
+_log: Final = get_logger("signalstack.worker")
+
+
+class Claimer:
+    """Claims for one worker; `room` says how many jobs it can take, `put` takes them."""
+
+    def __init__(
+        self,
+        dispatch: Dispatch,
+        observer: Observer,
+        *,
+        queues: Sequence[str],
+        worker_id: Callable[[], UUID],
+        room: Callable[[], int],
+        put: Callable[[list[Lease]], None],
+        poll_interval_s: float,
+        rng: Random,
+    ) -> None:
+        self._dispatch = dispatch
+        self._observer = observer
+        self._serves_all = not queues
+        self._queues = dict.fromkeys(queues or (DEFAULT_QUEUE,))
+        self._worker_id = worker_id
+        self._room = room
+        self._put = put
+        self._poll_interval_s = poll_interval_s
+        self._rng = rng
+        self._cause: Wake | None = None
+        self._cursor = NIL
+        self._signal = anyio.Event()
+        self._timer_signal = anyio.Event()
+        self._timer_at = 0.0
+        self._stopping = False
+
+    def heard(self, channel: str, payload: str) -> None:
+        """Take a notification as a hint: it names a queue that has, or will have, work."""
+        if not self._serves(payload):
+            return
+        if channel == LATER:
+            self.expect(0.0)
+        else:
+            self._wake(Wake.NOTIFY)
+
+    def look(self) -> None:
+        """Look for work now, since notifications may have been missed."""
+        self._wake(Wake.POLL)
+        self.expect(0.0)
+
+    def expect(self, delay_s: float) -> None:
+        """Look for due jobs after this many seconds, unless that is planned sooner already."""
+        at = anyio.current_time() + delay_s
+        if at < self._timer_at:
+            self._timer_at = at
+            self._timer_signal.set()
+
+    def room_changed(self) -> None:
+        """Say that there may be room where there was none."""
+        if self._cause is not None:
+            self._signal.set()
+
+    def stop(self) -> None:
+        """Claim no more; `claim_forever` ends after the claim in flight."""
+        self._stopping = True
+        self._signal.set()
+
+    async def claim_forever(self) -> None:
+        """Claim whenever there is a cause and room, until stopped."""
+        while not self._stopping:
+            limit = self._room()
+            if self._cause is None or limit <= 0:
+                self._signal = anyio.Event()
+                await self._signal.wait()
+                continue
+            # Jobs leased by a claim that nobody waits for any more would be lost until rescued.
+            with anyio.CancelScope(shield=True):
+                await self._claim(limit)
+
+    async def look_forever(self) -> None:
+        """Promote delayed jobs when they are due, and poll, until cancelled."""
+        polled_at = -self._poll_interval_s
+        while True:
+            poll = anyio.current_time() - polled_at >= self._poll_interval_s
+            if poll:
+                polled_at = anyio.current_time()
+            next_s = await self._promote(poll=poll)
+            until_poll = polled_at + self._poll_interval_s - anyio.current_time()
+            self._timer_signal = anyio.Event()
+            self._timer_at = anyio.current_time() + min(next_s, max(until_poll, 0.0))
+            await self._until_timer()
+
+    async def _until_timer(self) -> None:
+        while (left := self._timer_at - anyio.current_time()) > 0:
+            with anyio.move_on_after(left):
+                await self._timer_signal.wait()
+                self._timer_signal = anyio.Event()
+
+    async def _claim(self, limit: int) -> None:
+        cause, self._cause = self._cause or Wake.BACKLOG, None
+        self._observer.tell(Woken(cause=cause))
+        began = perf_counter()
+        cursor = self._cursor
+        try:
+            claim = await self._dispatch.claim(
+                list(self._queues),
+                worker_id=self._worker_id(),
+                token=self._rng.getrandbits(63),
+                limit=limit,
+                lanes=max(limit, _LANES),
+                cursor=cursor,
+                cause=cause,
+            )
+        except UnavailableError:
+            return  # the listener looks again as soon as it is back
+        except StatementError as error:
+            _log.warning("claim_failed", error=str(error), sqlstate=error.sqlstate)
+            return
+        self._observer.tell(
+            Claimed(count=len(claim.leases), limit=limit, duration_s=perf_counter() - began)
+        )
+        self._go_on(claim, limit, cursor)
+        if claim.leases:
+            self._put(claim.leases)
+
+    def _go_on(self, claim: Claim, limit: int, cursor: bytes) -> None:
+        self._cursor = claim.cursor
+        wrapped = cursor != NIL and claim.cursor == NIL
+        if self._cause is None and (not claim.drained or wrapped or len(claim.leases) >= limit):
+            self._cause = Wake.BACKLOG
+
+    async def _promote(self, *, poll: bool) -> float:
+        """Promote what is due; returns the seconds until more will be."""
+        try:
+            if poll and self._serves_all:
+                for queue in await self._dispatch.busy_queues():
+                    self._serves(queue)
+            promotion = await self._dispatch.promote()
+            elsewhere = [queue for queue in promotion.queues if not self._serves(queue)]
+            if promotion.count > self._room() or elsewhere:
+                await self._dispatch.ring(promotion.queues)
+        except UnavailableError:
+            return self._poll_interval_s
+        except StatementError as error:
+            _log.warning("promotion_failed", error=str(error), sqlstate=error.sqlstate)
+            return self._poll_interval_s
+        if promotion.count:
+            self._wake(Wake.TIMER)
+        elif poll:
+            self._wake(Wake.POLL)
+        if promotion.count >= PROMOTE_LIMIT:
+            return 0.0
+        return self._poll_interval_s if promotion.next_s is None else promotion.next_s
+
+    def _wake(self, cause: Wake) -> None:
+        if self._cause is None or cause is Wake.NOTIFY:
+            self._cause = cause
+        self._signal.set()
+
+    def _serves(self, queue: str) -> bool:
+        if queue in self._queues:
+            return True
+        # A notification may come from anybody: only what could be a queue's name is believed.
+        if (
+            not self._serves_all
+            or len(self._queues) >= _KNOWN_QUEUES_LIMIT
+            or not _QUEUE_NAME.fullmatch(queue)
+        ):
+            return False
+        self._queues[queue] = None
+        return True

@@ -1,0 +1,128 @@
+"""Records how runs ended: one batch in flight, the next one gathers meanwhile."""
+
+from __future__ import annotations
+
+from time import perf_counter
+from typing import TYPE_CHECKING, Final
+
+import anyio
+import msgspec
+
+from signalstack.core.errors import UnavailableError
+from signalstack.core.job import Outcome
+from signalstack.core.log import get_logger
+from signalstack.core.stage import Settled
+from signalstack.store.link import StatementError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from uuid import UUID
+
+    from signalstack.core.stage import Observer
+    from signalstack.store.dispatch import Dispatch, Ended
+
+BATCH: Final = 1_000
+# With more than this unsettled, the worker claims no more until PostgreSQL has caught up.
+BACKLOG_LIMIT: Final = 2_000
+_RETRY_S: Final = 0.5
+_log: Final = get_logger("signalstack.worker")
+
+
+class Settler:
+    """Takes ended runs and gets them recorded, however often PostgreSQL goes away meanwhile."""
+
+    def __init__(
+        self,
+        dispatch: Dispatch,
+        observer: Observer,
+        *,
+        worker_id: Callable[[], UUID],
+        on_retry: Callable[[float], None],
+        on_room: Callable[[], None],
+    ) -> None:
+        self._dispatch = dispatch
+        self._observer = observer
+        self._worker_id = worker_id
+        self._on_retry = on_retry
+        self._on_room = on_room
+        self._ended: list[Ended] = []
+        self._in_flight = 0
+        self._signal = anyio.Event()
+        self._empty = anyio.Event()
+
+    @property
+    def backlog(self) -> int:
+        """How many ended runs are not recorded yet."""
+        return len(self._ended) + self._in_flight
+
+    def add(self, ended: Ended) -> None:
+        """Take an ended run."""
+        self._ended.append(ended)
+        self._signal.set()
+
+    def reconnected(self) -> None:
+        """Say that PostgreSQL is back."""
+        self._signal.set()
+
+    async def run(self) -> None:
+        """Settle until cancelled."""
+        while True:
+            if not self._ended:
+                self._empty.set()
+                self._signal = anyio.Event()
+                await self._signal.wait()
+                continue
+            batch, self._ended = self._ended[:BATCH], self._ended[BATCH:]
+            self._in_flight = len(batch)
+            # The outcome of work that was done is worth waiting for, whoever wants to stop.
+            left = batch
+            with anyio.CancelScope(shield=True):
+                left = await self._settle(batch)
+            self._in_flight = 0
+            self._ended[:0] = left
+            if left:
+                self._signal = anyio.Event()
+                with anyio.move_on_after(_RETRY_S):
+                    await self._signal.wait()
+            elif len(batch) == BATCH:
+                self._on_room()
+
+    async def drain(self) -> None:
+        """Wait until everything is recorded."""
+        while self.backlog:
+            self._empty = anyio.Event()
+            await self._empty.wait()
+
+    async def _settle(self, batch: list[Ended]) -> list[Ended]:
+        """Record a batch; returns what must be tried again."""
+        began = perf_counter()
+        try:
+            settled = await self._dispatch.settle(batch, worker_id=self._worker_id())
+        except UnavailableError:
+            return batch
+        except StatementError as error:
+            return await self._settle_refused(batch, error)
+        self._observer.tell(
+            Settled(
+                jobs=tuple(end.lease.job_id for end in batch if end.lease.id in settled),
+                stale=len(batch) - len(settled),
+                duration_s=perf_counter() - began,
+            )
+        )
+        for end in batch:
+            if end.outcome is Outcome.RETRIED:
+                self._on_retry(end.delay_s)
+        return []
+
+    async def _settle_refused(self, batch: list[Ended], error: StatementError) -> list[Ended]:
+        if error.sqlstate.startswith(("40", "55", "57")):  # contention or shutdown: same again
+            return batch
+        if len(batch) > 1:  # one bad row must hurt only itself
+            return [left for end in batch for left in await self._settle([end])]
+        (end,) = batch
+        _log.error("outcome_refused", job_id=end.lease.job_id, error=str(error))
+        if end.result is None:
+            return []  # nothing left to leave out: its lease is taken back when this worker ends
+        reason = f"PostgreSQL cannot store the result: {error}"
+        failed = msgspec.structs.replace(end, outcome=Outcome.FAILED, result=None, error=reason)
+        return await self._settle([failed])

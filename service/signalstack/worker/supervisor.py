@@ -1,0 +1,211 @@
+"""One worker process: its connections and loops, and how they end without a loss."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+import anyio
+import msgspec
+
+from signalstack.core.job import Outcome
+from signalstack.core.log import get_logger
+from signalstack.store.dispatch import (
+    CLAIM_SESSION,
+    CLAIM_STATEMENTS,
+    SESSION,
+    SETTLE_STATEMENTS,
+    Dispatch,
+    Ended,
+)
+from signalstack.store.link import Link
+from signalstack.store.listener import LATER, READY, Listener
+from signalstack.store.workers import WorkerLease
+from signalstack.worker.claimer import Claimer
+from signalstack.worker.executor import Executor
+from signalstack.worker.heartbeat import Heartbeat
+from signalstack.worker.settler import BACKLOG_LIMIT, Settler
+from signalstack.worker.verdict import RetryPolicy
+
+if TYPE_CHECKING:
+    from random import Random
+
+    from anyio.abc import TaskStatus
+
+    from signalstack.core.handler import Registry
+    from signalstack.core.stage import Observer
+    from signalstack.store.dispatch import Lease
+
+# Leases that wait this long for a slot were claimed too early: other workers may have room.
+_PATIENCE_S: Final = 0.2
+_LAST_WORDS_S: Final = 5.0
+_log: Final = get_logger("signalstack.worker")
+
+
+class WorkerOptions(msgspec.Struct, frozen=True, kw_only=True):
+    """How a worker works; durations in seconds. No queues means all of them."""
+
+    name: str
+    queues: tuple[str, ...]
+    concurrency: int
+    job_timeout_s: float
+    lease_s: float
+    poll_interval_s: float
+    shutdown_timeout_s: float
+    retry: RetryPolicy
+    listen: bool
+
+
+class Worker:
+    """Claims, runs and settles jobs until told to stop."""
+
+    def __init__(
+        self,
+        dsn: str,
+        registry: Registry,
+        observer: Observer,
+        options: WorkerOptions,
+        rng: Random,
+    ) -> None:
+        self._options = options
+        self._listener = Listener(
+            dsn,
+            observer,
+            name="claim",
+            channels=(READY, LATER),
+            on_notify=self._heard,
+            on_up=self._reconnected,
+            statements=CLAIM_STATEMENTS,
+            settings=CLAIM_SESSION,
+            listen=options.listen,
+        )
+        self._settlements = Link("settle", dsn, SETTLE_STATEMENTS, observer, settings=SESSION)
+        self._dispatch = Dispatch(self._listener.link, self._settlements)
+        self._heartbeat = Heartbeat(
+            WorkerLease(
+                dsn,
+                name=options.name,
+                queues=options.queues,
+                concurrency=options.concurrency,
+                lease_s=options.lease_s,
+            ),
+            lease_s=options.lease_s,
+            on_lost=self._lease_lost,
+        )
+        self._settler = Settler(
+            self._dispatch,
+            observer,
+            worker_id=lambda: self._heartbeat.worker_id,
+            on_retry=self._expect,
+            on_room=self._room_changed,
+        )
+        self._executor = Executor(
+            registry,
+            observer,
+            now=self._dispatch.now,
+            on_ended=self._settler.add,
+            on_room=self._room_changed,
+            concurrency=options.concurrency,
+            timeout_s=options.job_timeout_s,
+            policy=options.retry,
+            rng=rng,
+        )
+        self._claimer = Claimer(
+            self._dispatch,
+            observer,
+            queues=options.queues,
+            worker_id=lambda: self._heartbeat.worker_id,
+            room=self._room,
+            put=self._executor.put,
+            poll_interval_s=options.poll_interval_s,
+            rng=rng,
+        )
+
+    @property
+    def fault(self) -> str | None:
+        """Why this worker hears no notifications, or None when it does."""
+        return self._listener.fault
+
+    async def run(
+        self, shutdown: anyio.Event, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED
+    ) -> None:
+        """Work until `shutdown` is set, then finish or hand back; started once it can claim."""
+        async with anyio.create_task_group() as services:
+            await services.start(self._listener.run)
+            await services.start(self._keep_settlements)
+            await services.start(self._heartbeat.run)
+            services.start_soon(self._settler.run)
+            services.start_soon(self._executor.run)
+            services.start_soon(self._return_early_leases)
+            services.start_soon(self._claimer.look_forever)
+            async with anyio.create_task_group() as claiming:
+                claiming.start_soon(self._claimer.claim_forever)
+                self._claimer.look()
+                task_status.started()
+                await shutdown.wait()
+                self._claimer.stop()
+            await self._finish_or_hand_back()
+            services.cancel_scope.cancel()
+
+    async def _keep_settlements(
+        self, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED
+    ) -> None:
+        await self._settlements.keep(
+            on_change=lambda reason: self._settler.reconnected() if reason is None else None,
+            task_status=task_status,
+        )
+
+    async def _finish_or_hand_back(self) -> None:
+        self._hand_back(self._executor.take_back())
+        _log.info("draining", running=self._executor.busy)
+        with anyio.move_on_after(self._options.shutdown_timeout_s):
+            await self._executor.until_idle()
+        self._executor.end_all("shutdown")
+        with anyio.move_on_after(_LAST_WORDS_S):
+            await self._executor.until_idle()
+            await self._settler.drain()
+            await self._heartbeat.leave()
+            return
+        _log.warning(
+            "stopped_unsettled", running=self._executor.busy, unsettled=self._settler.backlog
+        )
+
+    async def _return_early_leases(self) -> None:
+        while True:
+            await self._executor.until_waiting()
+            oldest = self._executor.oldest
+            await anyio.sleep(_PATIENCE_S)
+            if oldest is not None and self._executor.oldest is oldest:
+                self._hand_back(self._executor.take_back())
+
+    def _hand_back(self, leases: list[Lease]) -> None:
+        for lease in leases:
+            self._settler.add(
+                Ended(
+                    lease=lease,
+                    outcome=Outcome.RELEASED,
+                    started_at=None,
+                    finished_at=self._dispatch.now(),
+                )
+            )
+
+    def _room(self) -> int:
+        if self._settler.backlog > BACKLOG_LIMIT:
+            return 0
+        return self._executor.room()
+
+    def _heard(self, channel: str, payload: str) -> None:
+        self._claimer.heard(channel, payload)
+
+    def _reconnected(self) -> None:
+        self._claimer.look()
+
+    def _expect(self, delay_s: float) -> None:
+        self._claimer.expect(delay_s)
+
+    def _room_changed(self) -> None:
+        self._claimer.room_changed()
+
+    def _lease_lost(self) -> None:
+        # Others may run these jobs by now; whatever these runs still say is fenced off.
+        self._executor.take_back()
+        self._executor.end_all("lost")
