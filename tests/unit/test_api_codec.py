@@ -100,7 +100,7 @@ def test_an_id_may_be_written_in_either_case() -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["", "1", "{0190b5c2-7d1e-7c3a-9f21-1234567890ab}", "0190b5c27d1e7c3a9f211234567890ab", "a\x00"],
+    ["", "1", "{0190b5c2-7d1e-7c3a-9f21-1234567890ab}", "0190b5c27d1e7c3a9f211234567890ab"],
 )
 def test_what_is_no_uuid_names_nothing(text: str) -> None:
     with pytest.raises(NotFoundError):

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import anyio
 
@@ -12,11 +11,13 @@ from signalstack.api.problems import DisconnectedError, SlowBodyError
 from signalstack.core.errors import MalformedError, TooLargeError, UnsupportedMediaError
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Generator
+    from collections.abc import Awaitable, Collection
 
     from starlette.types import Receive
 
     from signalstack.api.headers import Headers
+
+Result = TypeVar("Result")
 
 
 def media_type(headers: Headers, accepted: Collection[str]) -> str:
@@ -50,20 +51,21 @@ async def read(headers: Headers, receive: Receive, *, limit: int, timeout_s: flo
     announced = header.content_length(headers)
     if announced is not None and announced > limit:
         raise TooLargeError(f"the body has {announced} bytes; {limit} is the limit")
-    with within(timeout_s, SlowBodyError, "the body was not complete in time"):
-        body = await _gather(receive, limit)
+    body = await within(
+        timeout_s, _gather(receive, limit), SlowBodyError, "the body was not complete in time"
+    )
     if announced is not None and announced != len(body):
         raise MalformedError("the body is not as long as Content-Length says")
     return body
 
 
-@contextmanager
-def within(timeout_s: float, error: type[Exception], detail: str) -> Generator[None]:
-    """Give the block `timeout_s` seconds, then cancel it and raise the error."""
-    with anyio.move_on_after(timeout_s) as scope:
-        yield
-    if scope.cancelled_caught:
-        raise error(detail)
+async def within(
+    timeout_s: float, work: Awaitable[Result], error: type[Exception], detail: str
+) -> Result:
+    """Await `work` for at most `timeout_s` seconds, then cancel it and raise the error."""
+    with anyio.move_on_after(timeout_s):
+        return await work
+    raise error(detail)
 
 
 async def _gather(receive: Receive, limit: int) -> bytes:

@@ -75,7 +75,7 @@ OPERATIONS: Final = (
         summary="Does the process run",
         handler=live,
         answers={READY: Live},
-        scope=None,
+        needs=None,
         versioned=False,
     ),
     Operation(
@@ -84,7 +84,7 @@ OPERATIONS: Final = (
         summary="Can the process serve, part by part",
         handler=ready,
         answers={READY: Ready, NOT_READY: Ready},
-        scope=None,
+        needs=None,
         versioned=False,
     ),
     Operation(
@@ -93,7 +93,7 @@ OPERATIONS: Final = (
         summary="Both in short",
         handler=health,
         answers={READY: Health, NOT_READY: Health},
-        scope=None,
+        needs=None,
         versioned=False,
     ),
 )

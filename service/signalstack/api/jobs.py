@@ -82,7 +82,7 @@ OPERATIONS: Final = (
         handler=create_job,
         body=JobRequest,
         answers={201: Job, 200: Job},
-        scope=Scope.WRITE,
+        needs=Scope.WRITE,
     ),
     Operation(
         method="POST",
@@ -91,7 +91,7 @@ OPERATIONS: Final = (
         handler=create_jobs,
         body=JobBatch,
         answers={201: CreatedJobs},
-        scope=Scope.WRITE,
+        needs=Scope.WRITE,
     ),
     Operation(
         method="GET",
@@ -99,7 +99,7 @@ OPERATIONS: Final = (
         summary="Get a job",
         handler=get_job,
         answers={200: Job},
-        scope=Scope.READ,
+        needs=Scope.READ,
     ),
 )
 
@@ -120,7 +120,7 @@ def _present(job: NewJob, created_at: datetime, key: str | None) -> Job:
         timeout_s=job.timeout_s,
         idempotency_key=key,
         event_id=None,
-        result=None,
+        result=msgspec.Raw(b"null"),
         last_error=None,
         created_at=created_at,
         started_at=None,

@@ -12,17 +12,17 @@ from signalstack.api import auth, body, codec
 from signalstack.api.headers import Headers
 from signalstack.api.parts import Parts
 from signalstack.api.problems import MethodNotAllowedError
+from signalstack.core import key
 from signalstack.core.errors import UnauthenticatedError, UnavailableError
-from signalstack.core.key import Principal, Scope
 
 if TYPE_CHECKING:
-    from contextlib import AbstractContextManager
     from uuid import UUID
 
     from starlette.types import Receive, Scope, Send
 
 BodyT = TypeVar("BodyT")
 QueryT = TypeVar("QueryT")
+Result = TypeVar("Result")
 
 EXCHANGE: Final = "signalstack.exchange"
 JSON: Final = "application/json"
@@ -40,7 +40,7 @@ class Call(msgspec.Struct, Generic[BodyT, QueryT], frozen=True, kw_only=True):
     """One call of an operation, with all of it checked and typed."""
 
     parts: Parts
-    principal: Principal | None
+    principal: key.Principal | None
     exchange: Exchange
     path: Mapping[str, str]
     body: BodyT
@@ -74,7 +74,8 @@ class Operation(msgspec.Struct, Generic[BodyT, QueryT], frozen=True, kw_only=Tru
     """A row of the route table: it serves, and it is what the API description is made from.
 
     `path` is the pattern below `/v1`; `versioned` is False for what belongs to the process rather
-    than to the API. `decode` reads bodies that are more than one JSON struct.
+    than to the API; `needs` is the scope that a key must have, None where no key is asked for;
+    `decode` reads bodies that are more than one JSON struct.
     """
 
     method: str
@@ -82,7 +83,7 @@ class Operation(msgspec.Struct, Generic[BodyT, QueryT], frozen=True, kw_only=Tru
     summary: str
     handler: Callable[[Call[BodyT, QueryT]], Awaitable[Answer]]
     answers: Mapping[int, Any]
-    scope: Scope | None
+    needs: key.Scope | None
     body: type[BodyT] | None = None
     query: type[QueryT] | None = None
     media: Sequence[str] = (JSON,)
@@ -129,9 +130,10 @@ def routes(operations: Iterable[AnyOperation], parts: Parts) -> list[Route]:
 async def _perform(operation: AnyOperation, parts: Parts, scope: Scope, receive: Receive) -> Answer:
     exchange: Exchange = scope[EXCHANGE]
     principal = None
-    if operation.scope is not None:
-        with _deadline(parts):
-            principal = await auth.admit(exchange.headers, operation.scope, parts.authenticator)
+    if operation.needs is not None:
+        principal = await _in_time(
+            parts, auth.admit(exchange.headers, operation.needs, parts.authenticator)
+        )
     query = codec.read_query(scope["query_string"], operation.query)
     content = await _content(operation, parts, exchange.headers, receive)
     call = Call(
@@ -142,9 +144,7 @@ async def _perform(operation: AnyOperation, parts: Parts, scope: Scope, receive:
         body=content,
         query=query,
     )
-    with _deadline(parts):
-        return await operation.handler(call)
-    raise AssertionError  # pragma: no cover - the deadline either returned or raised
+    return await _in_time(parts, operation.handler(call))
 
 
 async def _content(
@@ -162,9 +162,10 @@ async def _content(
     return codec.decode(content, operation.body)
 
 
-def _deadline(parts: Parts) -> AbstractContextManager[None]:
-    return body.within(
+async def _in_time(parts: Parts, work: Awaitable[Result]) -> Result:
+    return await body.within(
         parts.limits.request_timeout_s,
+        work,
         UnavailableError,
         "PostgreSQL did not answer in time; whether the request took effect is not known",
     )

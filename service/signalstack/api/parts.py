@@ -25,7 +25,11 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Parts(msgspec.Struct, frozen=True, kw_only=True):
-    """Everything that handlers use; `readiness` checks return why a part is not ready, or None."""
+    """Everything that handlers use.
+
+    `readiness` checks return why a part is not ready, or None; `allow_private` lets webhooks go to
+    addresses that are not public.
+    """
 
     pool: Pool
     acceptor: Acceptor
@@ -34,3 +38,4 @@ class Parts(msgspec.Struct, frozen=True, kw_only=True):
     registry: Registry
     readiness: Mapping[str, Check]
     limits: Limits = Limits()
+    allow_private: bool = False

@@ -1,0 +1,92 @@
+"""Endpoints over HTTP: where webhooks go."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import msgspec
+
+from signalstack.api import paging
+from signalstack.api.operation import Answer, Bare, Call, Operation
+from signalstack.api.paging import PageQuery
+from signalstack.core.endpoint_config import CreatedEndpoint, Endpoint, EndpointRequest
+from signalstack.core.key import Scope
+from signalstack.usecases import endpoints
+
+
+class EndpointPage(msgspec.Struct, frozen=True, kw_only=True):
+    """A page of endpoints, oldest first."""
+
+    data: list[Endpoint]
+    next_cursor: str | None
+
+
+async def create_endpoint(call: Call[EndpointRequest, None]) -> Answer:
+    """Check and keep an endpoint; the answer is the only one that has its secret."""
+    parts = call.parts
+    made = await endpoints.create(
+        parts.pool, call.user_id, call.body, allow_private=parts.allow_private
+    )
+    location = (b"location", f"/v1/endpoints/{made.id}".encode("ascii"))
+    return Answer(status=201, body=made, headers=[location])
+
+
+async def list_endpoints(call: Call[None, PageQuery]) -> Answer:
+    """List a page of the tenant's endpoints."""
+    found = await endpoints.list_page(
+        call.parts.pool,
+        call.user_id,
+        limit=call.query.limit + 1,
+        after=paging.position(call.query),
+    )
+    data, next_cursor = paging.split(found, call.query.limit)
+    return Answer(body=EndpointPage(data=data, next_cursor=next_cursor))
+
+
+async def get_endpoint(call: Bare) -> Answer:
+    """Look one endpoint up."""
+    return Answer(body=await endpoints.get(call.parts.pool, call.user_id, call.id))
+
+
+async def delete_endpoint(call: Bare) -> Answer:
+    """Delete an endpoint; deliveries to it that are still waiting will fail."""
+    await endpoints.delete(call.parts.pool, call.user_id, call.id)
+    return Answer(status=204)
+
+
+OPERATIONS: Final = (
+    Operation(
+        method="POST",
+        path="/endpoints",
+        summary="Create an endpoint",
+        handler=create_endpoint,
+        body=EndpointRequest,
+        answers={201: CreatedEndpoint},
+        needs=Scope.WRITE,
+    ),
+    Operation(
+        method="GET",
+        path="/endpoints",
+        summary="List endpoints",
+        handler=list_endpoints,
+        query=PageQuery,
+        answers={200: EndpointPage},
+        needs=Scope.READ,
+    ),
+    Operation(
+        method="GET",
+        path="/endpoints/{id}",
+        summary="Get an endpoint",
+        handler=get_endpoint,
+        answers={200: Endpoint},
+        needs=Scope.READ,
+    ),
+    Operation(
+        method="DELETE",
+        path="/endpoints/{id}",
+        summary="Delete an endpoint",
+        handler=delete_endpoint,
+        answers={204: None},
+        needs=Scope.WRITE,
+    ),
+)
