@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 _CHUNK: Final = 65_536
+_BARE: Final = frozenset({204, 304})  # these never have a body
 
 Answer = Callable[["Exchange"], Awaitable[None]]
 
@@ -133,11 +134,12 @@ async def receiver(
 def reply(
     status: int = 204, *, headers: Mapping[str, str] | None = None, body: bytes = b""
 ) -> Answer:
-    """Answer with a status, headers and a body, all at once."""
+    """Answer with a status, headers and a body, all at once; 204 and 304 go without the body."""
+    bare = status in _BARE
 
     async def answer(exchange: Exchange) -> None:
-        await _head(exchange, status, headers or {}, None if status == 204 else len(body))
-        await exchange.send(h11.Data(data=body))
+        await _head(exchange, status, headers or {}, None if bare else len(body))
+        await exchange.send(h11.Data(data=b"" if bare else body))
         await exchange.send(h11.EndOfMessage())
 
     return answer

@@ -181,6 +181,11 @@ async def test_unknown_name_is_unreachable_in_plain_words() -> None:
         await post("http://hooks.test/", resolve=lookup)
 
 
+async def test_name_without_addresses_is_unreachable() -> None:
+    with pytest.raises(UnreachableError, match=r"hooks\.test has no address"):
+        await post("http://hooks.test/", resolve=answers_with())
+
+
 async def test_lookup_counts_into_the_deadline() -> None:
     async def lookup(_host: str, _port: int) -> Sequence[str]:
         await anyio.sleep_forever()

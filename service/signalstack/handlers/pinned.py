@@ -67,13 +67,15 @@ class PinnedBackend(httpcore2.AsyncNetworkBackend):
                 )
             except (httpcore2.ConnectError, httpcore2.ConnectTimeout) as error:
                 failure = failure or error
-        raise failure or httpcore2.ConnectError("no address")
+        raise failure or AssertionError("no address was tried")
 
     async def _checked(self, host: str, port: int) -> Sequence[str]:
         try:
             addresses = await self._resolve(host, port)
         except (OSError, UnicodeError) as error:
             raise httpcore2.ConnectError(f"the host name {host} is not known: {error}") from None
+        if not addresses:
+            raise httpcore2.ConnectError(f"the host name {host} has no address")
         if self._allow_private:
             return addresses[:_ADDRESSES]
         reasons = {ip: check_ip(ip) for ip in addresses}
