@@ -128,8 +128,9 @@ def start(data_dir: Path, *, durable: bool = True, binaries: Path | None = None)
 class Server:
     """A running PostgreSQL and the lock on its data; `stop` lets go of both."""
 
-    def __init__(self, facts: Embedded, child: Child, descriptor: int) -> None:
+    def __init__(self, facts: Embedded, child: Child, socket: Path, descriptor: int) -> None:
         self.facts = facts
+        self._socket = socket
         self._child = child
         self._descriptor: int | None = descriptor
 
@@ -142,7 +143,7 @@ class Server:
         if self._descriptor is None:
             return
         self._child.stop()
-        (self.facts.data_dir / "dsn").unlink(missing_ok=True)
+        pgfolder.tidy(self.facts.data_dir, self._socket)
         os.close(self._descriptor)
         self._descriptor = None
 
@@ -156,8 +157,8 @@ def _start_locked(data_dir: Path, descriptor: int, binaries: Path, *, durable: b
     if not cluster.exists():
         _init(binaries, cluster, account, descriptor, durable=durable)
     _check_version(cluster, version)
-    pgfolder.clear_stale_pid(cluster)
     socket = pgfolder.socket_folder(data_dir, account)
+    pgfolder.clear_stale(cluster, socket)
     child = _launch(binaries, cluster, socket, account, descriptor, durable=durable)
     try:
         _await_ready(child, cluster)
@@ -167,7 +168,7 @@ def _start_locked(data_dir: Path, descriptor: int, binaries: Path, *, durable: b
         raise
     pgfolder.write_private(data_dir / "dsn", dsn + "\n")
     facts = Embedded(dsn=dsn, data_dir=data_dir, pid=child.pid, version=version)
-    return Server(facts, child, descriptor)
+    return Server(facts, child, socket, descriptor)
 
 
 def _launch(

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
 _NEEDED: Final = ("postgres", "initdb")
+_UNUSED: Final = ("include", "pgxs", "pkgconfig", "doc", "man", "__pycache__")
 _CANDIDATES: Final = ("postgres", "nobody")
 _ENVIRONMENT: Final = {"LC_ALL": "C", "PATH": os.defpath}
 _COMMAND_TIMEOUT_S: Final = 120.0
@@ -166,9 +167,15 @@ def _copy(package: Path, copy: Path) -> None:
     """Copy the wheel's programs and libraries, readable for all, appearing in one step."""
     unfinished = copy.with_name(copy.name + ".new")
     shutil.rmtree(unfinished, ignore_errors=True)
-    skip = shutil.ignore_patterns("include", "*.a", "*.py", "__pycache__", "doc", "man")
     for tree in (package, package.with_name(package.name + ".libs")):
-        shutil.copytree(tree, unfinished / tree.name, ignore=skip)
+        shutil.copytree(tree, unfinished / tree.name, ignore=_skip)
     for path in (unfinished, *unfinished.rglob("*")):
         path.chmod(0o755 if path.is_dir() or path.stat().st_mode & 0o100 else 0o644)
     unfinished.rename(copy)
+
+
+def _skip(folder: str, names: list[str]) -> list[str]:
+    """Name what a server does without."""
+    if Path(folder).name == "bin":
+        return [name for name in names if name not in _NEEDED]
+    return [name for name in names if name in _UNUSED or name.endswith((".a", ".py"))]

@@ -34,7 +34,7 @@ class Child:
         self._on_end: Callable[[], object] | None = None
         self._began: Future[subprocess.Popen[bytes]] = Future()
         launch = [sys.executable, "-I", "-S", pglaunch.__file__, str(os.getpid())]
-        launch += [str(account.uid), str(account.gid)] if account else ["-", "-"]
+        launch += [str(account.uid), str(account.gid)] if account else [pglaunch.STAY] * 2
         begin = partial(
             subprocess.Popen[bytes],
             [*launch, *command],

@@ -18,6 +18,7 @@ import os
 import stat
 import threading
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -139,17 +140,15 @@ def open_log(data_dir: Path) -> int:
     return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
 
 
-def clear_stale_pid(cluster: Path) -> None:
-    """Remove a `postmaster.pid` that a killed PostgreSQL left; the lock must be held.
+def clear_stale(cluster: Path, socket: Path) -> None:
+    """Remove the files that a killed PostgreSQL left to say that it runs; the lock must be held.
 
-    PostgreSQL would trust it when another process of the same user has that pid by now, as is
-    usual in a container that was started again.
+    PostgreSQL would trust them when another process of the same user has that pid by now, as is
+    usual in a container that was started again, or when nobody has reaped the killed one.
 
     Raises:
         EmbeddedError: somebody else started a PostgreSQL on this cluster, and it runs.
     """
-    if not (cluster / "postmaster.pid").exists():
-        return
     for entry in Path("/proc").glob("[0-9]*/cwd"):
         try:
             at_home = entry.readlink() == cluster
@@ -160,7 +159,9 @@ def clear_stale_pid(cluster: Path) -> None:
                 f"A PostgreSQL that we did not start (process {entry.parent.name}) runs on "
                 f"{cluster}: stop it with pg_ctl first."
             )
-    (cluster / "postmaster.pid").unlink()
+    (cluster / "postmaster.pid").unlink(missing_ok=True)
+    for name in (SOCKET, f"{SOCKET}.lock"):
+        (socket / name).unlink(missing_ok=True)
 
 
 def write_private(path: Path, text: str) -> None:
@@ -168,6 +169,13 @@ def write_private(path: Path, text: str) -> None:
     path.unlink(missing_ok=True)
     with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
         file.write(text)
+
+
+def tidy(data_dir: Path, socket: Path) -> None:
+    """Remove what says how to connect; the socket's folder may be in /tmp, so it goes too."""
+    (data_dir / "dsn").unlink(missing_ok=True)
+    with suppress(OSError):  # what is left in it is cleared by the next start
+        socket.rmdir()
 
 
 def _lives(holder: str) -> bool:

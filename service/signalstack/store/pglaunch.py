@@ -13,11 +13,12 @@ import sys
 from typing import Final
 
 PR_SET_PDEATHSIG: Final = 1
+STAY: Final = "-"  # in place of uid and gid: stay the user that we are
 
 
 def main(parent: str, uid: str, gid: str, *command: str) -> None:
     """Become `command`, as user `uid` and group `gid`, for as long as process `parent` lives."""
-    if os.geteuid() == 0:
+    if uid != STAY:
         os.setgroups([])
         os.setresgid(int(gid), int(gid), int(gid))
         os.setresuid(int(uid), int(uid), int(uid))
