@@ -1,0 +1,93 @@
+"""Table endpoints: where webhooks go, and the secrets that sign them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+from uuid import UUID
+
+import msgspec
+
+from signalstack.core.endpoint import DeliveryEndpoint
+from signalstack.core.endpoint_config import Endpoint
+from signalstack.store.query import Query, execute, fetch_all, fetch_one
+
+if TYPE_CHECKING:
+    from signalstack.core.endpoint_config import EndpointRequest
+    from signalstack.store.query import Connection
+
+
+class _DeliveryRow(msgspec.Struct, frozen=True, kw_only=True):
+    """DeliveryEndpoint as the database has it."""
+
+    id: UUID
+    url: str
+    headers: msgspec.Raw
+    active: bool
+    disabled_reason: str | None
+    secrets: list[str]
+
+
+_INSERT: Final = Query("endpoints/insert", Endpoint)
+_LIST: Final = Query("endpoints/list", Endpoint)
+_GET: Final = Query("endpoints/get", Endpoint)
+_GET_FOR_DELIVERY: Final = Query("endpoints/get_for_delivery", _DeliveryRow)
+_DISABLE: Final = Query("endpoints/disable", Endpoint)
+_DELETE: Final = Query("endpoints/delete", Endpoint)
+
+
+async def insert(
+    conn: Connection, *, user_id: UUID, endpoint_id: UUID, request: EndpointRequest, secret: str
+) -> Endpoint | None:
+    """Store a new endpoint; None when the tenant has one of that name."""
+    rate = request.rate
+    return await fetch_one(
+        conn,
+        _INSERT,
+        id=endpoint_id,
+        user_id=user_id,
+        name=request.name,
+        url=request.url,
+        headers=msgspec.json.encode(request.headers).decode(),
+        rate=None if rate is None else msgspec.json.encode(rate).decode(),
+        active=request.active,
+        secret=secret,
+    )
+
+
+async def list_page(
+    conn: Connection, *, user_id: UUID, after: UUID | None, limit: int
+) -> list[Endpoint]:
+    """List the tenant's endpoints with ids above `after`, oldest first."""
+    return await fetch_all(conn, _LIST, user_id=user_id, after=after, limit=limit)
+
+
+async def get(conn: Connection, *, user_id: UUID, endpoint_id: UUID) -> Endpoint | None:
+    """Find one of the tenant's endpoints."""
+    return await fetch_one(conn, _GET, user_id=user_id, id=endpoint_id)
+
+
+async def get_for_delivery(
+    conn: Connection, *, user_id: UUID, endpoint_id: UUID
+) -> DeliveryEndpoint | None:
+    """Find one of the tenant's endpoints with what signs and addresses a delivery."""
+    row = await fetch_one(conn, _GET_FOR_DELIVERY, user_id=user_id, id=endpoint_id)
+    if row is None:
+        return None
+    return DeliveryEndpoint(
+        id=row.id,
+        url=row.url,
+        headers=msgspec.json.decode(row.headers, type=dict[str, str]),
+        active=row.active,
+        secrets=row.secrets,
+        disabled_reason=row.disabled_reason,
+    )
+
+
+async def disable(conn: Connection, *, user_id: UUID, endpoint_id: UUID, reason: str) -> bool:
+    """Switch an endpoint off and keep why; tell whether it was on."""
+    return await execute(conn, _DISABLE, user_id=user_id, id=endpoint_id, reason=reason) > 0
+
+
+async def delete(conn: Connection, *, user_id: UUID, endpoint_id: UUID) -> bool:
+    """Delete one of the tenant's endpoints; tell whether there was one."""
+    return await execute(conn, _DELETE, user_id=user_id, id=endpoint_id) > 0

@@ -1,0 +1,78 @@
+"""Translates psycopg's errors: PostgreSQL is away, contended, or fed what it cannot keep."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Final
+
+import psycopg
+from psycopg import errors as pg
+from psycopg.conninfo import conninfo_to_dict
+
+from signalstack.core.errors import (
+    InvalidError,
+    SettingsError,
+    SignalStackError,
+    UnavailableError,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Generator
+
+_REASON_LIMIT: Final = 300
+_UNSTORABLE: Final = (pg.UntranslatableCharacter, pg.CharacterNotInRepertoire)
+
+
+class ContendedError(UnavailableError):
+    """The transaction lost against another one (40001, 40P01); the same again may succeed."""
+
+
+@contextmanager
+def translate_errors() -> Generator[None]:
+    """Raise what callers may know of instead of psycopg's errors; faults of our own stay so."""
+    try:
+        yield
+    except psycopg.Error as error:
+        known = _translate(error)
+        if known is None:
+            raise
+        raise known from error
+
+
+def describe_target(dsn: str) -> tuple[str, str]:
+    """Tell host and port of a DSN, for people to read.
+
+    Raises:
+        SettingsError: it is no DSN. The message has no part of it: it may hold the password.
+    """
+    try:
+        given = conninfo_to_dict(dsn)
+    except psycopg.Error:
+        raise SettingsError(
+            "the database URL cannot be read; it must look like "
+            "postgresql://user:password@host:5432/name (special characters percent-encoded)"
+        ) from None
+    host = given.get("host") or given.get("hostaddr") or "the local socket"
+    return str(host), str(given.get("port") or 5432)
+
+
+def describe_reason(error: BaseException, dsn: str) -> str:
+    """Tell why a connection failed in one line that holds no password."""
+    reason = " ".join(str(error).split())[:_REASON_LIMIT] or type(error).__name__
+    password = conninfo_to_dict(dsn).get("password")
+    return reason.replace(str(password), "***") if password else reason
+
+
+def _translate(error: psycopg.Error) -> SignalStackError | None:
+    # Class 40 is a kind of OperationalError too, so it is asked for first.
+    if isinstance(error, pg.SerializationFailure | pg.DeadlockDetected):
+        return ContendedError("PostgreSQL gave way to another transaction; try again")
+    if isinstance(error, pg.QueryCanceled | pg.LockNotAvailable):
+        return UnavailableError("PostgreSQL took too long to answer")
+    if isinstance(error, psycopg.OperationalError | psycopg.InterfaceError):
+        return UnavailableError("PostgreSQL cannot be reached")
+    if isinstance(error, _UNSTORABLE) or (
+        isinstance(error, psycopg.DataError) and error.sqlstate is None
+    ):
+        return InvalidError("a text has a character that PostgreSQL cannot keep (NUL)")
+    return None

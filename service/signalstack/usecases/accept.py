@@ -1,0 +1,241 @@
+"""Accepting work: checked, matched and committed, or refused with a reason; never half of it."""
+
+from __future__ import annotations
+
+from collections import Counter
+from contextlib import ExitStack
+from datetime import datetime
+from hashlib import sha256
+from typing import TYPE_CHECKING, Final
+from uuid import UUID
+
+import msgspec
+
+from signalstack.core.document import canonical
+from signalstack.core.errors import InvalidError, UnavailableError
+from signalstack.core.fit import fit
+from signalstack.core.ids import new_id
+from signalstack.core.job import JobRef, NewJob
+from signalstack.core.stage import Enqueued as EnqueuedFact
+from signalstack.core.stage import EventReceived
+from signalstack.store.intake import Intake, Key, Write
+from signalstack.usecases import look_up
+from signalstack.usecases.matching import Matchers
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from signalstack.core.event import NewEvent
+    from signalstack.core.handler import Registry
+    from signalstack.core.job import JobRequest
+    from signalstack.core.stage import Observer
+    from signalstack.store.intake import Owner, Receipt
+    from signalstack.store.pool import Pool
+    from signalstack.usecases.queues import KnownQueues
+
+# Each round that finds the subscriptions changed again needs another change within a millisecond.
+_MATCH_TRIES: Final = 10
+_JOBS: Final = "jobs"
+_EVENTS: Final = "events"
+
+
+class Enqueued(msgspec.Struct, frozen=True, kw_only=True):
+    """What became of a request for jobs; `replayed_id` is the job that an earlier request made."""
+
+    jobs: list[NewJob]
+    created_at: datetime
+    replayed_id: UUID | None
+
+
+class AcceptedEvent(msgspec.Struct, frozen=True, kw_only=True):
+    """What became of an event: stored now, or found as a repeat of an earlier one."""
+
+    id: UUID
+    type: str
+    created_at: datetime
+    jobs: list[JobRef]
+    replayed: bool
+
+
+class Acceptor:
+    """Takes jobs and events in for one API process."""
+
+    def __init__(
+        self,
+        pool: Pool,
+        intake: Intake,
+        registry: Registry,
+        observer: Observer,
+        queues: KnownQueues,
+        *,
+        max_attempts: int,
+    ) -> None:
+        self._pool = pool
+        self._intake = intake
+        self._registry = registry
+        self._observer = observer
+        self._queues = queues
+        self._matchers = Matchers(pool)
+        self._max_attempts = max_attempts
+
+    async def enqueue(
+        self,
+        user_id: UUID,
+        jobs: Sequence[JobRequest],
+        *,
+        idempotency_key: str | None,
+        fingerprint: bytes | None,
+        traceparent: str | None,
+    ) -> Enqueued:
+        """Store jobs, all or none.
+
+        Raises:
+            InvalidError: a job is wrong, or the key was used for another request. Faults point
+                into the job, behind `/jobs/<n>` when there are several.
+            UnavailableError: PostgreSQL is away; nothing is known to be stored.
+        """
+        prefixes = [""] if len(jobs) == 1 else [f"/jobs/{n}" for n in range(len(jobs))]
+        for request, prefix in zip(jobs, prefixes, strict=True):
+            await self._check(user_id, request, prefix)
+        made = [self._make(request) for request in jobs]
+        key = _key(_JOBS, idempotency_key, fingerprint)
+        receipt, made = await self._store(user_id, made, traceparent, key=key)
+        replayed_id = None if receipt.stored else _owner(receipt, key).ref
+        return Enqueued(jobs=made, created_at=receipt.created_at, replayed_id=replayed_id)
+
+    async def accept_event(
+        self,
+        user_id: UUID,
+        event: NewEvent,
+        *,
+        idempotency_key: str | None,
+        fingerprint: bytes | None,
+        traceparent: str | None,
+    ) -> AcceptedEvent:
+        """Store an event and the jobs that the tenant's subscriptions make of it.
+
+        An event that has an id of its sender's is known by its source and that id, whatever else
+        it says (CloudEvents 1.0, 3.1.1); any other one by the idempotency key, if given.
+
+        Raises:
+            InvalidError: the key was used for another request.
+            UnavailableError: PostgreSQL is away; nothing is known to be stored.
+        """
+        if event.external_id is not None:
+            known_by = f"{event.source or ''}\x00{event.external_id}".encode()
+            key = Key(route=_EVENTS, key=sha256(known_by).hexdigest(), fingerprint=b"")
+        else:
+            key = _key(_EVENTS, idempotency_key, fingerprint)
+        matcher = await self._matchers.get(user_id)
+        for _ in range(_MATCH_TRIES):
+            made = matcher.match(event, max_attempts=self._max_attempts)
+            receipt, made = await self._store(
+                user_id, made, traceparent, key=key, event=event, version=matcher.version
+            )
+            if receipt.stored:
+                self._observer.tell(EventReceived(outcome="accepted"))
+                refs = [JobRef(id=job.id, type=job.type, queue=job.queue) for job in made]
+                return AcceptedEvent(
+                    id=event.id,
+                    type=event.type,
+                    created_at=receipt.created_at,
+                    jobs=refs,
+                    replayed=False,
+                )
+            if receipt.owner is not None:
+                return await self._replay(user_id, _owner(receipt, key).ref)
+            matcher = await self._matchers.reload(user_id)
+        raise UnavailableError("the subscriptions change faster than an event can be matched")
+
+    async def _replay(self, user_id: UUID, event_id: UUID) -> AcceptedEvent:
+        self._observer.tell(EventReceived(outcome="duplicate"))
+        found = await look_up.get_event(self._pool, user_id, event_id)
+        return AcceptedEvent(
+            id=found.id,
+            type=found.type,
+            created_at=found.created_at,
+            jobs=[JobRef(id=job.id, type=job.type, queue=job.queue) for job in found.jobs],
+            replayed=True,
+        )
+
+    async def _check(self, user_id: UUID, request: JobRequest, prefix: str) -> None:
+        job_type = self._registry.get(request.type)
+        if job_type is None:
+            known = ", ".join(sorted(self._registry))
+            detail = f"{request.type!r} does not exist; there are: {known}"
+            raise InvalidError.at(f"{prefix}/type", detail)
+        if request.run_at is not None and request.delay_s is not None:
+            raise InvalidError.at(f"{prefix}/delay_s", "give either run_at or delay_s")
+        fit(request.payload, job_type.payload, f"{prefix}/payload")
+        await self._queues.check(user_id, request.queue, f"{prefix}/queue")
+
+    def _make(self, request: JobRequest) -> NewJob:
+        return NewJob(
+            id=new_id(),
+            type=request.type,
+            payload=canonical(request.payload),
+            queue=request.queue,
+            priority=request.priority,
+            run_at=request.run_at,
+            delay_s=request.delay_s,
+            max_attempts=request.max_attempts or self._max_attempts,
+            timeout_s=request.timeout_s,
+        )
+
+    async def _store(
+        self,
+        user_id: UUID,
+        jobs: list[NewJob],
+        traceparent: str | None,
+        *,
+        key: Key | None,
+        event: NewEvent | None = None,
+        version: int = 0,
+    ) -> tuple[Receipt, list[NewJob]]:
+        """Commit a write inside a span for each queue; the jobs carry its context on."""
+        with ExitStack() as spans:
+            contexts = {
+                queue: spans.enter_context(
+                    self._observer.span(
+                        f"send {queue}",
+                        "producer",
+                        parent=traceparent,
+                        attributes={
+                            "messaging.destination.name": queue,
+                            "messaging.batch.message_count": count,
+                        },
+                    )
+                ).traceparent
+                for queue, count in Counter(job.queue for job in jobs).items()
+            }
+            jobs = [_in_context(job, contexts[job.queue] or traceparent) for job in jobs]
+            receipt = await self._intake.submit(
+                Write(user_id=user_id, jobs=jobs, event=event, version=version, key=key)
+            )
+        if receipt.stored:
+            for (queue, type_), count in Counter((job.queue, job.type) for job in jobs).items():
+                self._observer.tell(EnqueuedFact(queue=queue, type=type_, count=count))
+        return receipt, jobs
+
+
+def _in_context(job: NewJob, traceparent: str | None) -> NewJob:
+    if traceparent is None:
+        return job
+    return msgspec.structs.replace(job, traceparent=traceparent)
+
+
+def _key(route: str, key: str | None, fingerprint: bytes | None) -> Key | None:
+    if key is None:
+        return None
+    return Key(route=route, key=key, fingerprint=fingerprint or b"")
+
+
+def _owner(receipt: Receipt, key: Key | None) -> Owner:
+    """Return who owns the key; InvalidError when it was first used for something else."""
+    if receipt.owner is None or key is None:
+        raise RuntimeError("a write without a key cannot be a repeat")
+    if receipt.owner.fingerprint != key.fingerprint:
+        raise InvalidError.at(
+            "/idempotency_key", "was used for a request with another body in the last 24 hours"
+        )
+    return receipt.owner
