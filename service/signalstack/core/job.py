@@ -78,7 +78,7 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     timeout_s: float | None
     idempotency_key: str | None
     event_id: UUID | None
-    result: msgspec.Raw | None
+    result: msgspec.Raw  # JSON null while there is none: msgspec cannot decode `Raw | None`
     last_error: str | None
     created_at: datetime
     started_at: datetime | None
@@ -98,6 +98,7 @@ class NewJob(msgspec.Struct, frozen=True, kw_only=True):
     run_at: datetime | None = None
     delay_s: float | None = None
     timeout_s: float | None = None
+    traceparent: str | None = None
 
 
 class JobRef(msgspec.Struct, frozen=True, kw_only=True):

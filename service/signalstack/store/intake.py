@@ -66,7 +66,6 @@ class Write(msgspec.Struct, frozen=True, kw_only=True):
     event: NewEvent | None = None
     version: int = 0
     key: Key | None = None
-    traceparent: str | None = None
 
     @property
     def ref(self) -> UUID:
@@ -264,7 +263,7 @@ def _enqueue_parameters(writes: Sequence[Write]) -> list[bytes]:
         binary.int4_array([job.max_attempts for _, job in rows]),
         binary.float8_array([job.timeout_s for _, job in rows]),
         binary.text_array([write.key.key if write.key else None for write, _ in rows]),
-        binary.text_array([write.traceparent for write, _ in rows]),
+        binary.text_array([job.traceparent for _, job in rows]),
         binary.jsonb_array([job.payload for _, job in rows]),
         binary.uuid_array([write.ref.bytes if write.key else None for write, _ in rows]),
         *_key_parameters(writes),
@@ -295,6 +294,6 @@ def _accept_parameters(writes: Sequence[Write]) -> list[bytes]:
         binary.int2_array([job.priority for _, _, job in jobs]),
         binary.float8_array([job.delay_s or 0.0 for _, _, job in jobs]),
         binary.int4_array([job.max_attempts for _, _, job in jobs]),
-        binary.text_array([write.traceparent for write, _, _ in jobs]),
+        binary.text_array([job.traceparent for _, _, job in jobs]),
         binary.jsonb_array([job.payload for _, _, job in jobs]),
     ]

@@ -18,11 +18,11 @@ import anyio
 import msgspec
 import psycopg
 from psycopg import pq
-from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from signalstack.core.errors import SignalStackError, UnavailableError
 from signalstack.core.stage import Queried
 from signalstack.store.outage import describe_reason
+from signalstack.store.pool import connection_string
 from signalstack.store.query import read
 
 if TYPE_CHECKING:
@@ -34,23 +34,6 @@ if TYPE_CHECKING:
     from signalstack.core.stage import Observer
 
 _RECONNECT_DELAYS_S: Final = (0.0, 0.05, 0.1, 0.25, 0.5, 1.0)
-_CONNECT_TIMEOUT_S: Final = 5
-_KEEP_ALIVE: Final[Mapping[str, str | int]] = {
-    "connect_timeout": _CONNECT_TIMEOUT_S,
-    "keepalives": 1,
-    "keepalives_idle": 2,
-    "keepalives_interval": 1,
-    "keepalives_count": 2,
-    "tcp_user_timeout": 3_000,
-    "target_session_attrs": "read-write",
-}
-
-
-def connection_string(dsn: str, name: str) -> str:
-    """Complete a DSN so that a dead peer is noticed within seconds and a standby is passed over."""
-    given = conninfo_to_dict(dsn)
-    extra = {key: value for key, value in _KEEP_ALIVE.items() if key not in given}
-    return make_conninfo(dsn, application_name=f"signalstack {name}", **extra)
 
 
 class StatementError(SignalStackError):
@@ -174,7 +157,9 @@ class Link:
         """
         try:
             connection = await psycopg.AsyncConnection.connect(
-                connection_string(self._dsn, self._name), autocommit=True, prepare_threshold=None
+                connection_string(self._dsn, f"signalstack {self._name}"),
+                autocommit=True,
+                prepare_threshold=None,
             )
         except psycopg.Error as error:
             self.reason = f"cannot connect to PostgreSQL: {describe_reason(error, self._dsn)}"

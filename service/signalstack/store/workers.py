@@ -8,8 +8,8 @@ import psycopg
 
 from signalstack.core.errors import UnavailableError
 from signalstack.core.ids import new_id
-from signalstack.store.link import connection_string
 from signalstack.store.outage import describe_reason
+from signalstack.store.pool import connection_string
 from signalstack.store.query import read
 
 if TYPE_CHECKING:
@@ -78,7 +78,7 @@ class WorkerLease:
         try:
             if self._connection is None:
                 self._connection = psycopg.connect(
-                    connection_string(self._dsn, "heartbeat"),
+                    connection_string(self._dsn, "signalstack heartbeat"),
                     autocommit=True,
                     prepare_threshold=None,
                 )
