@@ -1,4 +1,5 @@
 -- Take or renew the lease of the maintenance leader; no row means that another one holds it.
+-- It also tells when the next worker's lease would end, so that rescue needs no polling.
 INSERT INTO signalstack.leaders AS l (name, holder, term, lease_until)
 VALUES ('maintenance', %(holder)s, 1, clock_timestamp() + %(lease_s)s * interval '1 second')
 ON CONFLICT (name) DO UPDATE SET
@@ -6,4 +7,9 @@ ON CONFLICT (name) DO UPDATE SET
     term = l.term + CASE WHEN l.holder = excluded.holder THEN 0 ELSE 1 END,
     lease_until = excluded.lease_until
 WHERE l.holder = excluded.holder OR l.lease_until < clock_timestamp()
-RETURNING l.term
+RETURNING
+    l.term,
+    (
+        SELECT extract(EPOCH FROM min(w.lease_until) - clock_timestamp())::double precision
+        FROM signalstack.workers AS w
+    ) AS next_end_s

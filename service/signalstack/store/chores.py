@@ -1,0 +1,78 @@
+"""What the maintenance leader does in the database: lead, rescue, sum up, make room, forget."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+import msgspec
+
+from signalstack.store.query import Query, execute, fetch_one
+
+if TYPE_CHECKING:
+    from uuid import UUID
+
+    from signalstack.store.query import Connection
+
+
+class Term(msgspec.Struct, frozen=True, kw_only=True):
+    """A term of leadership, and the seconds until some worker's lease ends (None: no workers)."""
+
+    term: int
+    next_end_s: float | None
+
+
+class Rescue(msgspec.Struct, frozen=True, kw_only=True):
+    """How many dead workers were found, and what became of the jobs that they ran."""
+
+    workers: int
+    rescued: int
+    failed: int
+    bells: int
+
+
+class RolledUp(msgspec.Struct, frozen=True, kw_only=True):
+    """How many deltas were summed up."""
+
+    rolled: int
+
+
+_LEAD: Final = Query("maintenance/lead", Term)
+_RESIGN: Final = Query("maintenance/resign", int)
+_RESCUE: Final = Query("maintenance/rescue", Rescue)
+_ROLL_UP: Final = Query("maintenance/roll_up", RolledUp)
+_EXPIRE: Final = Query("maintenance/expire_idempotency", int)
+_PARTITIONS: Final = Query("maintenance/make_partitions", int)
+
+_LOST: Final = "the worker that ran this job died or lost its lease"
+
+
+async def lead(conn: Connection, *, holder: UUID, lease_s: float) -> Term | None:
+    """Take or renew the leadership; None when another process has it."""
+    return await fetch_one(conn, _LEAD, holder=holder, lease_s=lease_s)
+
+
+async def resign(conn: Connection, *, holder: UUID) -> None:
+    """Give the leadership up."""
+    await execute(conn, _RESIGN, holder=holder)
+
+
+async def rescue(conn: Connection, *, orphans: bool) -> Rescue:
+    """Take back the jobs of dead workers; with `orphans` also those of unknown ones."""
+    done = await fetch_one(conn, _RESCUE, orphans=orphans, error=_LOST)
+    return done or Rescue(workers=0, rescued=0, failed=0, bells=0)
+
+
+async def roll_up(conn: Connection, *, limit: int) -> int:
+    """Sum up to `limit` deltas; returns how many there were."""
+    done = await fetch_one(conn, _ROLL_UP, limit=limit)
+    return 0 if done is None else done.rolled
+
+
+async def expire_idempotency(conn: Connection, *, limit: int) -> int:
+    """Forget up to `limit` idempotency keys that are over; returns how many there were."""
+    return await execute(conn, _EXPIRE, limit=limit)
+
+
+async def make_partitions(conn: Connection, *, days: int) -> None:
+    """Make the daily partitions up to this many days ahead."""
+    await execute(conn, _PARTITIONS, days=days)
