@@ -39,7 +39,7 @@ class Metrics(Collector):
         self._begin_at_zero()
         self._dispatch = self._all.dispatch.cells
         self._runs = self._all.runs.cells
-        self.registry = CollectorRegistry()
+        self.registry = CollectorRegistry(support_collectors_without_names=True)
         self.registry.register(self)
         ProcessCollector(registry=self.registry)
         PlatformCollector(registry=self.registry)

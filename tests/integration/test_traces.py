@@ -1,0 +1,308 @@
+"""Traces that somebody collects: what a real OTLP/HTTP receiver gets, decoded."""
+
+from __future__ import annotations
+
+import gzip
+import io
+import json
+import logging
+import threading
+import time
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import TYPE_CHECKING, Any
+
+import anyio
+import pytest
+from opentelemetry import trace
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+from opentelemetry.proto.trace.v1 import trace_pb2
+
+from signalstack.core import log
+from signalstack.telemetry import logs
+from signalstack.telemetry.observer import Telemetry
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from opentelemetry.proto.common.v1.common_pb2 import KeyValue
+
+TRACE = "0af7651916cd43dd8448eb211c80319c"
+CALLER = f"00-{TRACE}-b7ad6b7169203331-01"
+UNSAMPLED = f"00-{TRACE}-b7ad6b7169203331-00"
+
+
+class Collector:
+    """Keeps the spans that are sent to it; `answers=False` makes it hang instead."""
+
+    def __init__(self, *, answers: bool = True) -> None:
+        self.requests: list[ExportTraceServiceRequest] = []
+        self.paths: set[str] = set()
+        self.released = threading.Event()
+        collector = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_POST(self) -> None:
+                body = self.rfile.read(int(self.headers["Content-Length"]))
+                if self.headers.get("Content-Encoding") == "gzip":
+                    body = gzip.decompress(body)
+                if not answers:
+                    collector.released.wait(10)
+                collector.requests.append(ExportTraceServiceRequest.FromString(body))
+                collector.paths.add(self.path)
+                self.send_response(200)
+                self.send_header("Content-Length", "0")
+                self.end_headers()
+
+            def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - theirs
+                pass
+
+        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.url = f"http://127.0.0.1:{self.server.server_port}"
+        self._thread = threading.Thread(target=self.server.serve_forever, args=(0.05,))
+        self._thread.start()
+
+    @property
+    def spans(self) -> dict[str, trace_pb2.Span]:
+        scopes = [s for r in self.requests for rs in r.resource_spans for s in rs.scope_spans]
+        return {span.name: span for scope in scopes for span in scope.spans}
+
+    @property
+    def resource(self) -> dict[str, object]:
+        return fields(self.requests[0].resource_spans[0].resource.attributes)
+
+    def close(self) -> None:
+        self.released.set()
+        self.server.shutdown()
+        self.server.server_close()
+        self._thread.join()
+
+
+def fields(attributes: Any) -> dict[str, object]:
+    pairs: list[KeyValue] = list(attributes)
+    return {kv.key: getattr(kv.value, kv.value.WhichOneof("value") or "") for kv in pairs}
+
+
+@pytest.fixture
+def collector(monkeypatch: pytest.MonkeyPatch) -> Iterator[Collector]:
+    collector = Collector()
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", collector.url)
+    yield collector
+    collector.close()
+
+
+@pytest.fixture
+def observer(collector: Collector) -> Iterator[Telemetry]:
+    assert not collector.requests
+    observer = Telemetry(version="1.2.3", traces="otlp")
+    yield observer
+    observer.close()
+
+
+def test_an_event_is_one_trace_from_the_request_to_the_delivery(
+    observer: Telemetry, collector: Collector
+) -> None:
+    with observer.span("POST /v1/events", "server", parent=CALLER) as server:
+        server.set({"http.response.status_code": 201})
+        with observer.span(
+            "send mail", "producer", attributes={"messaging.message.id": "j1"}
+        ) as producer:
+            on_the_row = producer.traceparent
+    with (
+        observer.span("process mail", "consumer", parent=on_the_row),
+        observer.span("deliver", "client") as client,
+    ):
+        sent_on = client.traceparent
+    observer.close()
+
+    spans = collector.spans
+    names = ["POST /v1/events", "send mail", "process mail", "deliver"]
+    kinds = [spans[name].kind for name in names]
+    assert kinds == [
+        *(trace_pb2.Span.SPAN_KIND_SERVER, trace_pb2.Span.SPAN_KIND_PRODUCER),
+        *(trace_pb2.Span.SPAN_KIND_CONSUMER, trace_pb2.Span.SPAN_KIND_CLIENT),
+    ]
+    assert {spans[name].trace_id.hex() for name in names} == {TRACE}
+    parents = [spans[name].parent_span_id.hex() for name in names]
+    assert parents == ["b7ad6b7169203331", *(spans[name].span_id.hex() for name in names[:-1])]
+    assert sent_on == f"00-{TRACE}-{spans['deliver'].span_id.hex()}-01"
+    assert collector.paths == {"/v1/traces"}
+
+
+def test_messaging_attributes_follow_from_the_name(
+    observer: Telemetry, collector: Collector
+) -> None:
+    with observer.span("send mail", "producer", attributes={"messaging.message.id": "j1"}):
+        pass
+    with observer.span("deliver", "client", attributes={"server.address": "x"}):
+        pass
+    observer.close()
+
+    assert fields(collector.spans["send mail"].attributes) == {
+        "messaging.system": "signalstack",
+        "messaging.operation.name": "send",
+        "messaging.operation.type": "send",
+        "messaging.destination.name": "mail",
+        "messaging.message.id": "j1",
+    }
+    assert fields(collector.spans["deliver"].attributes) == {"server.address": "x"}
+
+
+def test_a_retry_is_a_trace_of_its_own_with_a_link(
+    observer: Telemetry, collector: Collector
+) -> None:
+    with observer.span("process mail", "consumer", link=CALLER):
+        pass
+    observer.close()
+
+    span = collector.spans["process mail"]
+    assert span.trace_id.hex() != TRACE
+    assert span.parent_span_id == b""
+    assert [(link.trace_id.hex(), link.span_id.hex()) for link in span.links] == [
+        (TRACE, "b7ad6b7169203331")
+    ]
+
+
+def test_what_is_not_sampled_where_it_began_is_handed_on_and_not_sent(
+    observer: Telemetry, collector: Collector
+) -> None:
+    with (
+        observer.span("POST /v1/events", "server", parent=UNSAMPLED) as server,
+        observer.span("send mail", "producer") as producer,
+    ):
+        assert (server.traceparent, producer.traceparent) == (UNSAMPLED, UNSAMPLED)
+    with observer.span("process mail", "consumer", link=UNSAMPLED) as retry:
+        assert retry.traceparent == UNSAMPLED
+    observer.close()
+
+    assert collector.requests == []
+
+
+def test_the_samplers_variables_are_honoured(
+    collector: Collector, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OTEL_TRACES_SAMPLER", "parentbased_traceidratio")
+    monkeypatch.setenv("OTEL_TRACES_SAMPLER_ARG", "0")
+    observer = Telemetry(version="1", traces="otlp")
+
+    with (
+        observer.span("root", "server") as root,
+        observer.span("send inside", "producer") as inside,
+    ):
+        assert root.traceparent is not None
+        assert root.traceparent[-2:] in ("00", "02")
+        assert inside.traceparent == root.traceparent
+    with observer.span("process child", "consumer", parent=CALLER):
+        pass
+    with observer.span("process retry", "consumer", link=CALLER):
+        pass
+    observer.close()
+
+    # A retry is only linked, but belongs to a story that was kept.
+    assert set(collector.spans) == {"process child", "process retry"}
+
+
+def test_the_resource_is_ours_until_the_environment_says_otherwise(
+    collector: Collector, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OTEL_SERVICE_NAME", "payments-signals")
+    monkeypatch.setenv("OTEL_RESOURCE_ATTRIBUTES", "deployment.environment.name=test")
+    observer = Telemetry(version="1.2.3", traces="otlp")
+
+    with observer.span("POST /v1/events", "server"):
+        pass
+    observer.close()
+
+    assert collector.resource["service.name"] == "payments-signals"
+    assert collector.resource["service.version"] == "1.2.3"
+    assert collector.resource["deployment.environment.name"] == "test"
+
+
+def test_a_failure_shows_its_type_and_no_secret(observer: Telemetry, collector: Collector) -> None:
+    def fail() -> None:
+        with observer.span("process mail", "consumer"):
+            raise RuntimeError("postgresql://app:hunter2@db")
+
+    with pytest.raises(RuntimeError):
+        fail()
+    with observer.span("deliver", "client") as span:
+        span.fail("postgresql://app:hunter2@db refused")
+    observer.close()
+
+    raised, told = collector.spans["process mail"], collector.spans["deliver"]
+    assert raised.status.code == told.status.code == trace_pb2.Status.STATUS_CODE_ERROR
+    assert raised.status.message == fields(raised.attributes)["error.type"] == "RuntimeError"
+    assert told.status.message == "postgresql://app:***@db refused"
+    assert not raised.events
+
+
+async def test_tasks_that_run_side_by_side_keep_their_own_spans(
+    observer: Telemetry, collector: Collector
+) -> None:
+    both_open = anyio.Event()
+    opened = 0
+
+    async def run(number: int) -> None:
+        nonlocal opened
+        with observer.span(f"process q{number}", "consumer"):
+            opened += 1
+            if opened == 2:
+                both_open.set()
+            await both_open.wait()
+            with observer.span(f"deliver {number}", "client"):
+                await anyio.lowlevel.checkpoint()
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(run, 1)
+        tasks.start_soon(run, 2)
+    await anyio.to_thread.run_sync(observer.close)
+
+    spans = collector.spans
+    for number in (1, 2):
+        inner, outer = spans[f"deliver {number}"], spans[f"process q{number}"]
+        assert inner.parent_span_id == outer.span_id
+        assert outer.parent_span_id == b""
+
+
+def test_instrumentation_that_a_handler_brings_sees_our_span(observer: Telemetry) -> None:
+    with observer.span("process mail", "consumer") as span:
+        inside = trace.get_current_span().get_span_context()
+    outside = trace.get_current_span().get_span_context()
+
+    assert span.traceparent is not None
+    assert f"{inside.trace_id:032x}" == span.traceparent[3:35]
+    assert not outside.is_valid
+    # No provider is set for the whole process: an application that embeds us has its own.
+    assert isinstance(trace.get_tracer_provider(), trace.ProxyTracerProvider)
+
+
+def test_log_lines_inside_a_span_carry_its_ids(observer: Telemetry) -> None:
+    stream = io.StringIO()
+    handler = logging.StreamHandler(stream)
+    handler.setFormatter(logs.Json())
+    logger = logging.getLogger("signalstack.test")
+    logger.addHandler(handler)
+    try:
+        with observer.span("process mail", "consumer") as span:
+            log.get_logger("signalstack.test").warning("inside")
+    finally:
+        logger.removeHandler(handler)
+
+    line = json.loads(stream.getvalue())
+    assert span.traceparent == f"00-{line['trace_id']}-{line['span_id']}-03"
+
+
+def test_a_collector_that_hangs_does_not_hold_up_the_shutdown(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    collector = Collector(answers=False)
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", f"{collector.url}/v1/traces")
+    observer = Telemetry(version="1", traces="otlp")
+    with observer.span("POST /v1/events", "server"):
+        pass
+
+    began = time.monotonic()
+    observer.close(timeout_s=0.2)
+
+    assert time.monotonic() - began < 3
+    assert "traces.lost" in [record.message for record in caplog.records]
+    collector.close()
