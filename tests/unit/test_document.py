@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from signalstack.core.document import MAX_DEPTH, Json, canonical, check, decode, pointer_to
+from signalstack.core.document import MAX_DEPTH, Json, canonical, check, decode, pointer_to, restore
 from signalstack.core.errors import InvalidError, MalformedError
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"))
@@ -207,6 +207,12 @@ def test_a_value_that_holds_itself_is_invalid() -> None:
 @given(DOCUMENTS)
 def test_values_that_can_be_read_pass_the_check(document: Json) -> None:
     check(document)
+
+
+def test_doubles_that_jsonb_wrote_out_are_restored() -> None:
+    assert restore({"a": [10**23, -(10**300), 2**63 - 1, True]}) == {
+        "a": [1e23, -1e300, 2**63 - 1, True]
+    }
 
 
 def test_pointers_escape_their_two_special_characters() -> None:

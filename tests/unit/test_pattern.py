@@ -188,6 +188,13 @@ def test_a_filter_matches_as_eventbridge_would(pattern: Json, *, expected: bool)
     assert compile_filter(pattern)(PAYLOAD) is expected
 
 
+def test_a_large_double_survives_the_way_through_jsonb() -> None:
+    assert compile_filter({"a": [10**23]})({"a": 1e23})
+
+    written_out: list[Json] = [10**300]
+    assert compile_filter({"a": written_out * 2_000})({"a": 1e300})
+
+
 @pytest.mark.parametrize("payload", [None, 5, "text", [], [1, "text"]])
 def test_a_payload_without_fields_matches_only_what_must_be_missing(payload: Json) -> None:
     assert compile_filter({"a": [{"exists": False}]})(payload)

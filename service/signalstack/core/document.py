@@ -69,6 +69,17 @@ def canonical(value: Json) -> bytes:
     return _encoder.encode(value)
 
 
+def restore(value: Json) -> Json:
+    """Undo what `jsonb` does to large doubles: it gives 1e23 back as an integer of 24 digits."""
+    if isinstance(value, dict):
+        return {key: restore(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [restore(item) for item in value]
+    if isinstance(value, int) and not MIN_INTEGER <= value <= MAX_INTEGER:
+        return float(value)
+    return value
+
+
 def pointer_to(*path: str | int) -> str:
     """Join keys and indexes into a JSON Pointer (RFC 6901)."""
     return "".join(f"/{str(step).replace('~', '~0').replace('/', '~1')}" for step in path)

@@ -22,7 +22,7 @@ from collections.abc import Callable, Iterator
 from typing import Final, TypeAlias
 
 from signalstack.core.comparison import Leaf, Test, any_of, compile_operator, count_operands
-from signalstack.core.document import Json, canonical, pointer_to
+from signalstack.core.document import Json, canonical, pointer_to, restore
 from signalstack.core.errors import InvalidError
 
 MAX_TYPE: Final = 255
@@ -63,12 +63,13 @@ def compile_filter(pattern: Json, pointer: str = "/filter") -> Filter:
     """Turn a filter pattern into a function that tells whether a payload matches.
 
     Args:
-        pattern: a document that `document.decode` let in.
+        pattern: a document that `document.decode` let in, or that the database gave back.
         pointer: where the pattern stands in the body.
 
     Raises:
         InvalidError: the pattern is malformed or too large; points into the pattern.
     """
+    pattern = restore(pattern)
     if len(canonical(pattern)) > MAX_FILTER_BYTES:
         raise InvalidError.at(pointer, f"must not exceed {MAX_FILTER_BYTES} bytes")
     if _conditions(pattern) > MAX_CONDITIONS:

@@ -1,0 +1,160 @@
+"""JMESPath over an event, with every failure as one error and a bound on what it may cost."""
+
+from __future__ import annotations
+
+from collections.abc import Sized
+from typing import TYPE_CHECKING, Any, Final, NewType, cast
+
+from jmespath import ast, functions, parser, visitor
+
+if TYPE_CHECKING:
+    from signalstack.core.document import Json
+
+MAX_EXPRESSION: Final = 1_000
+# About 0.2 s of one core, and a tree that fits into memory many times over.
+BUDGET: Final = 200_000
+
+# A node of JMESPath's syntax tree: type, value, children.
+Parsed = NewType("Parsed", dict[str, Any])
+
+_CHARS_PER_STEP: Final = 16
+# Nodes whose outcome is new, rather than a part of what was there before.
+_MAKERS: Final = frozenset(
+    {
+        "filter_projection",
+        "flatten",
+        "function_expression",
+        "multi_select_dict",
+        "multi_select_list",
+        "projection",
+        "slice",
+        "value_projection",
+    }
+)
+# What an interpreter that trusts its input may stumble over: [::0], ceil(`1e999`), ((((((…
+_FAILURES: Final = (
+    ValueError,  # all of JMESPath's own errors among them
+    TypeError,
+    LookupError,
+    AttributeError,
+    ArithmeticError,
+    RecursionError,
+)
+_MAX_MESSAGE: Final = 200
+
+
+class ExpressionError(Exception):
+    """An expression is malformed, met what it cannot take, or costs too much; a short sentence."""
+
+
+def parse(expression: str) -> Parsed:
+    """Parse an expression.
+
+    Raises:
+        ExpressionError: it is malformed, too long, or calls a function that does not exist.
+    """
+    if len(expression) > MAX_EXPRESSION:
+        raise ExpressionError(f"must not exceed {MAX_EXPRESSION} characters")
+    try:
+        tree = cast("Parsed", parser.Parser().parse(expression).parsed)
+        _check_functions(tree)
+    except _FAILURES as error:
+        raise ExpressionError(_sentence(error)) from None
+    return tree
+
+
+class Run:
+    """Evaluates expressions over one event, on one budget."""
+
+    def __init__(self, event: Json) -> None:
+        self._event = event
+        self._interpreter = _Interpreter(_Budget())
+
+    def evaluate(self, parsed: Parsed) -> Json:
+        """Find what an expression says; None when there is nothing. Raises ExpressionError."""
+        try:
+            found = self._interpreter.visit(parsed, self._event)
+            self._interpreter.budget.pay_for(found)
+        except _FAILURES as error:
+            raise ExpressionError(_sentence(error)) from None
+        return found
+
+
+class _Budget:
+    def __init__(self) -> None:
+        self._left = BUDGET
+
+    def pay(self, steps: int) -> None:
+        self._left -= steps
+        if self._left < 0:
+            raise ExpressionError("costs too much: it visits or makes too many values")
+
+    def pay_for(self, value: object) -> None:
+        """Pay for the whole tree below a value, counting what is shared as often as it occurs."""
+        waiting = [value]
+        while waiting:
+            item = waiting.pop()
+            self.pay(1)
+            if isinstance(item, str):
+                self.pay(len(item) // _CHARS_PER_STEP)
+            elif isinstance(item, dict):
+                members = cast("dict[str, object]", item)
+                self.pay(sum(map(len, members)) // _CHARS_PER_STEP)
+                waiting.extend(members.values())
+            elif isinstance(item, list):
+                waiting.extend(cast("list[object]", item))
+
+
+class _Functions(functions.Functions):
+    """JMESPath's functions; their arguments are paid for before they are looked at."""
+
+    def __init__(self, budget: _Budget) -> None:
+        super().__init__()
+        self._budget = budget
+
+    def call_function(self, function_name: str, resolved_args: Any) -> Any:
+        self._budget.pay_for(resolved_args)
+        if function_name == "join":
+            self._pay_for_join(*resolved_args)
+        return super().call_function(function_name, resolved_args)
+
+    def _pay_for_join(self, separator: object = "", parts: object = "", *_: object) -> None:
+        # The one function whose outcome outgrows its arguments; their types are not checked yet.
+        if isinstance(separator, str) and isinstance(parts, Sized):
+            self._budget.pay(len(separator) * len(parts) // _CHARS_PER_STEP)
+
+
+class _Interpreter(visitor.TreeInterpreter):
+    """JMESPath's interpreter; visits, comparisons and new values are paid for."""
+
+    def __init__(self, budget: _Budget) -> None:
+        super().__init__(visitor.Options(custom_functions=_Functions(budget)))
+        self.budget = budget
+
+    def visit(self, node: Any, *args: Any, **kwargs: Any) -> Any:
+        self.budget.pay(1)
+        outcome = super().visit(node, *args, **kwargs)
+        if node["type"] in _MAKERS:
+            self.budget.pay_for(outcome)
+        return outcome
+
+    def visit_comparator(self, node: Any, value: Any) -> Any:
+        sides = [self.visit(child, value) for child in node["children"]]
+        self.budget.pay_for(sides)
+        known: Any = ast.comparator(node["value"], *(ast.literal(side) for side in sides))
+        return super().visit_comparator(known, value)
+
+
+def _check_functions(node: Parsed) -> None:
+    if node["type"] == "function_expression" and node["value"] not in _Functions.FUNCTION_TABLE:
+        raise ExpressionError(f"there is no function {node['value']}()")
+    for child in node.get("children", ()):
+        if isinstance(child, dict):
+            _check_functions(cast("Parsed", child))
+
+
+def _sentence(error: Exception) -> str:
+    if isinstance(error, RecursionError):
+        return "nests too deep"
+    first_line = str(error).partition("\n")[0].removesuffix(", for expression:").rstrip(":")
+    return (first_line or type(error).__name__)[:_MAX_MESSAGE]
