@@ -1,10 +1,10 @@
--- Tenants, keys, what they configure, the live and the finished jobs, and what keeps workers honest.
--- Hot tables have no foreign keys: every row names its tenant, and every write of theirs states its guard.
+-- Tenants, keys, what they configure, live and finished jobs, and what keeps workers honest.
+-- Hot tables have no foreign keys: every row names its tenant, every write of theirs its guard.
 
 CREATE TABLE signalstack.users (
     id uuid PRIMARY KEY,
     name text NOT NULL UNIQUE CHECK (length(name) BETWEEN 1 AND 200),
-    -- Bumped by every change of a subscription, so that a process may cache them and still be exact.
+    -- Bumped by every change of a subscription, so that caching them can be exact.
     subscriptions_version bigint NOT NULL DEFAULT 0,
     suspended_at timestamptz,
     created_at timestamptz NOT NULL DEFAULT now()
@@ -14,7 +14,7 @@ CREATE TABLE signalstack.api_keys (
     id text PRIMARY KEY,
     user_id uuid NOT NULL REFERENCES signalstack.users (id) ON DELETE CASCADE,
     secret_sha256 bytea NOT NULL CHECK (length(secret_sha256) = 32),
-    scopes text [] NOT NULL,
+    scopes text[] NOT NULL,
     created_at timestamptz NOT NULL DEFAULT now(),
     expires_at timestamptz,
     revoked_at timestamptz
@@ -76,7 +76,7 @@ CREATE TABLE signalstack.events (
     occurred_at timestamptz,
     -- CloudEvents attributes beyond the core ones.
     extensions jsonb,
-    job_ids uuid [] NOT NULL,
+    job_ids uuid[] NOT NULL,
     created_at timestamptz NOT NULL DEFAULT now(),
     PRIMARY KEY (user_id, id)
 ) PARTITION BY RANGE (id);
@@ -204,7 +204,7 @@ CREATE TABLE signalstack.metrics_hourly (
 CREATE TABLE signalstack.workers (
     id uuid PRIMARY KEY,
     name text NOT NULL,
-    queues text [] NOT NULL,
+    queues text[] NOT NULL,
     concurrency integer NOT NULL,
     started_at timestamptz NOT NULL DEFAULT now(),
     heartbeat_at timestamptz NOT NULL DEFAULT now(),
@@ -223,7 +223,7 @@ CREATE FUNCTION signalstack.uuid_floor(moment timestamptz) RETURNS uuid
 LANGUAGE sql IMMUTABLE PARALLEL SAFE
 RETURN rpad(lpad(to_hex(floor(extract(EPOCH FROM moment) * 1000)::bigint), 12, '0'), 32, '0')::uuid;
 
--- Make the daily partitions from today to `days` ahead; rows of other days live in the default ones.
+-- Make the partitions of today and `days` ahead; rows of other days live in the default ones.
 CREATE FUNCTION signalstack.make_partitions(days integer) RETURNS integer
 LANGUAGE plpgsql
 AS $$
