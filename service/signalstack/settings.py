@@ -12,7 +12,7 @@ import msgspec
 from signalstack.core import variable
 from signalstack.core.duration import format_duration
 from signalstack.core.errors import SettingsError
-from signalstack.core.job import DEFAULT_QUEUE, MAX_ATTEMPTS_LIMIT
+from signalstack.core.job import MAX_ATTEMPTS_LIMIT
 from signalstack.core.variable import duration, one_of, whole
 
 _SHOWN_CHARS: Final = 120
@@ -38,7 +38,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     log_level: str
     log_format: str
     worker_concurrency: int
-    worker_queues: tuple[str, ...]
+    worker_queues: tuple[str, ...] | None
     worker_listen: bool
     poll_interval_s: float
     lease_s: float
@@ -97,6 +97,24 @@ def load(environ: Mapping[str, str] | None = None) -> Settings:
     return msgspec.convert(values, Settings)
 
 
+def override(settings: Settings, **given: str | None) -> Settings:
+    """Change variables by what a command line says; None leaves one as it is.
+
+    Raises:
+        SettingsError: a value cannot be used.
+    """
+    changes: dict[str, Any] = {}
+    for row in _ROWS:
+        text = given.get(row.name)
+        if text is None:
+            continue
+        try:
+            changes[row.field] = row.parse(text)
+        except ValueError as error:
+            raise SettingsError(f"{row.name} is {_shown(text)}: it {error}") from None
+    return msgspec.structs.replace(settings, **changes)
+
+
 def describe() -> list[tuple[str, str, str]]:
     """List every variable as (name, default, meaning), from the table that parses them."""
     return [(row.name, row.default, row.meaning) for row in _ROWS]
@@ -152,8 +170,8 @@ _ROWS: Final = (
          "`json` for machines, `console` for people"),
     _Row("WORKER_CONCURRENCY", "worker_concurrency", "10", _COUNT,
          "jobs that a worker process runs at once"),
-    _Row("WORKER_QUEUES", "worker_queues", DEFAULT_QUEUE, variable.queues,
-         "queues that a worker process serves, parted by commas"),
+    _Row("WORKER_QUEUES", "worker_queues", "", variable.queues,
+         "queues that a worker process serves, parted by commas; unset: all of them"),
     _Row("WORKER_LISTEN", "worker_listen", "on", variable.switch,
          "`off`: poll only, without LISTEN; nothing is lost but time"),
     _Row("POLL_INTERVAL", "poll_interval_s", "5s", duration("100ms", "1h"),

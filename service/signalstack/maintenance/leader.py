@@ -49,6 +49,7 @@ class Maintenance:
 
     async def run(self) -> None:
         """Stand for leader until cancelled, then resign."""
+        self._observer.tell(LeaderChanged(leading=False))
         try:
             while True:
                 term = await self._lead()

@@ -31,6 +31,10 @@ PROBE_DEADLINE_S: Final = 5.0
 _CANARY: Final = Statement("dispatch/canary")
 
 
+def _ignore(*_: object) -> None:
+    """Leave a call that nobody asked for unanswered."""
+
+
 class Listener:
     """Owns one link that listens; `on_notify(channel, payload)` is called for each notification."""
 
@@ -40,9 +44,9 @@ class Listener:
         observer: Observer,
         *,
         name: str,
-        channels: Iterable[str],
-        on_notify: Callable[[str, str], None],
-        on_up: Callable[[], None],
+        channels: Iterable[str] = (),
+        on_notify: Callable[[str, str], None] = _ignore,
+        on_up: Callable[[], None] = _ignore,
         statements: Iterable[Statement] = (),
         settings: Mapping[str, str] | None = None,
         listen: bool = True,

@@ -9,6 +9,7 @@ import msgspec
 
 from signalstack.core.job import Outcome
 from signalstack.core.log import get_logger
+from signalstack.core.stage import SlotsChanged
 from signalstack.store.dispatch import (
     CLAIM_SESSION,
     CLAIM_STATEMENTS,
@@ -67,6 +68,7 @@ class Worker:
         rng: Random,
     ) -> None:
         self._options = options
+        self._observer = observer
         self._listener = Listener(
             dsn,
             observer,
@@ -189,6 +191,8 @@ class Worker:
             )
 
     def _room(self) -> int:
+        busy = self._executor.busy
+        self._observer.tell(SlotsChanged(busy=busy, free=self._options.concurrency - busy))
         if self._settler.backlog > BACKLOG_LIMIT:
             return 0
         return self._executor.room()

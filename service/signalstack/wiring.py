@@ -1,0 +1,298 @@
+"""The composition root: builds the parts from the settings and runs them together."""
+
+from __future__ import annotations
+
+import os
+import random
+import socket
+from contextlib import asynccontextmanager
+from functools import partial
+from importlib.metadata import version
+from typing import TYPE_CHECKING
+
+import anyio
+import anyio.to_thread
+import msgspec
+
+from signalstack.api.app import create_app
+from signalstack.api.parts import Limits
+from signalstack.api.parts import Parts as ApiParts
+from signalstack.api.serve import serve
+from signalstack.core.errors import SettingsError, SignalStackError
+from signalstack.core.handler import Registry
+from signalstack.core.stage import Observer
+from signalstack.handlers import own, registry, webhook
+from signalstack.handlers.noop import NOOP
+from signalstack.handlers.outbound import open_outbound
+from signalstack.maintenance.leader import Maintenance
+from signalstack.settings import Settings
+from signalstack.store import embedded, intake, migrate
+from signalstack.store.intake import Intake
+from signalstack.store.listener import Listener
+from signalstack.store.pool import Pool, wait_for_database
+from signalstack.telemetry.observer import Telemetry
+from signalstack.usecases import endpoints, queues
+from signalstack.usecases.accept import Acceptor
+from signalstack.usecases.authenticate import Authenticator
+from signalstack.worker.supervisor import Worker, WorkerOptions
+from signalstack.worker.verdict import RetryPolicy
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Iterable, Mapping
+    from pathlib import Path
+
+    from anyio.abc import TaskGroup, TaskStatus
+
+    from signalstack.core.handler import JobType
+
+
+class Database(msgspec.Struct, frozen=True, kw_only=True):
+    """Where PostgreSQL is: `dsn` may lead through a pooler, `direct_dsn` must not."""
+
+    dsn: str
+    direct_dsn: str
+
+
+class Roles(msgspec.Struct, frozen=True, kw_only=True):
+    """What a process does."""
+
+    api: bool
+    worker: bool
+
+
+class Addresses(msgspec.Struct, frozen=True, kw_only=True):
+    """Where a running service can be reached; no base URL without an API."""
+
+    base_url: str | None
+    metrics_url: str
+
+
+@asynccontextmanager
+async def open_database(
+    settings: Settings, *, data_dir: Path | None = None, durable: bool = True
+) -> AsyncGenerator[Database]:
+    """Give the database of DATABASE_URL once it takes connections, else an embedded one.
+
+    Raises:
+        UnavailableError: PostgreSQL took no connection in the tries that the settings allow.
+        EmbeddedError: the embedded one cannot start.
+    """
+    if settings.database_url is not None:
+        yield await reach_database(settings)
+        return
+    folder = data_dir or embedded.default_data_dir(settings.data_home)
+    async with embedded.run(folder, durable=durable) as server:
+        yield Database(dsn=server.dsn, direct_dsn=server.dsn)
+
+
+async def reach_database(settings: Settings) -> Database:
+    """Wait until the database of DATABASE_URL takes connections.
+
+    Raises:
+        SettingsError: DATABASE_URL is not set.
+        UnavailableError: it took none in the tries that the settings allow.
+    """
+    if settings.database_url is None:
+        raise SettingsError(
+            "DATABASE_URL is not set: it must look like postgresql://user:password@host:5432/name "
+            "(only `up`, `demo` and `bench` can do without, on an embedded PostgreSQL)"
+        )
+    database = Database(
+        dsn=settings.database_url,
+        direct_dsn=settings.listen_database_url or settings.database_url,
+    )
+    tries = settings.db_connect_retries + 1
+    for dsn in dict.fromkeys((database.dsn, database.direct_dsn)):
+        await wait_for_database(dsn, retries=tries, delay_s=settings.db_connect_delay_s)
+    return database
+
+
+def build_registry(settings: Settings, on_board: Iterable[JobType] = ()) -> Registry:
+    """Put the job types on board and the user's own together."""
+    mapping: Mapping[str, object] = own.load(settings.handlers) if settings.handlers else {}
+    return registry.build([NOOP, *on_board], mapping)
+
+
+def make_observer(settings: Settings, role: str) -> Telemetry:
+    """Make the one observer of this process."""
+    return Telemetry(
+        version=version("signalstack"),
+        traces="otlp" if settings.traces else "none",
+        build={"role": role},
+    )
+
+
+async def run(
+    settings: Settings,
+    database: Database,
+    roles: Roles,
+    *,
+    observer: Telemetry,
+    shutdown: anyio.Event,
+    task_status: TaskStatus[Addresses] = anyio.TASK_STATUS_IGNORED,
+) -> None:
+    """Run the roles until `shutdown` is set and their work is done; started when all of them work.
+
+    Raises:
+        SchemaError: the database has not the schema of this build.
+        SettingsError: a port or a handler cannot be used.
+    """
+    metrics_port = observer.start(settings.metrics_host, settings.metrics_port)
+    try:
+        async with (
+            open_pool(settings, database, observer) as pool,
+            _open_handlers(settings, pool, observer) as job_types,
+            anyio.create_task_group() as background,
+        ):
+            await _check_schema(pool)
+            parts = _Parts(settings, database, pool, job_types, observer, shutdown)
+            async with anyio.create_task_group() as front:
+                worker = await _start_worker(front, background, parts) if roles.worker else None
+                port = await _start_api(front, background, parts, worker) if roles.api else None
+                task_status.started(
+                    Addresses(
+                        base_url=None if port is None else _url(settings.host, port),
+                        metrics_url=_url(settings.metrics_host, metrics_port) + "/metrics",
+                    )
+                )
+            background.cancel_scope.cancel()
+    finally:
+        with anyio.CancelScope(shield=True):  # close has a deadline of its own
+            await anyio.to_thread.run_sync(observer.close)
+
+
+def open_pool(settings: Settings, database: Database, observer: Observer) -> Pool:
+    """Make the pool for everything but dispatch; open it with `async with`."""
+    return Pool(
+        database.dsn,
+        observer,
+        min_size=settings.db_pool_min,
+        max_size=settings.db_pool_max,
+        acquire_timeout_s=settings.request_timeout_s,
+        statement_timeout_s=settings.request_timeout_s,
+    )
+
+
+@asynccontextmanager
+async def open_admin_pool(settings: Settings, database: Database) -> AsyncGenerator[Pool]:
+    """Open a pool for a command that looks or changes a thing and ends; checks the schema."""
+    async with open_pool(settings, database, make_observer(settings, "cli")) as pool:
+        await _check_schema(pool)
+        yield pool
+
+
+class _Parts(msgspec.Struct, frozen=True):
+    """What both roles are built from."""
+
+    settings: Settings
+    database: Database
+    pool: Pool
+    job_types: Registry
+    observer: Observer
+    shutdown: anyio.Event
+
+
+@asynccontextmanager
+async def _open_handlers(
+    settings: Settings, pool: Pool, observer: Observer
+) -> AsyncGenerator[Registry]:
+    async with open_outbound(
+        timeout_s=settings.request_timeout_s, allow_private=settings.webhook_allow_private
+    ) as outbound:
+        deliver = webhook.build(
+            outbound=outbound,
+            observer=observer,
+            find_endpoint=partial(endpoints.get_for_delivery, pool),
+            disable_endpoint=partial(endpoints.disable, pool),
+        )
+        yield build_registry(settings, [deliver])
+
+
+async def _check_schema(pool: Pool) -> None:
+    async with pool.connection() as conn:
+        await migrate.require_current(conn)
+
+
+async def _start_worker(front: TaskGroup, background: TaskGroup, parts: _Parts) -> Worker:
+    settings = parts.settings
+    if settings.worker_queues:
+        await queues.declare(parts.pool, settings.worker_queues)
+    worker = Worker(
+        parts.database.direct_dsn,
+        parts.job_types,
+        parts.observer,
+        WorkerOptions(
+            name=f"{socket.gethostname()}:{os.getpid()}",
+            queues=settings.worker_queues or (),
+            concurrency=settings.worker_concurrency,
+            job_timeout_s=settings.job_timeout_s,
+            lease_s=settings.lease_s,
+            poll_interval_s=settings.poll_interval_s,
+            shutdown_timeout_s=settings.shutdown_timeout_s,
+            retry=RetryPolicy(base_s=settings.retry_base_delay_s, max_s=settings.retry_max_delay_s),
+            listen=settings.worker_listen,
+        ),
+        random.Random(),  # noqa: S311 - jitter and lease tokens are no secrets
+    )
+    await front.start(worker.run, parts.shutdown)
+    background.start_soon(Maintenance(parts.pool, parts.observer).run)
+    return worker
+
+
+async def _start_api(
+    front: TaskGroup, background: TaskGroup, parts: _Parts, worker: Worker | None
+) -> int:
+    settings, pool = parts.settings, parts.pool
+    listener = Listener(
+        parts.database.direct_dsn,
+        parts.observer,
+        name="intake",
+        statements=intake.STATEMENTS,
+        settings=intake.SESSION,
+    )
+    await background.start(listener.run)
+    acceptor = Acceptor(
+        pool,
+        Intake(listener.link, parts.observer),
+        parts.job_types,
+        parts.observer,
+        queues.KnownQueues(pool),
+        max_attempts=settings.max_attempts,
+    )
+
+    async def check_postgresql() -> str | None:
+        try:
+            await _check_schema(pool)
+        except SignalStackError as error:
+            return str(error)
+        return None
+
+    async def check_listener() -> str | None:
+        return listener.fault or (worker.fault if worker is not None else None)
+
+    app = create_app(
+        ApiParts(
+            pool=pool,
+            acceptor=acceptor,
+            authenticator=Authenticator(pool),
+            observer=parts.observer,
+            registry=parts.job_types,
+            readiness={"postgresql": check_postgresql, "listener": check_listener},
+            limits=Limits(
+                max_body_bytes=settings.max_body_bytes,
+                request_timeout_s=settings.request_timeout_s,
+            ),
+            allow_private=settings.webhook_allow_private,
+        )
+    )
+    return await front.start(
+        partial(serve, app, host=settings.host, port=settings.port, shutdown=parts.shutdown)
+    )
+
+
+def _url(host: str, port: int) -> str:
+    """Make a URL that works where the service runs."""
+    shown = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(host, host)  # noqa: S104 - it is compared
+    return (
+        f"http://[{shown}]:{port}" if ":" in shown and shown[0] != "[" else f"http://{shown}:{port}"
+    )
