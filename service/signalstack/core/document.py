@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import re
+from contextlib import suppress
 from typing import Any, Final, NoReturn, TypeAlias, cast
 
 import msgspec
@@ -193,15 +194,13 @@ def _refuse(data: bytes, reason: str) -> NoReturn:
         raise MalformedError("JSON must not begin with a byte order mark")
     try:
         # More lenient than ours: it reads lone surrogates, and 1e400 as infinity.
-        value: object = json.loads(
-            data.decode(), parse_int=_read_integer, parse_constant=_refuse_constant
-        )
+        with suppress(ValueError):
+            _soundness(
+                json.loads(data.decode(), parse_int=_read_integer, parse_constant=_refuse_constant)
+            )
     except RecursionError:
         raise InvalidError.at("", f"arrays and objects may nest {MAX_DEPTH} deep") from None
-    except ValueError:
-        raise MalformedError(_sentence(reason)) from None
-    _soundness(value)
-    raise MalformedError(_sentence(reason))
+    raise MalformedError(reason if reason.startswith("JSON") else f"JSON is malformed: {reason}")
 
 
 def _read_integer(digits: str) -> int:
@@ -210,10 +209,6 @@ def _read_integer(digits: str) -> int:
 
 def _refuse_constant(name: str) -> NoReturn:
     raise ValueError(name)
-
-
-def _sentence(reason: str) -> str:
-    return reason if reason.startswith("JSON") else f"JSON is malformed: {reason}"
 
 
 def _repeated_key(data: bytes) -> str:
