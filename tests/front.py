@@ -3,25 +3,35 @@
 from __future__ import annotations
 
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Final, cast
 
 import anyio
 import httpx2
+import msgspec
+from starlette.types import ASGIApp
 
+from contexts import Witness
+from signalstack.api.app import create_app
 from signalstack.api.middleware import Edge
 from signalstack.api.operation import AnyOperation, routes
 from signalstack.api.parts import Check, Limits, Parts
 from signalstack.api.serve import serve
+from signalstack.core.handler import JobType
+from signalstack.core.key import Scope
+from signalstack.handlers.noop import NOOP
+from signalstack.store.intake import SESSION, STATEMENTS, Intake
+from signalstack.store.link import Link
+from signalstack.store.pool import Pool
+from signalstack.usecases.accept import Acceptor
+from signalstack.usecases.authenticate import Authenticator
+from signalstack.usecases.keys import create_key
+from signalstack.usecases.queues import KnownQueues
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Mapping, Sequence
 
-    from signalstack.usecases.accept import Acceptor
-    from starlette.types import ASGIApp
-
+    from signalstack.core.handler import Context
     from signalstack.core.stage import Observer
-    from signalstack.store.pool import Pool
-    from signalstack.usecases.authenticate import Authenticator
 
 READ_LIMIT = 65_536
 PATIENCE_S = 10
@@ -47,10 +57,13 @@ def edge_alone(
 
 
 @asynccontextmanager
-async def client_of(app: ASGIApp) -> AsyncGenerator[httpx2.AsyncClient]:
-    """Give a client that speaks to the application without a socket."""
+async def client_of(app: ASGIApp, key: str | None = None) -> AsyncGenerator[httpx2.AsyncClient]:
+    """Give a client that speaks to the application without a socket, with a key if given."""
+    headers = {} if key is None else {"authorization": f"Bearer {key}"}
     transport = httpx2.ASGITransport(app)
-    async with httpx2.AsyncClient(transport=transport, base_url="http://api.test") as client:
+    async with httpx2.AsyncClient(
+        transport=transport, base_url="http://api.test", headers=headers
+    ) as client:
         yield client
 
 
@@ -93,3 +106,69 @@ async def talk(port: int, *sent: bytes, end: bool = False) -> bytes:
                     heard += await stream.receive(READ_LIMIT)
             except anyio.EndOfStream:
                 return heard
+
+
+class Payload(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
+    """What the job type `greet` takes."""
+
+    to: str
+    times: int = 1
+
+
+async def _greet(_payload: Payload, _context: Context) -> None:
+    """Never run here: these tests have no worker."""
+
+
+GREET: Final = JobType(name="greet", payload=Payload, run=_greet, is_async=True)
+
+
+class Front(msgspec.Struct, frozen=True, kw_only=True):
+    """The whole application on a database, with clients that hold keys of two tenants."""
+
+    app: ASGIApp
+    pool: Pool
+    witness: Witness
+    anonymous: httpx2.AsyncClient
+    client: httpx2.AsyncClient
+    stranger: httpx2.AsyncClient
+
+
+@asynccontextmanager
+async def open_front(dsn: str) -> AsyncGenerator[Front]:
+    """Build the whole application as one process has it, without a worker."""
+    witness = Witness()
+    registry = {job_type.name: job_type for job_type in (NOOP, GREET)}
+    link = Link("intake", dsn, STATEMENTS, witness, settings=SESSION)
+    async with Pool(dsn, witness) as pool, anyio.create_task_group() as tasks:
+        await tasks.start(link.keep)
+        queues = KnownQueues(pool)
+        intake = Intake(link, witness)
+        parts = Parts(
+            pool=pool,
+            acceptor=Acceptor(pool, intake, registry, witness, queues, max_attempts=3),
+            authenticator=Authenticator(pool),
+            observer=witness,
+            registry=registry,
+            readiness={},
+        )
+        app = create_app(parts)
+        async with (
+            client_of(app) as anonymous,
+            client_of(app, await make_key(pool, "acme", *Scope)) as client,
+            client_of(app, await make_key(pool, "other", *Scope)) as stranger,
+        ):
+            yield Front(
+                app=app,
+                pool=pool,
+                witness=witness,
+                anonymous=anonymous,
+                client=client,
+                stranger=stranger,
+            )
+        tasks.cancel_scope.cancel()
+
+
+async def make_key(pool: Pool, tenant: str, *scopes: Scope) -> str:
+    """Make a key for a tenant, who is made when new, and return its token."""
+    token, _ = await create_key(pool, tenant, scopes, env="test")
+    return token

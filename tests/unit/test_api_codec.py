@@ -47,13 +47,6 @@ def test_a_fault_is_pointed_at(body: bytes, pointer: str, detail: str) -> None:
     assert detail in fault.detail
 
 
-def test_a_pointer_begins_where_the_value_stands() -> None:
-    with pytest.raises(InvalidError) as raised:
-        codec.convert({"type": 1}, JobRequest, at="/jobs/3")
-
-    assert raised.value.faults[0].pointer == "/jobs/3/type"
-
-
 @pytest.mark.parametrize("body", [b"", b"{", b'{"jobs": [], "jobs": []}', b"\xff", b"nul"])
 def test_what_is_no_json_is_malformed(body: bytes) -> None:
     with pytest.raises(MalformedError):

@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 Result = TypeVar("Result")
 
 
-def media_type(headers: Headers, accepted: Collection[str]) -> str:
-    """Check that the body is of an accepted media type, in UTF-8 and not compressed, and name it.
+def check_media(headers: Headers, accepted: Collection[str]) -> None:
+    """Check that the body is of an accepted media type, in UTF-8 and not compressed.
 
     An empty `accepted` takes any. Raises UnsupportedMediaError.
     """
@@ -33,13 +33,12 @@ def media_type(headers: Headers, accepted: Collection[str]) -> str:
     media, _, parameters = headers.get("content-type", "").partition(";")
     media = media.strip().lower()
     if not accepted:
-        return media
+        return
     if media not in accepted:
         given = f"not {media[:64]!r}" if media else "which is missing"
         raise UnsupportedMediaError(f"Content-Type must be {' or '.join(accepted)}, {given}")
     if parameters.strip() and not _is_utf8(parameters):
         raise UnsupportedMediaError("the only parameter read in Content-Type is charset=utf-8")
-    return media
 
 
 async def read(headers: Headers, receive: Receive, *, limit: int, timeout_s: float) -> bytes:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
 from urllib.parse import parse_qsl
 from uuid import UUID
@@ -10,7 +11,8 @@ from uuid import UUID
 import msgspec
 
 from signalstack.core import document
-from signalstack.core.errors import Fault, InvalidError, MalformedError, NotFoundError
+from signalstack.core.errors import InvalidError, MalformedError, NotFoundError
+from signalstack.core.fit import explain, fit
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -18,11 +20,6 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 _ENCODER: Final = msgspec.json.Encoder()
-_WHERE: Final = re.compile(r"(?s)(?P<what>.*?)(?: - at `(?P<path>[^`]*)`)?")
-_NAMED: Final = re.compile(
-    r"(?s)Object (?P<how>contains unknown|missing required) field `(?P<name>.*)`"
-)
-_STEP: Final = re.compile(r"\.(?P<field>[^.\[]+)|\[(?P<index>\d+|\.\.\.)\]")
 _UUID: Final = re.compile(r"(?i)[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 
@@ -33,31 +30,7 @@ def decode(body: bytes, into: type[T]) -> T:
     """
     if not body:
         raise MalformedError("the body is empty; a JSON document is expected")
-    return convert(document.decode(body), into)
-
-
-def convert(value: object, into: type[T], at: str = "") -> T:
-    """Fit a decoded value into a type; `at` is the pointer of the value within the body.
-
-    Raises InvalidError with the pointer of the first fault.
-    """
-    try:
-        return msgspec.convert(value, into)
-    except msgspec.ValidationError as error:
-        fault = explain(error, at)
-        raise InvalidError.at(fault.pointer, fault.detail) from None
-
-
-def explain(error: msgspec.ValidationError, at: str = "") -> Fault:
-    """Turn msgspec's message ("… - at `$.a[0]`") into a fault with a JSON Pointer ("/a/0")."""
-    match = _WHERE.fullmatch(str(error))
-    what, path = (match["what"], match["path"]) if match else (str(error), None)
-    pointer = at + _pointer(path or "$")
-    if named := _NAMED.fullmatch(what):
-        unknown = named["how"] == "contains unknown"
-        detail = "unknown field" if unknown else "required field is missing"
-        return Fault(pointer=pointer + document.pointer_to(named["name"]), detail=detail)
-    return Fault(pointer=pointer, detail=what)
+    return cast("T", fit(document.decode(body), into))
 
 
 def read_query(raw: bytes, into: type[T] | None) -> T:
@@ -70,12 +43,11 @@ def read_query(raw: bytes, into: type[T] | None) -> T:
         for name in given:
             raise MalformedError(f"unknown query parameter {name[:64]!r}; none is taken here")
         return cast("T", None)
-    known = msgspec.structs.fields(cast("type[msgspec.Struct]", into))
-    names = {field.encode_name for field in known}
+    names = cast("type[msgspec.Struct]", into).__struct_encode_fields__
     for name in given:
         if name not in names:
             raise MalformedError(
-                f"unknown query parameter {name[:64]!r}; known are {', '.join(sorted(names))}"
+                f"unknown query parameter {name[:64]!r}; known are {', '.join(names)}"
             )
     try:
         return msgspec.convert(given, into, strict=False)
@@ -89,6 +61,17 @@ def identify(text: str) -> UUID:
     if not _UUID.fullmatch(text):
         raise NotFoundError("nothing has this id")
     return UUID(text)
+
+
+def in_utc(moment: datetime | None, pointer: str) -> datetime | None:
+    """Express a time in UTC; InvalidError when that is before the year 1 or after 9999.
+
+    PostgreSQL would keep the year 10000, and Python could never read that row again.
+    """
+    try:
+        return None if moment is None else moment.astimezone(UTC)
+    except OverflowError:
+        raise InvalidError.at(pointer, "must lie between the years 1 and 9999 in UTC") from None
 
 
 def encode(answer: object) -> bytes:
@@ -118,13 +101,3 @@ def _parameters(raw: bytes) -> Mapping[str, str]:
             raise MalformedError(f"query parameter {name[:64]!r} holds a NUL character")
         given[name] = value
     return given
-
-
-def _pointer(path: str) -> str:
-    steps: list[str] = []
-    for match in _STEP.finditer(path):
-        step = match["field"] or match["index"]
-        if step == "...":  # some member of a map: msgspec does not say which, so point at the map
-            break
-        steps.append(step)
-    return document.pointer_to(*steps)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import UTC, timedelta
 from typing import TYPE_CHECKING, Annotated, Final
 
 import msgspec
 
-from signalstack.api import idempotency
+from signalstack.api import codec, idempotency
 from signalstack.api.operation import Answer, Bare, Call, Operation
 from signalstack.core.errors import InvalidError
 from signalstack.core.job import Job, JobRequest, NewJob, Status
@@ -35,6 +35,7 @@ class CreatedJobs(msgspec.Struct, frozen=True, kw_only=True):
 async def create_job(call: Call[JobRequest, None]) -> Answer:
     """Accept one job; the same key and body again answers with the job there is."""
     request = call.body
+    codec.in_utc(request.run_at, "/run_at")
     key = idempotency.key_of(call.exchange.headers, request.idempotency_key)
     unkeyed = msgspec.structs.replace(request, idempotency_key=None)
     enqueued = await call.parts.acceptor.enqueue(
@@ -58,13 +59,17 @@ async def create_jobs(call: Call[JobBatch, None]) -> Answer:
     for n, request in enumerate(call.body.jobs):
         if request.idempotency_key is not None:
             raise InvalidError.at(f"/jobs/{n}/idempotency_key", "is not taken in a batch")
-    enqueued = await call.parts.acceptor.enqueue(
-        call.user_id,
-        call.body.jobs,
-        idempotency_key=None,
-        fingerprint=None,
-        traceparent=call.exchange.traceparent,
-    )
+        codec.in_utc(request.run_at, f"/jobs/{n}/run_at")
+    try:
+        enqueued = await call.parts.acceptor.enqueue(
+            call.user_id,
+            call.body.jobs,
+            idempotency_key=None,
+            fingerprint=None,
+            traceparent=call.exchange.traceparent,
+        )
+    except InvalidError as error:
+        raise _in_batch(error, len(call.body.jobs)) from None
     jobs = [_present(job, enqueued.created_at, None) for job in enqueued.jobs]
     return Answer(status=201, body=CreatedJobs(jobs=jobs))
 
@@ -114,7 +119,7 @@ def _present(job: NewJob, created_at: datetime, key: str | None) -> Job:
         status=Status.SCHEDULED if run_at > created_at else Status.PENDING,
         priority=job.priority,
         payload=msgspec.Raw(job.payload),
-        run_at=max(run_at, created_at),
+        run_at=run_at.astimezone(UTC) if run_at > created_at else created_at,
         attempt=0,
         max_attempts=job.max_attempts,
         timeout_s=job.timeout_s,
@@ -127,6 +132,14 @@ def _present(job: NewJob, created_at: datetime, key: str | None) -> Job:
         finished_at=None,
         updated_at=created_at,
     )
+
+
+def _in_batch(error: InvalidError, count: int) -> InvalidError:
+    """Point into the batch also when it has one job: faults of a single job are told without it."""
+    if count > 1 or not error.faults:
+        return error
+    fault = error.faults[0]
+    return InvalidError.at("/jobs/0" + fault.pointer, fault.detail)
 
 
 def _location(job: Job) -> tuple[bytes, bytes]:

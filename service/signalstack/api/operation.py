@@ -75,7 +75,7 @@ class Operation(msgspec.Struct, Generic[BodyT, QueryT], frozen=True, kw_only=Tru
 
     `path` is the pattern below `/v1`; `versioned` is False for what belongs to the process rather
     than to the API; `needs` is the scope that a key must have, None where no key is asked for;
-    `decode` reads bodies that are more than one JSON struct.
+    `decode` reads bodies that are more than one JSON struct, and `shapes` are those by media type.
     """
 
     method: str
@@ -87,7 +87,8 @@ class Operation(msgspec.Struct, Generic[BodyT, QueryT], frozen=True, kw_only=Tru
     body: type[BodyT] | None = None
     query: type[QueryT] | None = None
     media: Sequence[str] = (JSON,)
-    decode: Callable[[bytes, str, Headers], BodyT] | None = None
+    decode: Callable[[bytes], BodyT] | None = None
+    shapes: Mapping[str, Any] = {}
     versioned: bool = True
 
     @property
@@ -152,13 +153,13 @@ async def _content(
 ) -> object:
     if operation.body is None:
         return None
-    media = body.media_type(headers, operation.media)
+    body.check_media(headers, operation.media)
     limits = parts.limits
     content = await body.read(
         headers, receive, limit=limits.max_body_bytes, timeout_s=limits.body_timeout_s
     )
     if operation.decode is not None:
-        return operation.decode(content, media, headers)
+        return operation.decode(content)
     return codec.decode(content, operation.body)
 
 

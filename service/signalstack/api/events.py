@@ -1,0 +1,195 @@
+"""Events over HTTP: taking them in, in plain JSON or as CloudEvents, and looking one up."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import TYPE_CHECKING, Annotated, Any, Final
+from uuid import UUID
+
+import anyio
+import msgspec
+
+from signalstack.api import body, codec, idempotency
+from signalstack.api.operation import JSON, Answer, Bare, Call, Operation
+from signalstack.core import cloudevent
+from signalstack.core.cloudevent import Mode
+from signalstack.core.document import canonical
+from signalstack.core.errors import (
+    InvalidError,
+    MalformedError,
+    SignalStackError,
+    UnsupportedMediaError,
+)
+from signalstack.core.event import NewEvent
+from signalstack.core.event_detail import EventDetail
+from signalstack.core.ids import new_id
+from signalstack.core.job import JobRef
+from signalstack.core.key import Scope
+from signalstack.core.pattern import MAX_TYPE
+from signalstack.core.stage import EventReceived
+from signalstack.usecases import look_up
+
+if TYPE_CHECKING:
+    from signalstack.api.headers import Headers
+    from signalstack.usecases.accept import AcceptedEvent
+
+STRUCTURED: Final = "application/cloudevents+json"
+BATCH: Final = "application/cloudevents-batch+json"
+_NIL: Final = UUID(int=0)
+
+Attribute = Annotated[
+    str,
+    msgspec.Meta(
+        min_length=1, max_length=cloudevent.MAX_ATTRIBUTE, pattern=r"^[^\x00-\x1f\x7f-\x9f]+$"
+    ),
+]
+
+
+class EventRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The body of `POST /v1/events` in plain JSON; `id` is the sender's own."""
+
+    type: Annotated[
+        str, msgspec.Meta(min_length=1, max_length=MAX_TYPE, pattern=r"^[^\s\x00-\x1f\x7f-\x9f*]+$")
+    ]
+    payload: Any = None
+    source: Attribute | None = None
+    subject: Attribute | None = None
+    id: Attribute | None = None
+    occurred_at: Annotated[datetime, msgspec.Meta(tz=True)] | None = None
+
+
+class ReceivedEvent(msgspec.Struct, frozen=True, kw_only=True):
+    """The answer of `POST /v1/events`: the event and the jobs that it became."""
+
+    id: UUID
+    type: str
+    created_at: datetime
+    jobs: list[JobRef]
+
+
+class ReceivedEvents(msgspec.Struct, frozen=True, kw_only=True):
+    """The answer to a batch, in its order."""
+
+    events: list[ReceivedEvent]
+
+
+async def receive_events(call: Call[bytes, None]) -> Answer:
+    """Accept an event or a batch; one that is known answers with what it became then."""
+    try:
+        mode, events = _read(call.exchange.headers, call.body)
+        key = idempotency.key_of(call.exchange.headers)
+        if mode is Mode.BATCH:
+            return _answer_batch(await _accept_all(call, events, key))
+        return _answer(await _accept(call, events[0], key))
+    except (InvalidError, MalformedError, UnsupportedMediaError):
+        call.parts.observer.tell(EventReceived(outcome="rejected"))
+        raise
+
+
+async def get_event(call: Bare) -> Answer:
+    """Look one event up, with where its jobs stand."""
+    return Answer(body=await look_up.get_event(call.parts.pool, call.user_id, call.id))
+
+
+OPERATIONS: Final = (
+    Operation(
+        method="POST",
+        path="/events",
+        summary="Send an event, or a batch of CloudEvents",
+        handler=receive_events,
+        body=bytes,
+        # In binary mode a CloudEvent's data is of any media type; `_read` judges all of them.
+        media=(),
+        decode=bytes,
+        shapes={JSON: EventRequest, STRUCTURED: dict[str, Any], BATCH: list[dict[str, Any]]},
+        answers={201: ReceivedEvent | ReceivedEvents, 200: ReceivedEvent | ReceivedEvents},
+        needs=Scope.WRITE,
+    ),
+    Operation(
+        method="GET",
+        path="/events/{id}",
+        summary="Get an event with its jobs",
+        handler=get_event,
+        answers={200: EventDetail},
+        needs=Scope.READ,
+    ),
+)
+
+
+def _read(headers: Headers, content: bytes) -> tuple[Mode | None, list[NewEvent]]:
+    content_type = headers.get("content-type")
+    mode = cloudevent.mode(content_type, headers)
+    if mode is not None:
+        return mode, cloudevent.read(mode, content_type, headers, content)
+    body.check_media(headers, (JSON, STRUCTURED, BATCH))
+    request = codec.decode(content, EventRequest)
+    event = NewEvent(
+        id=new_id(),
+        type=request.type,
+        payload=canonical(request.payload),
+        source=request.source,
+        subject=request.subject,
+        external_id=request.id,
+        occurred_at=codec.in_utc(request.occurred_at, "/occurred_at"),
+    )
+    return None, [event]
+
+
+async def _accept(call: Call[bytes, None], event: NewEvent, key: str | None) -> AcceptedEvent:
+    unnamed = msgspec.structs.replace(event, id=_NIL)
+    return await call.parts.acceptor.accept_event(
+        call.user_id,
+        event,
+        idempotency_key=key,
+        fingerprint=None if key is None else idempotency.fingerprint(unnamed),
+        traceparent=call.exchange.traceparent,
+    )
+
+
+async def _accept_all(
+    call: Call[bytes, None], events: list[NewEvent], key: str | None
+) -> list[AcceptedEvent]:
+    """Accept events side by side, so that they share commits.
+
+    When one fails others may be stored; sending the batch again is safe, for they are known.
+    """
+    if key is not None:
+        raise InvalidError("a batch takes no Idempotency-Key: its events have source and id")
+    outcomes: list[AcceptedEvent | SignalStackError] = []
+
+    async def accept(n: int, event: NewEvent) -> None:
+        try:
+            outcomes[n] = await _accept(call, event, None)
+        except SignalStackError as error:
+            outcomes[n] = error
+
+    outcomes = [SignalStackError("not accepted")] * len(events)
+    async with anyio.create_task_group() as tasks:
+        for n, event in enumerate(events):
+            tasks.start_soon(accept, n, event)
+    accepted: list[AcceptedEvent] = []
+    for outcome in outcomes:
+        if isinstance(outcome, SignalStackError):
+            raise outcome
+        accepted.append(outcome)
+    return accepted
+
+
+def _answer(accepted: AcceptedEvent) -> Answer:
+    location = (b"location", f"/v1/events/{accepted.id}".encode("ascii"))
+    if accepted.replayed:
+        return Answer(body=_show(accepted), headers=[location, idempotency.REPLAYED])
+    return Answer(status=201, body=_show(accepted), headers=[location])
+
+
+def _answer_batch(accepted: list[AcceptedEvent]) -> Answer:
+    shown = ReceivedEvents(events=[_show(one) for one in accepted])
+    if all(one.replayed for one in accepted):
+        return Answer(body=shown, headers=[idempotency.REPLAYED] if accepted else ())
+    return Answer(status=201, body=shown)
+
+
+def _show(accepted: AcceptedEvent) -> ReceivedEvent:
+    return ReceivedEvent(
+        id=accepted.id, type=accepted.type, created_at=accepted.created_at, jobs=accepted.jobs
+    )
