@@ -31,8 +31,8 @@ _INSERT: Final = Query("endpoints/insert", Endpoint)
 _LIST: Final = Query("endpoints/list", Endpoint)
 _GET: Final = Query("endpoints/get", Endpoint)
 _GET_FOR_DELIVERY: Final = Query("endpoints/get_for_delivery", _DeliveryRow)
-_DISABLE: Final = Query("endpoints/disable", Endpoint)
-_DELETE: Final = Query("endpoints/delete", Endpoint)
+_DISABLE: Final = Query("endpoints/disable", int)
+_DELETE: Final = Query("endpoints/delete", int)
 
 
 async def insert(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
-from uuid import UUID
+from uuid import UUID  # noqa: TC003 - msgspec reads the annotation below when it fills a row
 
 from signalstack.core.event import Event
 from signalstack.store.query import Query, fetch_one

@@ -24,5 +24,5 @@ async def get(conn: Connection, *, user_id: UUID, job_id: UUID) -> Job | None:
 
 
 async def for_event(conn: Connection, *, user_id: UUID, ids: Sequence[UUID]) -> list[JobSummary]:
-    """Tell where the tenant's jobs stand, in the order of their ids given; hidden ones are left out."""
+    """Tell where the tenant's jobs stand, in the order of `ids`; hidden ones are left out."""
     return await fetch_all(conn, _FOR_EVENT, user_id=user_id, ids=list(ids))

@@ -9,6 +9,7 @@ import anyio
 import psycopg
 import psycopg_pool
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
+from psycopg.rows import dict_row
 
 from signalstack.core.errors import UnavailableError
 from signalstack.core.log import get_logger
@@ -61,6 +62,7 @@ class Pool:
         idle_in_transaction_timeout_s: float = 10.0,
     ) -> None:
         self._observer = observer
+        self._lent = 0
         self._deadline_s = statement_timeout_s + _GRACE_S
         self._settings = {
             "statement_timeout": _milliseconds(statement_timeout_s),
@@ -70,7 +72,7 @@ class Pool:
         self._connections = psycopg_pool.AsyncConnectionPool(
             connection_string(dsn, name),
             connection_class=Connection,
-            kwargs={"autocommit": True},
+            kwargs={"autocommit": True, "row_factory": dict_row},
             min_size=min_size,
             max_size=max_size,
             open=False,
@@ -103,12 +105,14 @@ class Pool:
         """
         with translate_errors():
             conn = await self._connections.getconn()
+        self._lent += 1
         self.sample()
         try:
             yield conn
         finally:
             with anyio.CancelScope(shield=True):
                 await self._connections.putconn(conn)
+            self._lent -= 1
             self.sample()
 
     @asynccontextmanager
@@ -133,10 +137,10 @@ class Pool:
     def sample(self) -> None:
         """Tell the observer how many connections are in each state."""
         stats = self._connections.get_stats()
-        idle = stats["pool_available"]
+        # The pool's own size counts connections that are still being opened.
         self._observer.tell(
             PoolSampled(
-                used=stats["pool_size"] - idle, idle=idle, waiting=stats["requests_waiting"]
+                used=self._lent, idle=stats["pool_available"], waiting=stats["requests_waiting"]
             )
         )
 
@@ -144,7 +148,7 @@ class Pool:
         conn.observer = self._observer
         conn.deadline_s = self._deadline_s
         query.adapt(conn)
-        applied = await query.fetch_all(
+        applied = await query.execute(
             conn,
             _CONFIGURE,
             names=list(self._settings),
@@ -189,9 +193,7 @@ async def wait_for_database(dsn: str, *, retries: int, delay_s: float) -> None:
     reason = "not tried"
     for attempt in range(1, retries + 1):
         try:
-            connection = await psycopg.AsyncConnection.connect(
-                connection_string(dsn, "signalstack")
-            )
+            connection = await psycopg.AsyncConnection.connect(conninfo)
         except psycopg.OperationalError as error:
             reason = describe_reason(error, dsn)
         else:

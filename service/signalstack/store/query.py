@@ -33,7 +33,7 @@ Result = TypeVar("Result")
 
 
 class Query(msgspec.Struct, Generic[Row], frozen=True):
-    """A file of sql/queries, named as in "jobs/get", and the type that a row of its result fills."""
+    """A file of sql/queries, named as in "jobs/get", and the type that each of its rows fills."""
 
     name: str
     row: type[Row]
@@ -93,10 +93,9 @@ async def run(
     bounded by statement_timeout and TCP timeouts, so waiting for it is the lesser evil.
     """
     began = perf_counter()
-    cursor = conn.cursor(binary=True)
     try:
         with translate_errors(), anyio.move_on_after(conn.deadline_s, shield=True):
-            return await cursor.execute(text.encode(), parameters)
+            return await conn.cursor(binary=True).execute(text.encode(), parameters)
     finally:
         conn.observer.tell(Queried(query=name, duration_s=perf_counter() - began))
     await conn.close()

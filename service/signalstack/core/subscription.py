@@ -1,0 +1,64 @@
+"""A subscription: which events a tenant wants turned into which jobs."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Annotated, Any, Final
+from uuid import UUID
+
+import msgspec
+
+from signalstack.core.job import (
+    DEFAULT_QUEUE,
+    MAX_ATTEMPTS_LIMIT,
+    MAX_DELAY_S,
+    PRIORITY_LIMIT,
+)
+from signalstack.core.pattern import MAX_TYPE
+
+MAX_SUBSCRIPTIONS: Final = 1_000
+
+Name = Annotated[str, msgspec.Meta(min_length=1, max_length=200, pattern=r"^[^\x00-\x1f\x7f]+$")]
+
+
+class JobTemplate(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What job to make of a matching event; without a payload template it gets the event itself."""
+
+    type: Annotated[str, msgspec.Meta(min_length=1, max_length=100)]
+    queue: Annotated[str, msgspec.Meta(min_length=1, max_length=100)] = DEFAULT_QUEUE
+    payload: Any = None
+    priority: Annotated[int, msgspec.Meta(ge=-PRIORITY_LIMIT, le=PRIORITY_LIMIT)] = 0
+    max_attempts: Annotated[int, msgspec.Meta(ge=1, le=MAX_ATTEMPTS_LIMIT)] | None = None
+    delay_s: Annotated[float, msgspec.Meta(ge=0, le=MAX_DELAY_S)] | None = None
+
+
+class SubscriptionRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What a caller asks for: the body of `POST /v1/subscriptions`."""
+
+    name: Name
+    event_type: Annotated[str, msgspec.Meta(min_length=1, max_length=MAX_TYPE)]
+    job: JobTemplate
+    filter: dict[str, Any] | None = None
+    active: bool = True
+
+
+class Subscription(msgspec.Struct, frozen=True, kw_only=True):
+    """A subscription as its owner sees it; `filter` is JSON null when there is none."""
+
+    id: UUID
+    name: str
+    event_type: str
+    filter: msgspec.Raw
+    job: msgspec.Raw
+    active: bool
+    created_at: datetime
+    updated_at: datetime
+
+
+class MatchingSubscription(msgspec.Struct, frozen=True, kw_only=True):
+    """An active subscription as matching needs it; `filter` is None when there is none."""
+
+    id: UUID
+    event_type: str
+    filter: dict[str, Any] | None
+    job: JobTemplate

@@ -1,0 +1,44 @@
+"""Looking up one job or one event; another tenant's looks like an unknown one."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from signalstack.core.errors import NotFoundError
+from signalstack.core.event import Event
+from signalstack.core.event_detail import EventDetail
+from signalstack.store import events, jobs
+
+if TYPE_CHECKING:
+    from uuid import UUID
+
+    from signalstack.core.job import Job
+    from signalstack.store.pool import Pool
+
+
+async def get_job(pool: Pool, user_id: UUID, job_id: UUID) -> Job:
+    """Find a job of the tenant's, live or finished.
+
+    Raises:
+        NotFoundError: there is none, or it was hidden.
+    """
+    async with pool.connection() as conn:
+        job = await jobs.get(conn, user_id=user_id, job_id=job_id)
+    if job is None:
+        raise NotFoundError(f"there is no job {job_id}")
+    return job
+
+
+async def get_event(pool: Pool, user_id: UUID, event_id: UUID) -> EventDetail:
+    """Find an event of the tenant's with where its jobs stand now.
+
+    Raises:
+        NotFoundError: there is none.
+    """
+    async with pool.connection() as conn:
+        event = await events.get(conn, user_id=user_id, event_id=event_id)
+        if event is None:
+            raise NotFoundError(f"there is no event {event_id}")
+        became = await jobs.for_event(conn, user_id=user_id, ids=event.job_ids)
+    told = {name: getattr(event, name) for name in Event.__struct_fields__}
+    return EventDetail(**told, jobs=became)

@@ -1,0 +1,113 @@
+"""Subscribing to events: checking what a tenant wants made of them, and keeping it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from signalstack.core.errors import ConflictError, InvalidError, NotFoundError
+from signalstack.core.ids import new_id
+from signalstack.core.pattern import check_event_type, compile_filter
+from signalstack.core.subscription import MAX_SUBSCRIPTIONS
+from signalstack.core.template import compile_template
+from signalstack.store import queues, subscriptions, users
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
+    from uuid import UUID
+
+    from signalstack.core.subscription import (
+        MatchingSubscription,
+        Subscription,
+        SubscriptionRequest,
+    )
+    from signalstack.store.pool import Pool
+    from signalstack.store.query import Connection
+
+
+async def create(
+    pool: Pool, user_id: UUID, request: SubscriptionRequest, *, job_types: Collection[str]
+) -> Subscription:
+    """Check and store a subscription; the tenant's events match it from then on.
+
+    Raises:
+        InvalidError: event type, filter, template, job type or queue is wrong.
+        ConflictError: the name is in use, or the tenant has as many as it may.
+    """
+    _check(request, job_types)
+    async with pool.transaction() as conn:
+        await _check_queue(conn, user_id, request.job.queue)
+        await _open_change(conn, user_id)
+        if await subscriptions.count(conn, user_id=user_id) >= MAX_SUBSCRIPTIONS:
+            raise ConflictError(f"a tenant may have {MAX_SUBSCRIPTIONS:,} subscriptions")
+        stored = await subscriptions.insert(
+            conn, user_id=user_id, subscription_id=new_id(), request=request
+        )
+        if stored is None:
+            raise ConflictError(f"there is a subscription named {request.name!r} already")
+    return stored
+
+
+async def list_page(
+    pool: Pool, user_id: UUID, *, limit: int, after: UUID | None = None
+) -> list[Subscription]:
+    """List the tenant's subscriptions with ids above `after`, oldest first."""
+    async with pool.connection() as conn:
+        return await subscriptions.list_page(conn, user_id=user_id, after=after, limit=limit)
+
+
+async def get(pool: Pool, user_id: UUID, subscription_id: UUID) -> Subscription:
+    """Find one of the tenant's subscriptions, or raise NotFoundError."""
+    async with pool.connection() as conn:
+        found = await subscriptions.get(conn, user_id=user_id, subscription_id=subscription_id)
+    if found is None:
+        raise _unknown(subscription_id)
+    return found
+
+
+async def delete(pool: Pool, user_id: UUID, subscription_id: UUID) -> None:
+    """Delete one of the tenant's subscriptions, or raise NotFoundError."""
+    async with pool.transaction() as conn:
+        await _open_change(conn, user_id)
+        if not await subscriptions.delete(conn, user_id=user_id, subscription_id=subscription_id):
+            raise _unknown(subscription_id)
+
+
+async def load_for_matching(pool: Pool, user_id: UUID) -> tuple[int, list[MatchingSubscription]]:
+    """Read the tenant's active subscriptions and their version in one snapshot.
+
+    Raises:
+        NotFoundError: there is no such tenant.
+    """
+    async with pool.connection() as conn:
+        found = await subscriptions.load_for_matching(conn, user_id=user_id)
+    if found is None:
+        raise NotFoundError("the tenant of this key is gone")
+    return found
+
+
+def _check(request: SubscriptionRequest, job_types: Collection[str]) -> None:
+    check_event_type(request.event_type)
+    if request.filter is not None:
+        compile_filter(request.filter)
+    if request.job.type not in job_types:
+        raise InvalidError.at("/job/type", _unknown_name(request.job.type, job_types))
+    compile_template(request.job.payload)
+
+
+async def _check_queue(conn: Connection, user_id: UUID, queue: str) -> None:
+    known = await queues.known(conn, user_id=user_id)
+    if queue not in known:
+        raise InvalidError.at("/job/queue", _unknown_name(queue, known))
+
+
+def _unknown_name(given: str, known: Collection[str]) -> str:
+    return f"{given!r} does not exist; there are: {', '.join(sorted(known))}"
+
+
+async def _open_change(conn: Connection, user_id: UUID) -> None:
+    if await users.bump_subscriptions_version(conn, user_id=user_id) is None:
+        raise NotFoundError("the tenant of this key is gone")
+
+
+def _unknown(subscription_id: UUID) -> NotFoundError:
+    return NotFoundError(f"there is no subscription {subscription_id}")

@@ -1,0 +1,13 @@
+-- One of the tenant's own; another tenant's looks like an unknown one. No secret leaves here.
+SELECT
+    id,
+    name,
+    url,
+    headers,
+    coalesce(rate, 'null') AS rate,
+    active,
+    disabled_reason,
+    created_at,
+    updated_at
+FROM signalstack.endpoints
+WHERE user_id = %(user_id)s::uuid AND id = %(id)s::uuid;

@@ -1,0 +1,23 @@
+-- No row when the tenant has one of that name.
+INSERT INTO signalstack.endpoints (id, user_id, name, url, headers, rate, active, secret)
+VALUES (
+    %(id)s::uuid,
+    %(user_id)s::uuid,
+    %(name)s::text,
+    %(url)s::text,
+    %(headers)s::jsonb,
+    %(rate)s::jsonb,
+    %(active)s::boolean,
+    %(secret)s::text
+)
+ON CONFLICT (user_id, name) DO NOTHING
+RETURNING
+    id,
+    name,
+    url,
+    headers,
+    coalesce(rate, 'null') AS rate,
+    active,
+    disabled_reason,
+    created_at,
+    updated_at;

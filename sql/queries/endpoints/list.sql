@@ -1,0 +1,17 @@
+-- A page in order of creation: ids are UUIDv7. No secret leaves by this way.
+SELECT
+    id,
+    name,
+    url,
+    headers,
+    coalesce(rate, 'null') AS rate,
+    active,
+    disabled_reason,
+    created_at,
+    updated_at
+FROM signalstack.endpoints
+WHERE
+    user_id = %(user_id)s::uuid
+    AND (%(after)s::uuid IS NULL OR id > %(after)s::uuid)
+ORDER BY id
+LIMIT %(limit)s::integer;
