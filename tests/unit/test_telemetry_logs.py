@@ -280,8 +280,8 @@ def test_stderr_is_where_logs_go_by_default(capsys: pytest.CaptureFixture[str]) 
         (stage.ListenerChanged(up=True, reason="connected"), ("info", "listener.up")),
         (stage.ListenerChanged(up=False, reason="reset"), ("warning", "listener.down")),
         (stage.Rescued(count=3), ("warning", "jobs.rescued")),
-        (stage.LeaderChanged(leading=True), ("info", "leader.gained")),
-        (stage.LeaderChanged(leading=False), ("info", "leader.lost")),
+        (stage.LeaderChanged(leading=True), ("info", "leader.leads")),
+        (stage.LeaderChanged(leading=False), ("info", "leader.stands_by")),
     ],
 )
 def test_facts_that_operators_expect_in_the_log(

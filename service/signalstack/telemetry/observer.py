@@ -108,4 +108,4 @@ def _log_rescue(fact: stage.Rescued) -> None:
 
 
 def _log_leader(fact: stage.LeaderChanged) -> None:
-    _log.info("leader.gained" if fact.leading else "leader.lost")
+    _log.info("leader.leads" if fact.leading else "leader.stands_by")
