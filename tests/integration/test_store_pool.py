@@ -48,12 +48,16 @@ async def _scalar(conn: Connection, statement: str, **parameters: object) -> obj
 
 async def _terminate_all(dsn: str) -> None:
     """End every other connection to the database, and wait until they are gone."""
-    admin = await psycopg.AsyncConnection.connect(dsn, autocommit=True)
-    async with admin:
-        await admin.execute(
-            "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity"
-            " WHERE datname = current_database() AND pid <> pg_backend_pid()"
-        )
+    async with await psycopg.AsyncConnection.connect(dsn, autocommit=True) as admin:
+        await _terminate(admin, admin.info.dbname)
+
+
+async def _terminate(admin: AsyncConnection, name: str) -> None:
+    await admin.execute(
+        "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity"
+        " WHERE datname = %s AND pid <> pg_backend_pid()",
+        (name,),
+    )
 
 
 async def test_connections_carry_limits_and_a_name(pool: Pool) -> None:
@@ -212,6 +216,29 @@ async def test_idle_connections_that_died_are_never_lent(
                 with subtests.test(str(number)):
                     async with pool.connection() as conn:
                         assert await _scalar(conn, "SELECT 1") == 1
+
+
+async def test_pool_finds_a_database_that_came_back(database_url: str, postgres: str) -> None:
+    name = conninfo_to_dict(database_url)["dbname"]
+    admin = await psycopg.AsyncConnection.connect(postgres, autocommit=True)
+    async with admin, Pool(database_url, Witness(), acquire_timeout_s=0.1) as pool:
+        await admin.execute(f'ALTER DATABASE "{name}" ALLOW_CONNECTIONS false'.encode())
+        await _terminate(admin, str(name))
+        with pytest.raises(UnavailableError):
+            await pool.connection().__aenter__()
+        await admin.execute(f'ALTER DATABASE "{name}" ALLOW_CONNECTIONS true'.encode())
+
+        with anyio.fail_after(5):
+            while not await _is_served(pool):
+                pass
+
+
+async def _is_served(pool: Pool) -> bool:
+    try:
+        async with pool.connection() as conn:
+            return await _scalar(conn, "SELECT 1") == 1
+    except UnavailableError:
+        return False
 
 
 async def test_commit_on_a_lost_connection_is_unavailable(pool: Pool, database_url: str) -> None:
