@@ -1,8 +1,10 @@
 -- Make delayed jobs claimable whose time has come, and tell how long until the next one.
+-- statement_timestamp(): the volatile clock_timestamp() cannot bound an index scan, which would then
+-- read every delayed job there is.
 WITH due AS MATERIALIZED (
     SELECT j.user_id, j.id
     FROM signalstack.jobs AS j
-    WHERE j.delayed AND j.run_at <= clock_timestamp()
+    WHERE j.delayed AND j.run_at <= statement_timestamp()
     ORDER BY j.run_at
     LIMIT $1::integer
     FOR UPDATE SKIP LOCKED
