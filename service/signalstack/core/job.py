@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
-from enum import StrEnum
+from enum import IntEnum, StrEnum
 from typing import Annotated, Any, Final
 from uuid import UUID
 
@@ -36,6 +36,14 @@ class Wake(StrEnum):
     RETRY = "retry"
     RESCUE = "rescue"
     BACKLOG = "backlog"
+
+
+class Watch(IntEnum):
+    """Whom a live job's changes are announced to, by NOTIFY."""
+
+    NOBODY = 0
+    ITS_END = 1
+    EVERY_CHANGE = 2
 
 
 class Outcome(StrEnum):
@@ -99,6 +107,7 @@ class NewJob(msgspec.Struct, frozen=True, kw_only=True):
     delay_s: float | None = None
     timeout_s: float | None = None
     traceparent: str | None = None
+    watch: Watch = Watch.NOBODY
 
 
 class JobRef(msgspec.Struct, frozen=True, kw_only=True):

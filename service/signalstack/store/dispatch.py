@@ -24,7 +24,8 @@ _RING: Final = Statement("dispatch/ring")
 _CANARY: Final = Statement("dispatch/canary")
 _FINISH: Final = Statement("dispatch/finish")
 _REQUEUE: Final = Statement("dispatch/requeue")
-CLAIM_STATEMENTS: Final = (_CLAIM, _PROMOTE, _BUSY, _RING, _CANARY)
+_CANCELLED: Final = Statement("dispatch/cancelled")
+CLAIM_STATEMENTS: Final = (_CLAIM, _PROMOTE, _BUSY, _RING, _CANARY, _CANCELLED)
 SETTLE_STATEMENTS: Final = (_FINISH, _REQUEUE)
 
 PROMOTE_LIMIT: Final = 1_000
@@ -73,11 +74,22 @@ class Lease(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 
 
 class Claim(msgspec.Struct, frozen=True, kw_only=True):
-    """What a claim brought; `drained` when no lane has more, `cursor` where to go on."""
+    """What a claim brought; `drained` when no lane has more, `cursor` where to go on.
+
+    `wait_s` is the time until a queue's rate limit allows more, None where none stands in the way.
+    """
 
     leases: list[Lease]
     drained: bool
     cursor: bytes
+    wait_s: float | None
+
+
+class Settlement(msgspec.Struct, frozen=True, kw_only=True):
+    """The ids of runs that were still ours, and of those whose job was cancelled meanwhile."""
+
+    settled: set[bytes]
+    cancelled: set[bytes]
 
 
 class Ended(msgspec.Struct, frozen=True, kw_only=True, gc=False):
@@ -163,10 +175,12 @@ class Dispatch:
         walked = binary.read_int4(result.get_value(0, 0) or b"")
         share = binary.read_int4(result.get_value(0, 1) or b"")
         cut = walked >= lanes
+        wait_s = result.get_value(0, 14)
         return Claim(
             leases=leases,
             drained=not cut and not _some_lane_is_full(leases, share),
             cursor=(result.get_value(0, 2) or NIL) if cut else NIL,
+            wait_s=None if wait_s is None else max(binary.read_float8(wait_s), 0.0),
         )
 
     async def busy_queues(self) -> list[str]:
@@ -184,8 +198,25 @@ class Dispatch:
             next_s=None if next_s is None else max(binary.read_float8(next_s), 0.0),
         )
 
-    async def settle(self, ended: Sequence[Ended], *, worker_id: UUID) -> set[bytes]:
-        """Record the ends of runs in one transaction; the ids that were still ours come back."""
+    async def cancelled(self, leases: Sequence[Lease]) -> set[bytes]:
+        """Tell the ids of those jobs that somebody wants cancelled."""
+        (result,) = await self._claims.run(
+            Call(
+                _CANCELLED,
+                (
+                    binary.uuid_array([lease.user_id for lease in leases]),
+                    binary.uuid_array([lease.id for lease in leases]),
+                ),
+            )
+        )
+        return {result.get_value(row, 0) or b"" for row in range(result.ntuples)}
+
+    async def settle(self, ended: Sequence[Ended], *, worker_id: UUID) -> Settlement:
+        """Record the ends of runs in one transaction.
+
+        A run that was to go back while its job was cancelled is left as it is, and must be settled
+        as cancelled.
+        """
         ordered = sorted(ended, key=lambda end: (end.lease.user_id, end.lease.id))
         over = [end for end in ordered if end.terminal]
         back = [end for end in ordered if not end.terminal]
@@ -195,9 +226,12 @@ class Dispatch:
         if back:
             calls.append(Call(_REQUEUE, _requeue_parameters(back, worker_id)))
         settled: set[bytes] = set()
+        cancelled: set[bytes] = set()
         for result in await self._settlements.run(*calls):
-            settled.update(result.get_value(row, 0) or b"" for row in range(result.ntuples))
-        return settled
+            for row in range(result.ntuples):
+                flagged = result.nfields > 1 and result.get_value(row, 1) == b"\x01"
+                (cancelled if flagged else settled).add(result.get_value(row, 0) or b"")
+        return Settlement(settled=settled, cancelled=cancelled)
 
     def _read_leases(self, result: PGresult, token: int) -> list[Lease]:
         value, text = result.get_value, self._text

@@ -266,6 +266,7 @@ def _enqueue_parameters(writes: Sequence[Write]) -> list[bytes]:
         binary.text_array([job.traceparent for _, job in rows]),
         binary.jsonb_array([job.payload for _, job in rows]),
         binary.uuid_array([write.ref.bytes if write.key else None for write, _ in rows]),
+        binary.int2_array([job.watch for _, job in rows]),
         *_key_parameters(writes),
     ]
 

@@ -8,6 +8,7 @@ did not empty its lanes is followed by another as soon as there is room.
 from __future__ import annotations
 
 import re
+from math import inf
 from time import perf_counter
 from typing import TYPE_CHECKING, Final
 
@@ -64,6 +65,7 @@ class Claimer:
         self._signal = anyio.Event()
         self._timer_signal = anyio.Event()
         self._timer_at = 0.0
+        self._claim_at = inf
         self._stopping = False
 
     def heard(self, channel: str, payload: str) -> None:
@@ -157,6 +159,9 @@ class Claimer:
 
     def _go_on(self, claim: Claim, limit: int, cursor: bytes) -> None:
         self._cursor = claim.cursor
+        if claim.wait_s is not None:
+            self._claim_at = min(self._claim_at, anyio.current_time() + claim.wait_s)
+            self.expect(claim.wait_s)
         wrapped = cursor != NIL and claim.cursor == NIL
         if self._cause is None and (not claim.drained or wrapped or len(claim.leases) >= limit):
             self._cause = Wake.BACKLOG
@@ -176,7 +181,8 @@ class Claimer:
         except StatementError as error:
             _log.warning("promotion_failed", error=str(error), sqlstate=error.sqlstate)
             return self._poll_interval_s
-        if promotion.count:
+        if promotion.count or anyio.current_time() >= self._claim_at:
+            self._claim_at = inf
             self._wake(Wake.TIMER)
         elif poll:
             self._wake(Wake.POLL)

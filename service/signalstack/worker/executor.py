@@ -29,6 +29,7 @@ from signalstack.worker.verdict import Verdict, judge
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable
     from random import Random
+    from uuid import UUID
 
     from anyio.abc import TaskGroup
 
@@ -142,6 +143,23 @@ class Executor:
         while self._runs:
             self._quiet = anyio.Event()
             await self._quiet.wait()
+
+    @property
+    def running(self) -> list[Lease]:
+        """The jobs whose handlers run right now."""
+        return [run.lease for run in self._runs]
+
+    def cancel(self, job_id: UUID) -> Lease | None:
+        """Stop a job: its handler is told, or its lease is returned where it had not begun."""
+        for run in self._runs:
+            if run.lease.job_id == job_id:
+                run.end("cancelled")
+                return None
+        for lease in self._waiting:
+            if lease.job_id == job_id:
+                self._waiting.remove(lease)
+                return lease
+        return None
 
     def end_all(self, stop: Stop) -> None:
         """Tell every running handler to stop."""
@@ -292,6 +310,8 @@ class Executor:
             raise Fail(f"the payload does not fit the job type: {error}") from error
 
     def _judge_stopped(self, run: Run) -> Verdict:
+        if run.stop == "cancelled":
+            return Verdict(outcome=Outcome.CANCELLED, error="cancelled while it ran")
         if run.stop is not None:
             return Verdict(outcome=Outcome.RELEASED, error=f"handed back: {run.stop}")
         return judge(

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from signalstack.core.log import Log
     from signalstack.store.dispatch import Lease
 
-Stop = Literal["timeout", "shutdown", "lost"]
+Stop = Literal["timeout", "shutdown", "lost", "cancelled"]
 _log: Final = get_logger("signalstack.job")
 
 

@@ -97,22 +97,26 @@ class Settler:
         """Record a batch; returns what must be tried again."""
         began = perf_counter()
         try:
-            settled = await self._dispatch.settle(batch, worker_id=self._worker_id())
+            done = await self._dispatch.settle(batch, worker_id=self._worker_id())
         except UnavailableError:
             return batch
         except StatementError as error:
             return await self._settle_refused(batch, error)
         self._observer.tell(
             Settled(
-                jobs=tuple(end.lease.job_id for end in batch if end.lease.id in settled),
-                stale=len(batch) - len(settled),
+                jobs=tuple(end.lease.job_id for end in batch if end.lease.id in done.settled),
+                stale=len(batch) - len(done.settled) - len(done.cancelled),
                 duration_s=perf_counter() - began,
             )
         )
         for end in batch:
             if end.outcome is Outcome.RETRIED:
                 self._on_retry(end.delay_s)
-        return []
+        return [
+            msgspec.structs.replace(end, outcome=Outcome.CANCELLED)
+            for end in batch
+            if end.lease.id in done.cancelled
+        ]
 
     async def _settle_refused(self, batch: list[Ended], error: StatementError) -> list[Ended]:
         if error.sqlstate.startswith(("40", "55", "57")):  # contention or shutdown: same again

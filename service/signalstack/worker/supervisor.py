@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING, Final
+from uuid import UUID
 
 import anyio
 import msgspec
 
+from signalstack.core.errors import UnavailableError
 from signalstack.core.job import Outcome
 from signalstack.core.log import get_logger
 from signalstack.core.stage import SlotsChanged
@@ -18,8 +21,8 @@ from signalstack.store.dispatch import (
     Dispatch,
     Ended,
 )
-from signalstack.store.link import Link
-from signalstack.store.listener import LATER, READY, Listener
+from signalstack.store.link import Link, StatementError
+from signalstack.store.listener import CANCEL, LATER, READY, Listener
 from signalstack.store.workers import WorkerLease
 from signalstack.worker.claimer import Claimer
 from signalstack.worker.executor import Executor
@@ -73,7 +76,7 @@ class Worker:
             dsn,
             observer,
             name="claim",
-            channels=(READY, LATER),
+            channels=(READY, LATER, CANCEL),
             on_notify=self._heard,
             on_up=self._reconnected,
             statements=CLAIM_STATEMENTS,
@@ -139,6 +142,7 @@ class Worker:
             services.start_soon(self._executor.run)
             services.start_soon(self._return_early_leases)
             services.start_soon(self._claimer.look_forever)
+            services.start_soon(self._look_for_cancelled)
             async with anyio.create_task_group() as claiming:
                 claiming.start_soon(self._claimer.claim_forever)
                 self._claimer.look()
@@ -181,14 +185,12 @@ class Worker:
 
     def _hand_back(self, leases: list[Lease]) -> None:
         for lease in leases:
-            self._settler.add(
-                Ended(
-                    lease=lease,
-                    outcome=Outcome.RELEASED,
-                    started_at=None,
-                    finished_at=self._dispatch.now(),
-                )
-            )
+            self._settler.add(self._unstarted(lease, Outcome.RELEASED))
+
+    def _unstarted(self, lease: Lease, outcome: Outcome) -> Ended:
+        return Ended(
+            lease=lease, outcome=outcome, started_at=None, finished_at=self._dispatch.now()
+        )
 
     def _room(self) -> int:
         busy = self._executor.busy
@@ -198,7 +200,29 @@ class Worker:
         return self._executor.room()
 
     def _heard(self, channel: str, payload: str) -> None:
-        self._claimer.heard(channel, payload)
+        if channel == CANCEL:
+            self._cancel(payload)
+        else:
+            self._claimer.heard(channel, payload)
+
+    def _cancel(self, job_id: str) -> None:
+        try:
+            lease = self._executor.cancel(UUID(job_id))
+        except ValueError:
+            return  # anybody may notify: what is no id is no request
+        if lease is not None:
+            self._settler.add(self._unstarted(lease, Outcome.CANCELLED))
+
+    async def _look_for_cancelled(self) -> None:
+        """Find out what a lost notification would have said."""
+        while True:
+            await anyio.sleep(self._options.poll_interval_s)
+            running = self._executor.running
+            if not running:
+                continue
+            with suppress(UnavailableError, StatementError):
+                for job_id in await self._dispatch.cancelled(running):
+                    self._cancel(str(UUID(bytes=job_id)))
 
     def _reconnected(self) -> None:
         self._claimer.look()

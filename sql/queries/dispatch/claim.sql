@@ -1,8 +1,11 @@
 -- Lease up to $3 waiting jobs of the queues $1, at most an even share from each of up to $4 lanes
 -- (a lane is one tenant's part of one queue), walking tenants upwards from $2, so that nobody's
--- flood starves another. The walk skips from lane to lane by the index and never reads a lane to its end.
--- MATERIALIZED: in a plain subquery the planner may run the locking SELECT more than once and claim
--- more than its limit. The update touches no indexed column, so it is a HOT update.
+-- flood starves another. The walk skips from lane to lane by the index and never reads a lane to its
+-- end. MATERIALIZED: in a plain subquery the planner may run the locking SELECT more than once and
+-- claim more than its limit. The update touches no indexed column, so it is a HOT update.
+--
+-- A limited lane is claimed by one worker at a time: its row of queues is locked first, and one that
+-- is locked is left for later. No lock is ever waited for.
 WITH RECURSIVE walk AS (
     SELECT q.queue, head.user_id
     FROM unnest($1::text[]) AS q (queue)
@@ -25,20 +28,50 @@ WITH RECURSIVE walk AS (
     ) AS next
 ),
 
-lane AS MATERIALIZED (
+walked AS MATERIALIZED (
     SELECT walk.queue, walk.user_id FROM walk LIMIT $4::integer
+),
+
+lane AS MATERIALIZED (
+    SELECT
+        walked.queue,
+        walked.user_id,
+        coalesce(q.concurrency, q.rate_limit) IS NOT NULL AS limited
+    FROM walked
+    LEFT JOIN signalstack.queues AS q ON q.user_id = walked.user_id AND q.name = walked.queue
+    WHERE q.paused IS NOT TRUE
+),
+
+quota AS MATERIALIZED (
+    SELECT
+        q.user_id,
+        q.name,
+        q.rate_limit,
+        q.rate_per_s,
+        least(
+            q.rate_burst,
+            q.tokens
+            + extract(EPOCH FROM clock_timestamp() - q.refilled_at) * q.rate_limit / q.rate_per_s
+        )::double precision AS tokens,
+        greatest(q.concurrency - q.running, 0) AS free
+    FROM signalstack.queues AS q
+    WHERE
+        EXISTS (SELECT FROM lane WHERE lane.limited)
+        AND (q.user_id, q.name) IN (SELECT lane.user_id, lane.queue FROM lane WHERE lane.limited)
+    ORDER BY q.user_id, q.name
+    FOR UPDATE SKIP LOCKED
 ),
 
 share AS MATERIALIZED (
     SELECT
-        count(*)::integer AS lanes,
+        (SELECT count(*) FROM walked)::integer AS lanes,
         ceil($3::integer / greatest(count(*), 1)::double precision)::integer AS jobs,
-        -- Where the next walk goes on when this one was cut short: no queue's tenant is passed over.
+        -- Where the next walk goes on when this one was cut short: nobody is passed over.
         (
             SELECT last.user_id
             FROM (
                 SELECT DISTINCT ON (l.queue) l.user_id
-                FROM lane AS l
+                FROM walked AS l
                 ORDER BY l.queue, l.user_id DESC
             ) AS last
             ORDER BY last.user_id
@@ -47,19 +80,35 @@ share AS MATERIALIZED (
     FROM lane
 ),
 
-chosen AS MATERIALIZED (
-    SELECT waiting.user_id, waiting.id
+allowed AS MATERIALIZED (
+    SELECT
+        lane.queue,
+        lane.user_id,
+        lane.limited,
+        CASE
+            WHEN NOT lane.limited THEN share.jobs
+            -- No quota: another worker claims from this lane right now.
+            WHEN quota.user_id IS NULL THEN 0
+            ELSE least(share.jobs, quota.free, floor(quota.tokens)::integer)
+        END AS jobs
     FROM lane
+    CROSS JOIN share
+    LEFT JOIN quota ON quota.user_id = lane.user_id AND quota.name = lane.queue
+),
+
+chosen AS MATERIALIZED (
+    SELECT waiting.user_id, waiting.id, allowed.limited
+    FROM allowed
     CROSS JOIN LATERAL (
         SELECT j.user_id, j.id
         FROM signalstack.jobs AS j
         WHERE
             NOT j.delayed
-            AND j.queue = lane.queue
-            AND j.user_id = lane.user_id
+            AND j.queue = allowed.queue
+            AND j.user_id = allowed.user_id
             AND j.lease_token IS NULL
         ORDER BY j.priority DESC, j.id
-        LIMIT (SELECT share.jobs FROM share)
+        LIMIT allowed.jobs
         FOR UPDATE SKIP LOCKED
     ) AS waiting
     LIMIT $3::integer
@@ -71,6 +120,7 @@ claimed AS (
         attempt = j.attempt + 1,
         worker_id = $5::uuid,
         lease_token = $6::bigint,
+        limited = chosen.limited,
         wake = coalesce(j.wake, $7::text),
         started_at = clock_timestamp(),
         updated_at = clock_timestamp()
@@ -82,7 +132,40 @@ claimed AS (
         AND EXISTS (SELECT FROM signalstack.workers AS w WHERE w.id = $5::uuid)
     RETURNING
         j.user_id, j.id, j.type, j.queue, j.attempt, j.max_attempts, j.timeout_s, j.run_at, j.wake,
-        j.traceparent, j.payload::text
+        j.traceparent, j.limited, j.watch, j.payload::text
+),
+
+used AS (
+    UPDATE signalstack.queues AS q
+    SET
+        running = q.running + taken.jobs,
+        tokens = coalesce(quota.tokens - taken.jobs, 0),
+        refilled_at = clock_timestamp()
+    FROM (
+        SELECT c.user_id, c.queue, count(*)::integer AS jobs
+        FROM claimed AS c
+        WHERE c.limited
+        GROUP BY c.user_id, c.queue
+    ) AS taken
+    INNER JOIN quota ON quota.user_id = taken.user_id AND quota.name = taken.queue
+    WHERE q.user_id = taken.user_id AND q.name = taken.queue
+    RETURNING q.user_id, q.name, q.tokens
+),
+
+told AS (
+    SELECT pg_notify('signalstack_changed', c.id::text)
+    FROM claimed AS c
+    WHERE c.watch > 1
+),
+
+-- Seconds until a lane that ran out of tokens has one again.
+refill AS (
+    SELECT
+        min((1 - coalesce(used.tokens, quota.tokens)) * quota.rate_per_s / quota.rate_limit)
+            AS wait_s
+    FROM quota
+    LEFT JOIN used ON used.user_id = quota.user_id AND used.name = quota.name
+    WHERE quota.free IS DISTINCT FROM 0 AND coalesce(used.tokens, quota.tokens) < 1
 )
 
 SELECT
@@ -99,6 +182,9 @@ SELECT
     claimed.run_at,
     claimed.wake,
     claimed.traceparent,
-    claimed.payload
+    claimed.payload,
+    refill.wait_s
 FROM share
+CROSS JOIN refill
+CROSS JOIN (SELECT count(*) FROM told) AS done (bells)
 LEFT JOIN claimed ON true

@@ -11,7 +11,8 @@ WITH gone AS (
     RETURNING
         j.user_id, j.id, j.type, j.queue, j.priority, o.status, j.attempt, j.max_attempts,
         j.timeout_s, j.run_at, j.created_at, o.started_at, o.finished_at, j.worker_id, j.wake,
-        j.event_id, j.idempotency_key, j.traceparent, o.error, j.payload, o.result
+        j.event_id, j.idempotency_key, j.traceparent, o.error, j.payload, o.result, j.limited,
+        j.watch
 ),
 
 kept AS (
@@ -58,6 +59,39 @@ counted AS (
         count(*) FILTER (WHERE gone.status = 'cancelled')
     FROM gone
     GROUP BY 1, 2
+),
+
+freed AS (
+    SELECT gone.user_id, gone.queue, count(*)::integer AS jobs
+    FROM gone
+    WHERE gone.limited
+    GROUP BY gone.user_id, gone.queue
+),
+
+slot AS MATERIALIZED (
+    SELECT q.user_id, q.name
+    FROM signalstack.queues AS q
+    WHERE (q.user_id, q.name) IN (SELECT freed.user_id, freed.queue FROM freed)
+    ORDER BY q.user_id, q.name
+    FOR UPDATE
+),
+
+released AS (
+    UPDATE signalstack.queues AS q
+    SET running = greatest(q.running - freed.jobs, 0)
+    FROM slot
+    INNER JOIN freed ON freed.user_id = slot.user_id AND freed.queue = slot.name
+    WHERE q.user_id = slot.user_id AND q.name = slot.name
+),
+
+told AS (
+    SELECT pg_notify('signalstack_changed', gone.id::text) FROM gone WHERE gone.watch > 0
+    UNION ALL
+    -- A slot of a limited queue is free: whoever has room may take its next job.
+    SELECT pg_notify('signalstack_ready', bell.queue)
+    FROM (SELECT DISTINCT freed.queue FROM freed) AS bell
 )
 
-SELECT gone.id FROM gone
+SELECT gone.id
+FROM gone
+CROSS JOIN (SELECT count(*) FROM told) AS done (bells)

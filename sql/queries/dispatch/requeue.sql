@@ -1,7 +1,17 @@
 -- Put runs back that did not end their job: a retry after a delay, or a run handed back at shutdown.
 -- A run that never started (no started_at) gives its attempt back and leaves no trace.
+-- A run whose job was cancelled meanwhile is not put back: it comes back as such, to be finished.
 -- Guarded by the lease token, in id order, as in finish.sql.
-WITH back AS (
+WITH ended AS MATERIALIZED (
+    SELECT j.user_id, j.id, j.queue, j.limited, j.cancel_requested
+    FROM unnest($1::uuid[], $2::uuid[], $3::bigint[]) AS o (user_id, id, token)
+    INNER JOIN signalstack.jobs AS j
+        ON j.user_id = o.user_id AND j.id = o.id AND j.lease_token = o.token
+    ORDER BY j.user_id, j.id
+    FOR UPDATE OF j
+),
+
+back AS (
     UPDATE signalstack.jobs AS j
     SET
         delayed = o.delay_s > 0,
@@ -14,6 +24,7 @@ WITH back AS (
         lease_token = NULL,
         worker_id = NULL,
         started_at = NULL,
+        limited = false,
         updated_at = clock_timestamp()
     FROM unnest(
         $1::uuid[], $2::uuid[], $3::bigint[], $4::text[], $5::timestamptz[], $6::timestamptz[],
@@ -22,9 +33,13 @@ WITH back AS (
         user_id, id, token, outcome, started_at, finished_at,
         error, delay_s, wake, attempt, worker_id, run_wake
     )
-    WHERE j.user_id = o.user_id AND j.id = o.id AND j.lease_token = o.token
+    WHERE
+        j.user_id = o.user_id
+        AND j.id = o.id
+        AND j.lease_token = o.token
+        AND j.id IN (SELECT ended.id FROM ended WHERE NOT ended.cancel_requested)
     RETURNING
-        j.user_id, j.id, j.queue, j.delayed, o.attempt, o.outcome, o.worker_id, o.run_wake,
+        j.user_id, j.id, j.queue, j.delayed, j.watch, o.attempt, o.outcome, o.worker_id, o.run_wake,
         o.started_at, o.finished_at, o.error
 ),
 
@@ -47,11 +62,40 @@ kept AS (
     ON CONFLICT (user_id, job_id, attempt) DO NOTHING
 ),
 
-rung AS (
+freed AS (
+    SELECT ended.user_id, ended.queue, count(*)::integer AS jobs
+    FROM ended
+    WHERE ended.limited AND NOT ended.cancel_requested
+    GROUP BY ended.user_id, ended.queue
+),
+
+slot AS MATERIALIZED (
+    SELECT q.user_id, q.name
+    FROM signalstack.queues AS q
+    WHERE (q.user_id, q.name) IN (SELECT freed.user_id, freed.queue FROM freed)
+    ORDER BY q.user_id, q.name
+    FOR UPDATE
+),
+
+released AS (
+    UPDATE signalstack.queues AS q
+    SET running = greatest(q.running - freed.jobs, 0)
+    FROM slot
+    INNER JOIN freed ON freed.user_id = slot.user_id AND freed.queue = slot.name
+    WHERE q.user_id = slot.user_id AND q.name = slot.name
+),
+
+told AS (
+    SELECT pg_notify('signalstack_changed', back.id::text) FROM back WHERE back.watch > 1
+    UNION ALL
     SELECT pg_notify('signalstack_ready', bell.queue)
-    FROM (SELECT DISTINCT back.queue FROM back WHERE NOT back.delayed) AS bell
+    FROM (
+        SELECT back.queue FROM back WHERE NOT back.delayed
+        UNION
+        SELECT freed.queue FROM freed
+    ) AS bell
 )
 
-SELECT back.id
-FROM back
-CROSS JOIN (SELECT count(*) FROM rung) AS done (bells)
+SELECT ended.id, ended.cancel_requested
+FROM ended
+CROSS JOIN (SELECT count(*) FROM told) AS done (bells)

@@ -4,7 +4,7 @@
 WITH key AS (
     INSERT INTO signalstack.idempotency AS i (user_id, route, key, fingerprint, ref, expires_at)
     SELECT k.user_id, k.route, k.key, k.fingerprint, k.ref, now() + interval '24 hours'
-    FROM unnest($14::uuid[], $15::text[], $16::text[], $17::bytea[], $18::uuid[])
+    FROM unnest($15::uuid[], $16::text[], $17::text[], $18::bytea[], $19::uuid[])
         AS k (user_id, route, key, fingerprint, ref)
     ORDER BY k.user_id, k.route, k.key
     ON CONFLICT (user_id, route, key) DO UPDATE SET
@@ -17,7 +17,7 @@ WITH key AS (
 job AS (
     INSERT INTO signalstack.jobs (
         user_id, id, type, queue, priority, delayed, max_attempts, timeout_s, run_at,
-        wake, idempotency_key, traceparent, payload
+        wake, idempotency_key, traceparent, payload, watch
     )
     SELECT
         n.user_id,
@@ -32,15 +32,16 @@ job AS (
         CASE WHEN due.at > now() THEN 'timer' END,
         n.idempotency_key,
         n.traceparent,
-        n.payload
+        n.payload,
+        n.watch
     FROM unnest(
         $1::uuid[], $2::uuid[], $3::text[], $4::text[], $5::smallint[], $6::timestamptz[],
         $7::double precision[], $8::integer[], $9::double precision[], $10::text[], $11::text[],
-        $12::jsonb[], $13::uuid[]
+        $12::jsonb[], $13::uuid[], $14::smallint[]
     ) AS n (
         user_id, id, type, queue, priority, run_at,
         delay_s, max_attempts, timeout_s, idempotency_key, traceparent,
-        payload, guard
+        payload, guard, watch
     )
     CROSS JOIN LATERAL (
         SELECT greatest(

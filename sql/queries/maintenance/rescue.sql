@@ -14,7 +14,8 @@ WITH dead AS MATERIALIZED (
 
 lost AS MATERIALIZED (
     SELECT
-        j.user_id, j.id, j.queue, j.attempt, j.max_attempts, j.started_at, j.wake, j.worker_id
+        j.user_id, j.id, j.queue, j.attempt, j.started_at, j.wake, j.worker_id, j.limited,
+        j.attempt < j.max_attempts AND NOT j.cancel_requested AS again
     FROM signalstack.jobs AS j
     WHERE
         (%(orphans)s OR EXISTS (SELECT FROM dead))
@@ -37,11 +38,12 @@ back AS (
         lease_token = NULL,
         worker_id = NULL,
         started_at = NULL,
+        limited = false,
         last_error = %(error)s,
         updated_at = clock_timestamp()
     FROM lost
-    WHERE j.user_id = lost.user_id AND j.id = lost.id AND lost.attempt < lost.max_attempts
-    RETURNING j.user_id, j.id, j.queue
+    WHERE j.user_id = lost.user_id AND j.id = lost.id AND lost.again
+    RETURNING j.user_id, j.id, j.queue, j.watch
 ),
 
 kept AS (
@@ -59,14 +61,14 @@ kept AS (
         clock_timestamp(),
         %(error)s
     FROM lost
-    WHERE lost.attempt < lost.max_attempts
+    WHERE lost.again
     ON CONFLICT (user_id, job_id, attempt) DO NOTHING
 ),
 
 gone AS (
     DELETE FROM signalstack.jobs AS j
     USING lost
-    WHERE j.user_id = lost.user_id AND j.id = lost.id AND lost.attempt >= lost.max_attempts
+    WHERE j.user_id = lost.user_id AND j.id = lost.id AND NOT lost.again
     RETURNING j.*
 ),
 
@@ -82,7 +84,7 @@ failed AS (
         gone.type,
         gone.queue,
         gone.priority,
-        'failed',
+        CASE WHEN gone.cancel_requested THEN 'cancelled' ELSE 'failed' END,
         gone.attempt,
         gone.max_attempts,
         gone.timeout_s,
@@ -102,8 +104,12 @@ failed AS (
 ),
 
 counted AS (
-    INSERT INTO signalstack.metrics_delta (user_id, hour, jobs_failed)
-    SELECT gone.user_id, date_trunc('hour', now(), 'UTC'), count(*)
+    INSERT INTO signalstack.metrics_delta (user_id, hour, jobs_failed, jobs_cancelled)
+    SELECT
+        gone.user_id,
+        date_trunc('hour', now(), 'UTC'),
+        count(*) FILTER (WHERE NOT gone.cancel_requested),
+        count(*) FILTER (WHERE gone.cancel_requested)
     FROM gone
     GROUP BY gone.user_id
 ),
@@ -114,13 +120,44 @@ buried AS (
     WHERE w.id = dead.id
 ),
 
-rung AS (
+freed AS (
+    SELECT lost.user_id, lost.queue, count(*)::integer AS jobs
+    FROM lost
+    WHERE lost.limited
+    GROUP BY lost.user_id, lost.queue
+),
+
+slot AS MATERIALIZED (
+    SELECT q.user_id, q.name
+    FROM signalstack.queues AS q
+    WHERE (q.user_id, q.name) IN (SELECT freed.user_id, freed.queue FROM freed)
+    ORDER BY q.user_id, q.name
+    FOR UPDATE
+),
+
+released AS (
+    UPDATE signalstack.queues AS q
+    SET running = greatest(q.running - freed.jobs, 0)
+    FROM slot
+    INNER JOIN freed ON freed.user_id = slot.user_id AND freed.queue = slot.name
+    WHERE q.user_id = slot.user_id AND q.name = slot.name
+),
+
+told AS (
+    SELECT pg_notify('signalstack_changed', gone.id::text) FROM gone WHERE gone.watch > 0
+    UNION ALL
+    SELECT pg_notify('signalstack_changed', back.id::text) FROM back WHERE back.watch > 1
+    UNION ALL
     SELECT pg_notify('signalstack_ready', bell.queue)
-    FROM (SELECT DISTINCT back.queue FROM back) AS bell
+    FROM (
+        SELECT back.queue FROM back
+        UNION
+        SELECT freed.queue FROM freed
+    ) AS bell
 )
 
 SELECT
     (SELECT count(*) FROM dead) AS workers,
     (SELECT count(*) FROM back) AS rescued,
     (SELECT count(*) FROM gone) AS failed,
-    (SELECT count(*) FROM rung) AS bells
+    (SELECT count(*) FROM told) AS bells
