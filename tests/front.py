@@ -127,6 +127,7 @@ class Front(msgspec.Struct, frozen=True, kw_only=True):
 
     app: ASGIApp
     pool: Pool
+    link: Link
     witness: Witness
     anonymous: httpx2.AsyncClient
     client: httpx2.AsyncClient
@@ -139,8 +140,8 @@ async def open_front(dsn: str) -> AsyncGenerator[Front]:
     witness = Witness()
     registry = {job_type.name: job_type for job_type in (NOOP, GREET)}
     link = Link("intake", dsn, STATEMENTS, witness, settings=SESSION)
-    async with Pool(dsn, witness) as pool, anyio.create_task_group() as tasks:
-        await tasks.start(link.keep)
+    async with Pool(dsn, witness) as pool:
+        await link.open()
         queues = KnownQueues(pool)
         intake = Intake(link, witness)
         parts = Parts(
@@ -160,12 +161,13 @@ async def open_front(dsn: str) -> AsyncGenerator[Front]:
             yield Front(
                 app=app,
                 pool=pool,
+                link=link,
                 witness=witness,
                 anonymous=anonymous,
                 client=client,
                 stranger=stranger,
             )
-        tasks.cancel_scope.cancel()
+        link.drop("closed")
 
 
 async def make_key(pool: Pool, tenant: str, *scopes: Scope) -> str:

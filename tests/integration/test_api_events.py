@@ -187,6 +187,20 @@ async def test_what_is_no_event_is_refused(
     assert EventReceived(outcome="rejected") in front.witness.facts or status == 415
 
 
+@pytest.mark.parametrize(
+    ("headers", "body"), [({"content-type": "application/json"}, PAID), (BATCH, [CLOUD])]
+)
+async def test_without_postgresql_nothing_is_accepted(
+    front: Front, headers: dict[str, str], body: object
+) -> None:
+    front.link.drop("PostgreSQL is away")
+
+    answer = await front.client.post("/v1/events", content=json.dumps(body), headers=headers)
+
+    assert answer.status_code == 503
+    assert answer.headers["retry-after"] == "1"
+
+
 async def test_an_unknown_and_a_foreign_event_look_the_same(front: Front) -> None:
     received = await front.client.post("/v1/events", json=PAID)
 

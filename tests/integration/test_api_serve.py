@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING
 
 import anyio
@@ -43,6 +44,7 @@ OPERATIONS = (
     ),
     *health.OPERATIONS,
 )
+HOST = "127.0.0.1"
 LIMITS = Limits(max_body_bytes=100_000, body_timeout_s=0.1)
 HEAD = b"POST /v1/things HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\n"
 NEXT = b"GET /live HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n"
@@ -190,10 +192,8 @@ async def test_what_is_under_way_at_shutdown_is_answered() -> None:
             assert (await stream.receive(READ_LIMIT)).startswith(b"HTTP/1.1 200")
 
 
-async def test_what_does_not_end_is_ended_after_the_grace() -> None:
-    entered, cancelled = anyio.Event(), anyio.Event()
-
-    async def wait(call: Bare) -> Answer:
+def hanging(entered: anyio.Event, cancelled: anyio.Event) -> Operation[None, None]:
+    async def hang(call: Bare) -> Answer:
         entered.set()
         try:
             await anyio.sleep_forever()
@@ -201,13 +201,59 @@ async def test_what_does_not_end_is_ended_after_the_grace() -> None:
             cancelled.set()
         return Answer(body=call.path)
 
+    return Operation(
+        method="GET", path="/hang", summary="for this test", handler=hang, answers={}, needs=None
+    )
+
+
+async def test_what_does_not_end_is_ended_after_the_grace(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    entered, cancelled = anyio.Event(), anyio.Event()
+    app = edge_alone([hanging(entered, cancelled)], Witness())
+
+    with anyio.fail_after(PATIENCE_S):
+        async with served(app, grace_s=0.1) as port:
+            stream = await anyio.connect_tcp("127.0.0.1", port)
+            await stream.send(b"GET /hang HTTP/1.1\r\nHost: a\r\n\r\n")
+            await entered.wait()
+        assert cancelled.is_set()
+        await stream.aclose()
+    assert caplog.text == ""
+
+
+async def test_being_cancelled_ends_everything_at_once(caplog: pytest.LogCaptureFixture) -> None:
+    entered, cancelled = anyio.Event(), anyio.Event()
+    app = edge_alone([hanging(entered, cancelled), *OPERATIONS], Witness())
+
+    async with AsyncExitStack() as callers:
+        with anyio.fail_after(PATIENCE_S), anyio.CancelScope() as scope:
+            async with served(app, grace_s=60) as port:
+                idle = await callers.enter_async_context(await anyio.connect_tcp(HOST, port))
+                await idle.send(b"GET /live HTTP/1.1\r\nHost: a\r\n\r\n")
+                await idle.receive(READ_LIMIT)
+                busy = await callers.enter_async_context(await anyio.connect_tcp(HOST, port))
+                await busy.send(b"GET /hang HTTP/1.1\r\nHost: a\r\n\r\n")
+                await entered.wait()
+                scope.cancel()
+    assert scope.cancelled_caught
+    assert cancelled.is_set()
+    assert caplog.text == ""
+
+
+async def test_an_answer_that_nobody_reads_holds_up_no_shutdown() -> None:
+    entered = anyio.Event()
+
+    async def flood(_call: Bare) -> Answer:
+        entered.set()
+        return Answer(body="x" * 20_000_000)
+
     operation = Operation(
-        method="GET", path="/wait", summary="for this test", handler=wait, answers={}, needs=None
+        method="GET", path="/flood", summary="for this test", handler=flood, answers={}, needs=None
     )
     with anyio.fail_after(PATIENCE_S):
         async with served(edge_alone([operation], Witness()), grace_s=0.1) as port:
             stream = await anyio.connect_tcp("127.0.0.1", port)
-            await stream.send(b"GET /wait HTTP/1.1\r\nHost: a\r\n\r\n")
+            await stream.send(b"GET /flood HTTP/1.1\r\nHost: a\r\n\r\n")
             await entered.wait()
-        await cancelled.wait()
         await stream.aclose()

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import logging
 import socket
-from typing import TYPE_CHECKING, Final, cast
+from typing import TYPE_CHECKING, Any, Final, cast
 
 import anyio
 from hypercorn.asyncio import (
@@ -18,7 +19,7 @@ from signalstack.core.errors import SettingsError
 if TYPE_CHECKING:
     from anyio.abc import TaskStatus
     from hypercorn.typing import ASGIFramework
-    from starlette.types import ASGIApp
+    from starlette.types import ASGIApp, Receive, Scope, Send
 
 BACKLOG: Final = 1_024
 # Hypercorn has one timer for a connection that waits: for its next request, and for the rest of
@@ -48,13 +49,74 @@ async def serve(
     listener = await _listen(host, port)
     bound = listener.getsockname()[1]
     config = _configure(listener, grace_s)
+    requests = _Requests(app)
+    stop, ended = anyio.Event(), anyio.Event()
     task_status.started(bound)
     async with anyio.create_task_group() as tasks:
-        tasks.start_soon(_end_late, shutdown, grace_s, tasks.cancel_scope)
-        await hypercorn_serve(
-            cast("ASGIFramework", app), config, shutdown_trigger=shutdown.wait, mode="asgi"
-        )
+        # Shielded, because Hypercorn does not survive being cancelled: it is asked to stop instead.
+        with anyio.CancelScope(shield=True) as serving:
+            tasks.start_soon(_end, shutdown, grace_s, stop, requests, ended, serving)
+            try:
+                await hypercorn_serve(
+                    cast("ASGIFramework", requests),
+                    config,
+                    shutdown_trigger=stop.wait,
+                    mode="asgi",
+                )
+            except asyncio.InvalidStateError:
+                # Cancelled at last, it asks a future for an outcome that it does not have yet.
+                if not serving.cancel_called:
+                    raise
+            finally:
+                ended.set()
         tasks.cancel_scope.cancel()
+
+
+class _Requests:
+    """The application as Hypercorn sees it: without lifespan, and what runs can be cancelled."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+        self._running: set[asyncio.Task[Any]] = set()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Be an ASGI application."""
+        task = asyncio.current_task()
+        if scope["type"] == "lifespan" or task is None:
+            return
+        self._running.add(task)
+        try:
+            await self._app(scope, receive, send)
+        finally:
+            self._running.discard(task)
+
+    def cancel(self) -> None:
+        """Cancel all requests under way."""
+        for task in self._running:
+            task.cancel()
+
+
+async def _end(
+    shutdown: anyio.Event,
+    grace_s: float,
+    stop: anyio.Event,
+    requests: _Requests,
+    ended: anyio.Event,
+    serving: anyio.CancelScope,
+) -> None:
+    """Stop serving once `shutdown` is set: with grace, or without any when we are cancelled."""
+    try:
+        await shutdown.wait()
+        stop.set()
+        with anyio.move_on_after(grace_s):
+            await ended.wait()
+    finally:
+        stop.set()
+        requests.cancel()
+        # A caller who does not read its answer could hold us up for ever.
+        with anyio.move_on_after(_LAST_RESORT_S, shield=True):
+            await ended.wait()
+        serving.cancel()
 
 
 async def _listen(host: str, port: int) -> socket.socket:
@@ -96,7 +158,8 @@ def _configure(listener: socket.socket, grace_s: float) -> Config:
     config = Config()
     config.bind = [f"fd://{listener.detach()}"]
     config.backlog = BACKLOG
-    config.graceful_timeout = grace_s
+    # Requests are cancelled by us before; what is left then are answers that nobody reads.
+    config.graceful_timeout = grace_s + _LAST_RESORT_S / 2
     config.keep_alive_timeout = KEEP_ALIVE_S
     config.keep_alive_max_requests = KEEP_ALIVE_REQUESTS
     config.h11_max_incomplete_size = MAX_HEAD_BYTES
@@ -106,10 +169,3 @@ def _configure(listener: socket.socket, grace_s: float) -> Config:
     config.errorlog = logging.getLogger("hypercorn.error")
     config.errorlog.setLevel(logging.WARNING)
     return config
-
-
-async def _end_late(shutdown: anyio.Event, grace_s: float, serving: anyio.CancelScope) -> None:
-    await shutdown.wait()
-    # From Python 3.12 on Hypercorn waits for open connections before its own deadline begins.
-    await anyio.sleep(grace_s + _LAST_RESORT_S)
-    serving.cancel()

@@ -24,10 +24,9 @@ if TYPE_CHECKING:
 
 LEASE_S: Final = 10.0
 RENEW_S: Final = 3.0
+BATCH: Final = 10_000  # rows that one statement sums up or forgets
 ROLL_UP_S: Final = 5.0
-ROLL_UP_LIMIT: Final = 10_000
 EXPIRE_S: Final = 60.0
-EXPIRE_LIMIT: Final = 10_000
 PARTITIONS_S: Final = 3_600.0
 PARTITION_DAYS: Final = 3
 ORPHANS_S: Final = 600.0
@@ -107,16 +106,18 @@ class Maintenance:
         return [
             (PARTITIONS_S, lambda conn: chores.make_partitions(conn, days=PARTITION_DAYS)),
             (ORPHANS_S, lambda conn: self._rescue(conn, orphans=True)),
-            (ROLL_UP_S, lambda conn: chores.roll_up(conn, limit=ROLL_UP_LIMIT)),
-            (EXPIRE_S, lambda conn: chores.expire_idempotency(conn, limit=EXPIRE_LIMIT)),
+            (ROLL_UP_S, lambda conn: chores.roll_up(conn, limit=BATCH)),
+            (EXPIRE_S, lambda conn: chores.expire_idempotency(conn, limit=BATCH)),
         ]
 
     async def _repeat(
         self, interval_s: float, chore: Callable[[Connection], Awaitable[object]]
     ) -> None:
         while True:
-            await self._attempt(chore)
-            await anyio.sleep(interval_s)
+            done = await self._attempt(chore)
+            # What reached its limit has more to do: left for the next time, it would pile up.
+            more = isinstance(done, int) and done >= BATCH
+            await anyio.sleep(0 if more else interval_s)
 
     async def _lead(self) -> chores.Term | None:
         return await self._attempt(lambda conn: chores.lead(conn, holder=self._id, lease_s=LEASE_S))

@@ -7,16 +7,18 @@ again write by write, so that a bad row hurts only its own caller.
 
 from __future__ import annotations
 
+import struct
 from collections import deque
 from collections.abc import Sequence
 from datetime import datetime
+from functools import partial
 from time import perf_counter
 from typing import TYPE_CHECKING, Final
 from uuid import UUID
 
 import msgspec
 
-from signalstack.core.errors import InvalidError
+from signalstack.core.errors import InvalidError, UnavailableError
 from signalstack.core.event import NewEvent
 from signalstack.core.job import NewJob
 from signalstack.core.stage import Flushed
@@ -45,6 +47,8 @@ SESSION: Final = {
 _FLUSH_JOBS: Final = 1_000
 # Data exceptions, statement too complex or too large: the row's fault, not PostgreSQL's.
 _ROW_FAULTS: Final = ("22", "54")
+# Lost against another, out of resources, locked for too long, told to stop: later it may do.
+_PASSING_FAULTS: Final = ("40", "53", "55", "57")
 
 
 class Key(msgspec.Struct, frozen=True, kw_only=True):
@@ -129,6 +133,10 @@ class Intake:
         jobs = 0
         while self._waiting and jobs < _FLUSH_JOBS:
             write = self._waiting[0].write
+            if self._waiting[0].future.done():
+                # Its caller gave up: what it wanted was told to be unknown, so it need not be done.
+                self._waiting.popleft()
+                continue
             if write.key is not None:
                 name = (write.user_id, write.key.route, write.key.key)
                 if name in keys:
@@ -144,8 +152,17 @@ class Intake:
         plain = [pending for pending in group if pending.write.event is None]
         events = [pending for pending in group if pending.write.event is not None]
         parts = [part for part in (plain, events) if part]
-        sent = self._link.send(*(_call([pending.write for pending in part]) for part in parts))
+        sent = self._send_parts(parts)
         sent.add_done_callback(lambda done: self._flushed(done, group, parts, began))
+
+    def _send_parts(self, parts: list[list[_Pending]]) -> asyncio.Future[list[PGresult]]:
+        try:
+            calls = [_call([pending.write for pending in part]) for part in parts]
+        except (ValueError, OverflowError, struct.error) as error:
+            refused: asyncio.Future[list[PGresult]] = self._link.new_future()
+            refused.set_exception(InvalidError(f"PostgreSQL cannot store this: {error}"))
+            return refused
+        return self._link.send(*calls)
 
     def _flushed(
         self,
@@ -156,50 +173,68 @@ class Intake:
     ) -> None:
         self._in_flight = False
         error = done.exception()
-        if isinstance(error, StatementError) and len(group) > 1:
+        if _worth_sending_alone(error, group):
             self._send_alone(group)
             return
-        if error is not None:
-            self._refuse(group, error)
-        else:
-            for part, result in zip(parts, done.result(), strict=True):
-                _hand_out(part, result)
-            self._observer.tell(
-                Flushed(
-                    writes=len(group),
-                    jobs=sum(len(p.write.jobs) for p in group),
-                    duration_s=perf_counter() - began,
-                )
-            )
+        self._conclude(done, group, parts, began)
         self._flush()
+
+    def _conclude(
+        self,
+        done: asyncio.Future[list[PGresult]],
+        group: list[_Pending],
+        parts: list[list[_Pending]],
+        began: float,
+    ) -> None:
+        error = done.exception()
+        if error is not None:
+            _refuse(group, error)
+            return
+        for part, result in zip(parts, done.result(), strict=True):
+            _hand_out(part, result)
+        self._observer.tell(
+            Flushed(
+                writes=len(group),
+                jobs=sum(len(pending.write.jobs) for pending in group),
+                duration_s=perf_counter() - began,
+            )
+        )
 
     def _send_alone(self, group: list[_Pending]) -> None:
         """Send each write of a refused flush by itself; the last to end lets the others go on."""
         left = len(group)
         self._in_flight = True
 
-        def ended(done: asyncio.Future[list[PGresult]], pending: _Pending) -> None:
+        def ended(done: asyncio.Future[list[PGresult]], pending: _Pending, began: float) -> None:
             nonlocal left
-            error = done.exception()
-            if error is not None:
-                self._refuse([pending], error)
-            else:
-                _hand_out([pending], done.result()[0])
+            self._conclude(done, [pending], [[pending]], began)
             left -= 1
             if not left:
                 self._in_flight = False
                 self._flush()
 
         for pending in group:
-            sent = self._link.send(_call([pending.write]))
-            sent.add_done_callback(lambda done, pending=pending: ended(done, pending))
+            sent = self._send_parts([[pending]])
+            sent.add_done_callback(partial(ended, pending=pending, began=perf_counter()))
 
-    def _refuse(self, group: list[_Pending], error: BaseException) -> None:
-        if isinstance(error, StatementError) and error.sqlstate.startswith(_ROW_FAULTS):
+
+def _worth_sending_alone(error: BaseException | None, group: list[_Pending]) -> bool:
+    """Tell whether a refused flush may do better write by write; a deadlock's loser also alone."""
+    if isinstance(error, StatementError) and error.sqlstate.startswith("40"):
+        return True
+    return isinstance(error, StatementError | InvalidError) and len(group) > 1
+
+
+def _refuse(group: list[_Pending], error: BaseException) -> None:
+    if isinstance(error, StatementError):
+        # A full NOTIFY queue is a 54000 too, but no row is to blame.
+        if error.sqlstate.startswith(_PASSING_FAULTS) or "NOTIFY" in str(error):
+            error = UnavailableError(f"PostgreSQL cannot store this now: {error}")
+        elif error.sqlstate.startswith(_ROW_FAULTS):
             error = InvalidError(f"PostgreSQL cannot store this: {error}")
-        for pending in group:
-            if not pending.future.done():
-                pending.future.set_exception(error)
+    for pending in group:
+        if not pending.future.done():
+            pending.future.set_exception(error)
 
 
 def _call(writes: Sequence[Write]) -> Call:

@@ -15,7 +15,7 @@ import anyio
 
 from signalstack.core.errors import UnavailableError
 from signalstack.core.stage import ListenerChanged, RoundTripped
-from signalstack.store.link import Call, Link, Statement
+from signalstack.store.link import Call, Link, Statement, StatementError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -116,6 +116,10 @@ class Listener:
             await self.link.run(Call(_CANARY, (self._probe_channel.encode(), b"")))
         except UnavailableError:
             return  # the link says so itself, and reconnects
+        except StatementError as error:
+            # Nobody's NOTIFY gets through just now, say because its queue is full.
+            self._note(f"PostgreSQL takes no notification: {error}")
+            return
         with anyio.move_on_after(PROBE_DEADLINE_S):
             await self._answered.wait()
             self._observer.tell(RoundTripped(duration_s=perf_counter() - began))

@@ -1,9 +1,10 @@
 -- Lease up to $3 waiting jobs of the queues $1, at most an even share from each of up to $4 lanes
 -- (a lane is one tenant's part of one queue), walking tenants upwards from $2, so that nobody's
--- flood starves another. The walk skips from lane to lane by the index and never reads a lane to its
--- end. MATERIALIZED: in a plain subquery the planner may run the locking SELECT more than once and
--- claim more than its limit. The update touches no indexed column, so it is a HOT update.
---
+-- flood starves another. The walk skips from lane to lane by the index and never reads a lane to
+-- its end; a lane whose jobs all run already takes no share, nor does it keep a claimer going
+-- round for nothing.
+-- MATERIALIZED: in a plain subquery the planner may run the locking SELECT more than once and claim
+-- more than its limit. The update touches no indexed column, so it is a HOT update.
 -- A limited lane is claimed by one worker at a time: its row of queues is locked first, and one that
 -- is locked is left for later. No lock is ever waited for.
 WITH RECURSIVE walk AS (
@@ -12,7 +13,11 @@ WITH RECURSIVE walk AS (
     CROSS JOIN LATERAL (
         SELECT j.user_id
         FROM signalstack.jobs AS j
-        WHERE NOT j.delayed AND j.queue = q.queue AND j.user_id > $2::uuid
+        WHERE
+            NOT j.delayed
+            AND j.queue = q.queue
+            AND j.user_id > $2::uuid
+            AND j.lease_token IS NULL
         ORDER BY j.user_id
         LIMIT 1
     ) AS head
@@ -22,7 +27,11 @@ WITH RECURSIVE walk AS (
     CROSS JOIN LATERAL (
         SELECT j.user_id
         FROM signalstack.jobs AS j
-        WHERE NOT j.delayed AND j.queue = walk.queue AND j.user_id > walk.user_id
+        WHERE
+            NOT j.delayed
+            AND j.queue = walk.queue
+            AND j.user_id > walk.user_id
+            AND j.lease_token IS NULL
         ORDER BY j.user_id
         LIMIT 1
     ) AS next

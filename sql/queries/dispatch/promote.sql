@@ -1,6 +1,6 @@
 -- Make delayed jobs claimable whose time has come, and tell how long until the next one.
--- statement_timestamp(): the volatile clock_timestamp() cannot bound an index scan, which would then
--- read every delayed job there is.
+-- statement_timestamp(): clock_timestamp() is volatile and cannot bound an index scan, which would
+-- then read every delayed job there is.
 WITH due AS MATERIALIZED (
     SELECT j.user_id, j.id
     FROM signalstack.jobs AS j

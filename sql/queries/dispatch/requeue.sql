@@ -1,4 +1,4 @@
--- Put runs back that did not end their job: a retry after a delay, or a run handed back at shutdown.
+-- Put runs back that did not end their job: a retry after a delay, or a run handed back.
 -- A run that never started (no started_at) gives its attempt back and leaves no trace.
 -- A run whose job was cancelled meanwhile is not put back: it comes back as such, to be finished.
 -- Guarded by the lease token, in id order, as in finish.sql.
@@ -16,7 +16,8 @@ back AS (
     SET
         delayed = o.delay_s > 0,
         run_at = CASE
-            WHEN o.delay_s > 0 THEN clock_timestamp() + o.delay_s * interval '1 second' ELSE j.run_at
+            WHEN o.delay_s > 0 THEN clock_timestamp() + o.delay_s * interval '1 second'
+            ELSE j.run_at
         END,
         attempt = j.attempt - CASE WHEN o.started_at IS NULL THEN 1 ELSE 0 END,
         wake = o.wake,

@@ -1,6 +1,6 @@
--- Forget idempotency keys whose time is over, a bounded number at a time.
-DELETE FROM signalstack.idempotency
-WHERE (user_id, route, key) IN (
+-- Forget idempotency keys whose time is over, a bounded number at a time. MATERIALIZED as in
+-- dispatch/claim.sql: a locking subquery that ran twice would pass its limit.
+WITH over AS MATERIALIZED (
     SELECT i.user_id, i.route, i.key
     FROM signalstack.idempotency AS i
     WHERE i.expires_at < now()
@@ -8,3 +8,7 @@ WHERE (user_id, route, key) IN (
     LIMIT %(limit)s
     FOR UPDATE SKIP LOCKED
 )
+
+DELETE FROM signalstack.idempotency AS i
+USING over
+WHERE i.user_id = over.user_id AND i.route = over.route AND i.key = over.key

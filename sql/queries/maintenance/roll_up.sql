@@ -1,4 +1,4 @@
--- Sum the appended deltas into the hourly counts. One roller at a time; another one skips what is locked.
+-- Sum the appended deltas into the hourly counts. Another roller skips what this one locked.
 WITH taken AS MATERIALIZED (
     SELECT d.ctid AS row_id
     FROM signalstack.metrics_delta AS d

@@ -1,0 +1,38 @@
+"""The command line: each command reads its options, calls what does the work, and prints."""
+
+from __future__ import annotations
+
+from importlib.metadata import version as installed_version
+from typing import TYPE_CHECKING, Final
+
+import click
+
+from signalstack import settings as environment
+from signalstack.cli.keys import keys
+from signalstack.cli.outcome import Group
+from signalstack.cli.schema import migrate
+from signalstack.cli.service import api, up, worker
+from signalstack.telemetry import logs
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+_COMMANDS: Final[Sequence[click.Command]] = (up, api, worker, migrate, keys)
+
+
+def main() -> None:
+    """Run the command line."""
+    commands(prog_name="signalstack")
+
+
+@click.group(cls=Group, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(installed_version("signalstack"))
+@click.pass_context
+def commands(ctx: click.Context) -> None:
+    """Event-driven jobs on PostgreSQL; set by environment variables (docs/configuration.md)."""
+    ctx.obj = environment.load()
+    logs.configure(ctx.obj.log_level, ctx.obj.log_format)
+
+
+for _command in _COMMANDS:
+    commands.add_command(_command)

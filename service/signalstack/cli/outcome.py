@@ -1,0 +1,49 @@
+"""How a command runs and ends: on uvloop, with a sentence and an exit code when it fails."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
+
+import anyio
+import click
+
+from signalstack.core.errors import SettingsError, SignalStackError
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+FAILED: Final = 1
+WRONG: Final = 2
+
+Result = TypeVar("Result")
+
+
+class Group(click.Group):
+    """Turns our errors into a sentence and an exit code: 1 it failed, 2 wrong settings."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command that was asked for."""
+        try:
+            return super().invoke(ctx)
+        except BaseException as error:
+            known = _known(error)
+            if known is None:
+                raise
+            click.echo(f"signalstack: {known}", err=True)
+            sys.exit(WRONG if isinstance(known, SettingsError) else FAILED)
+
+
+def run(work: Callable[[], Awaitable[Result]]) -> Result:
+    """Run an async command to its end."""
+    return anyio.run(work, backend_options={"use_uvloop": sys.platform == "linux"})
+
+
+def _known(error: BaseException) -> SignalStackError | None:
+    """Find our own error, alone or as the only one in groups of tasks."""
+    while isinstance(error, BaseExceptionGroup):
+        inner = cast("BaseExceptionGroup[BaseException]", error).exceptions
+        if len(inner) != 1:
+            return None
+        error = inner[0]
+    return error if isinstance(error, SignalStackError) else None
