@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from signalstack.api import endpoints, events, health, jobs, subscriptions
+from signalstack.api import analytics, endpoints, events, health, jobs, subscriptions
 from signalstack.api.middleware import Edge
 from signalstack.api.operation import AnyOperation, routes
 
@@ -20,6 +20,7 @@ OPERATIONS: Final[tuple[AnyOperation, ...]] = (
     *health.OPERATIONS,
     *subscriptions.OPERATIONS,
     *endpoints.OPERATIONS,
+    *analytics.OPERATIONS,
 )
 
 
