@@ -90,7 +90,10 @@ CREATE TABLE signalstack.endpoints (
     previous_secret text,
     previous_secret_until timestamp with time zone,
     created_at timestamp with time zone DEFAULT now() NOT NULL,
-    updated_at timestamp with time zone DEFAULT now() NOT NULL
+    updated_at timestamp with time zone DEFAULT now() NOT NULL,
+    failing_since timestamp with time zone,
+    failures integer DEFAULT 0 NOT NULL,
+    failed_at timestamp with time zone
 );
 
 CREATE TABLE signalstack.events (
@@ -204,12 +207,13 @@ CREATE TABLE signalstack.jobs (
     lease_token bigint,
     wake text,
     cancel_requested boolean DEFAULT false NOT NULL,
-    waited boolean DEFAULT false NOT NULL,
     event_id uuid,
     idempotency_key text,
     traceparent text,
     last_error text,
-    payload jsonb NOT NULL
+    payload jsonb NOT NULL,
+    watch smallint DEFAULT 0 NOT NULL,
+    limited boolean DEFAULT false NOT NULL
 )
 WITH (fillfactor='50', autovacuum_vacuum_scale_factor='0.0', autovacuum_vacuum_threshold='5000', autovacuum_vacuum_insert_scale_factor='0.0', autovacuum_vacuum_insert_threshold='50000', autovacuum_analyze_scale_factor='0.0', autovacuum_analyze_threshold='50000', autovacuum_vacuum_cost_delay='0');
 
@@ -252,11 +256,22 @@ CREATE TABLE signalstack.queues (
     name text NOT NULL,
     paused boolean DEFAULT false NOT NULL,
     concurrency integer,
-    rate jsonb,
     created_at timestamp with time zone DEFAULT now() NOT NULL,
     updated_at timestamp with time zone DEFAULT now() NOT NULL,
-    CONSTRAINT queues_concurrency_check CHECK ((concurrency > 0))
-);
+    rate_limit integer,
+    rate_per_s double precision,
+    rate_burst integer,
+    running integer DEFAULT 0 NOT NULL,
+    tokens double precision DEFAULT 0 NOT NULL,
+    refilled_at timestamp with time zone DEFAULT now() NOT NULL,
+    CONSTRAINT queues_concurrency_check CHECK ((concurrency > 0)),
+    CONSTRAINT queues_rate CHECK ((num_nulls(rate_limit, rate_per_s, rate_burst) = ANY (ARRAY[0, 3]))),
+    CONSTRAINT queues_rate_burst_check CHECK ((rate_burst > 0)),
+    CONSTRAINT queues_rate_limit_check CHECK ((rate_limit > 0)),
+    CONSTRAINT queues_rate_per_s_check CHECK ((rate_per_s > (0)::double precision)),
+    CONSTRAINT queues_running_check CHECK ((running >= 0))
+)
+WITH (fillfactor='50');
 
 CREATE TABLE signalstack.subscriptions (
     id uuid NOT NULL,
@@ -357,6 +372,18 @@ ALTER TABLE ONLY signalstack.workers
 
 CREATE INDEX api_keys_user ON signalstack.api_keys USING btree (user_id);
 
+CREATE INDEX events_type ON ONLY signalstack.events USING btree (user_id, type, id);
+
+CREATE INDEX events_default_user_id_type_id_idx ON signalstack.events_default USING btree (user_id, type, id);
+
+CREATE INDEX finished_jobs_unsuccessful ON ONLY signalstack.finished_jobs USING btree (user_id, id) WHERE (status <> 'succeeded'::text);
+
+CREATE INDEX finished_jobs_default_user_id_id_idx ON signalstack.finished_jobs_default USING btree (user_id, id) WHERE (status <> 'succeeded'::text);
+
+CREATE INDEX finished_jobs_type ON ONLY signalstack.finished_jobs USING btree (user_id, type, id);
+
+CREATE INDEX finished_jobs_default_user_id_type_id_idx ON signalstack.finished_jobs_default USING btree (user_id, type, id);
+
 CREATE INDEX idempotency_expiry ON signalstack.idempotency USING btree (expires_at);
 
 CREATE INDEX jobs_delayed ON signalstack.jobs USING btree (run_at) WHERE delayed;
@@ -367,7 +394,13 @@ ALTER INDEX signalstack.attempts_pkey ATTACH PARTITION signalstack.attempts_defa
 
 ALTER INDEX signalstack.events_pkey ATTACH PARTITION signalstack.events_default_pkey;
 
+ALTER INDEX signalstack.events_type ATTACH PARTITION signalstack.events_default_user_id_type_id_idx;
+
 ALTER INDEX signalstack.finished_jobs_pkey ATTACH PARTITION signalstack.finished_jobs_default_pkey;
+
+ALTER INDEX signalstack.finished_jobs_unsuccessful ATTACH PARTITION signalstack.finished_jobs_default_user_id_id_idx;
+
+ALTER INDEX signalstack.finished_jobs_type ATTACH PARTITION signalstack.finished_jobs_default_user_id_type_id_idx;
 
 ALTER TABLE ONLY signalstack.api_keys
     ADD CONSTRAINT api_keys_user_id_fkey FOREIGN KEY (user_id) REFERENCES signalstack.users(id) ON DELETE CASCADE;

@@ -1,3 +1,8 @@
+ALTER TABLE signalstack.endpoints
+DROP COLUMN failed_at,
+DROP COLUMN failures,
+DROP COLUMN failing_since;
+
 DROP INDEX signalstack.events_type;
 DROP INDEX signalstack.finished_jobs_type;
 DROP INDEX signalstack.finished_jobs_unsuccessful;

@@ -24,3 +24,9 @@ CREATE INDEX finished_jobs_unsuccessful ON signalstack.finished_jobs (user_id, i
 WHERE status <> 'succeeded';
 CREATE INDEX finished_jobs_type ON signalstack.finished_jobs (user_id, type, id);
 CREATE INDEX events_type ON signalstack.events (user_id, type, id);
+
+-- An endpoint that keeps failing is switched off; one that works costs no write.
+ALTER TABLE signalstack.endpoints
+ADD COLUMN failing_since timestamptz,
+ADD COLUMN failures integer NOT NULL DEFAULT 0,
+ADD COLUMN failed_at timestamptz;
