@@ -13,6 +13,7 @@ from signalstack.core import variable
 from signalstack.core.duration import format_duration
 from signalstack.core.errors import SettingsError
 from signalstack.core.job import MAX_ATTEMPTS_LIMIT
+from signalstack.core.mail import Mailbox, MailServer, read_mailbox, read_server
 from signalstack.core.variable import duration, one_of, whole
 
 _SHOWN_CHARS: Final = 120
@@ -49,6 +50,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     shutdown_timeout_s: float
     handlers: str | None
     webhook_allow_private: bool
+    smtp: MailServer | None
+    mail_from: Mailbox | None
+    payment_gateway_url: str | None
+    payment_gateway_key: str | None
     service_name: str
     otel_disabled: bool
     otel_exporter: str | None
@@ -192,6 +197,15 @@ _ROWS: Final = (
          "your own job types, as `package.module:HANDLERS`"),
     _Row("WEBHOOK_ALLOW_PRIVATE", "webhook_allow_private", "off", variable.switch,
          "`on` lets webhooks go to private addresses: for trying out alone"),
+    _Row("SMTP_URL", "smtp", "", read_server,
+         "where `send_email` hands mail in: `smtp://`, `smtp+starttls://` or `smtps://`; a password "
+         "is sent encrypted unless `?starttls=never`"),
+    _Row("MAIL_FROM", "mail_from", "", read_mailbox,
+         "whom mail comes from, like `Shop <shop@example.com>`"),
+    _Row("PAYMENT_GATEWAY_URL", "payment_gateway_url", "", variable.url,
+         "where `process_payment` posts to; may be private"),
+    _Row("PAYMENT_GATEWAY_KEY", "payment_gateway_key", "", str,
+         "bearer token for the payment gateway"),
     _Row("OTEL_SERVICE_NAME", "service_name", "signalstack", str,
          "name of the service in traces"),
     _Row("OTEL_SDK_DISABLED", "otel_disabled", "false", variable.otel_boolean,
