@@ -1,8 +1,8 @@
 -- Enqueueing by SQL, for callers who share the database: the job exists if and only if they commit.
 
--- A UUIDv7 (RFC 9562, 5.7): 48 bits of Unix milliseconds, then 12 bits of the millisecond's fraction
--- (6.2, method 3), so that ids made one after another sort that way; the rest is random. PostgreSQL
--- has a function for this only from 18 on.
+-- A UUIDv7 (RFC 9562, 5.7): 48 bits of Unix milliseconds, then 12 bits of the millisecond's
+-- fraction (6.2, method 3), so that ids made one after another sort that way; the rest is random.
+-- PostgreSQL has a function for this only from 18 on.
 CREATE FUNCTION signalstack.new_id() RETURNS uuid
 LANGUAGE sql VOLATILE PARALLEL SAFE
 RETURN (
@@ -15,8 +15,8 @@ RETURN (
     FROM (SELECT floor(extract(EPOCH FROM clock_timestamp()) * 1000000)::bigint) AS clock (us)
 );
 
--- What is wrong with a job that somebody asks for, as a sentence; NULL when nothing is. These are the
--- rules for the body of POST /v1/jobs; what the type's own payload must be is known to workers alone.
+-- What is wrong with a job that somebody asks for, as a sentence; NULL when nothing is. These are
+-- the rules for the body of POST /v1/jobs; what a type takes as its payload only workers know.
 CREATE FUNCTION signalstack.job_fault(
     type text,
     payload jsonb,
@@ -57,9 +57,9 @@ RETURN CASE
         THEN 'payload must hold numbers within the range of doubles'
 END;
 
--- Enqueue a job inside the caller's own transaction; returns its id. With an idempotency key that was
--- used in the last 24 hours, the id of the job that it made then; raises unique_violation when that
--- job was asked for in other words. These keys are apart from those of the HTTP API.
+-- Enqueue a job inside the caller's own transaction; returns its id. With an idempotency key that
+-- was used in the last 24 hours, the id of the job that it made then; raises unique_violation when
+-- that job was asked for in other words. These keys are apart from those of the HTTP API.
 CREATE FUNCTION signalstack.enqueue(
     user_name text,
     type text,
