@@ -198,8 +198,8 @@ _ROWS: Final = (
     _Row("WEBHOOK_ALLOW_PRIVATE", "webhook_allow_private", "off", variable.switch,
          "`on` lets webhooks go to private addresses: for trying out alone"),
     _Row("SMTP_URL", "smtp", "", read_server,
-         "where `send_email` hands mail in: `smtp://`, `smtp+starttls://` or `smtps://`; a password "
-         "is sent encrypted unless `?starttls=never`"),
+         "where `send_email` hands mail in: `smtp://`, `smtp+starttls://` or `smtps://`; "
+         "a password is sent encrypted unless `?starttls=never`"),
     _Row("MAIL_FROM", "mail_from", "", read_mailbox,
          "whom mail comes from, like `Shop <shop@example.com>`"),
     _Row("PAYMENT_GATEWAY_URL", "payment_gateway_url", "", variable.url,

@@ -21,7 +21,7 @@ from signalstack.api.serve import serve
 from signalstack.core.errors import SettingsError, SignalStackError
 from signalstack.core.handler import Registry
 from signalstack.core.stage import Observer
-from signalstack.handlers import own, registry, webhook
+from signalstack.handlers import email, file, own, payment, registry, report, webhook
 from signalstack.handlers.noop import NOOP
 from signalstack.handlers.outbound import open_outbound
 from signalstack.maintenance.leader import Maintenance
@@ -31,7 +31,7 @@ from signalstack.store.intake import Intake
 from signalstack.store.listener import Listener
 from signalstack.store.pool import Pool, wait_for_database
 from signalstack.telemetry.observer import Telemetry
-from signalstack.usecases import endpoints, queues
+from signalstack.usecases import analytics, endpoints, queues
 from signalstack.usecases.accept import Acceptor
 from signalstack.usecases.authenticate import Authenticator
 from signalstack.worker.supervisor import Worker, WorkerOptions
@@ -196,16 +196,36 @@ class _Parts(msgspec.Struct, frozen=True):
 async def _open_handlers(
     settings: Settings, pool: Pool, observer: Observer
 ) -> AsyncGenerator[Registry]:
-    async with open_outbound(
-        timeout_s=settings.request_timeout_s, allow_private=settings.webhook_allow_private
-    ) as outbound:
+    limit_s = settings.request_timeout_s
+    private = settings.webhook_allow_private
+    async with (
+        open_outbound(timeout_s=limit_s, allow_private=private) as outbound,
+        # Of their own: long downloads must not take the deliveries' connections, and where the
+        # gateway is was said by the operator and no tenant.
+        open_outbound(timeout_s=limit_s, allow_private=private) as downloads,
+        open_outbound(timeout_s=limit_s, allow_private=True) as gateway,
+    ):
         deliver = webhook.build(
             outbound=outbound,
             observer=observer,
             find_endpoint=partial(endpoints.get_for_delivery, pool),
             disable_endpoint=partial(endpoints.disable, pool),
         )
-        yield build_registry(settings, [deliver])
+        on_board = [
+            deliver,
+            email.build(server=settings.smtp, sender=settings.mail_from),
+            payment.build(
+                outbound=gateway,
+                url=settings.payment_gateway_url,
+                key=settings.payment_gateway_key,
+            ),
+            report.build(
+                summarise=partial(analytics.summary, pool),
+                count=partial(analytics.timeseries, pool),
+            ),
+            file.build(outbound=downloads),
+        ]
+        yield build_registry(settings, on_board)
 
 
 async def _check_schema(pool: Pool) -> None:

@@ -35,9 +35,9 @@ class Verdict(NamedTuple):
     error: Fail | Retry | None
 
 
-def judge(reply: Reply, now: datetime) -> Verdict:
-    """Say what an answer means for the delivery and its job."""
-    said = f"the receiver answered {_status(reply.status)}"
+def judge(reply: Reply, now: datetime, *, who: str = "the receiver") -> Verdict:
+    """Say what an answer means for the delivery and its job; `who` gave it."""
+    said = f"{who} answered {_status(reply.status)}"
     match reply.status:
         case status if 200 <= status < 300:  # noqa: PLR2004 - the class of success
             return Verdict(Delivered(outcome="delivered"), None)

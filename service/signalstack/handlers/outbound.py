@@ -10,6 +10,7 @@ import os
 import re
 import ssl
 from contextlib import aclosing, asynccontextmanager
+from importlib.metadata import version
 from typing import TYPE_CHECKING, Final
 
 import anyio
@@ -21,9 +22,10 @@ from signalstack.core.errors import InvalidError, SignalStackError
 from signalstack.handlers.pinned import BlockedError, PinnedBackend, Resolve
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Mapping
+    from collections.abc import AsyncGenerator, Callable, Mapping
 
 MAX_REPLY_BYTES: Final = 65_536
+USER_AGENT: Final = f"SignalStack/{version('signalstack')}"
 
 _MAX_CONNECTIONS: Final = 100
 _MAX_IDLE: Final = 20
@@ -123,6 +125,40 @@ class Outbound:
         if response is None:
             raise self._too_slow()
         return _reply(response, bytes(received), complete=complete)
+
+    async def fetch(
+        self, to: Destination, *, headers: Mapping[str, str], take: Callable[[bytes], None]
+    ) -> Reply:
+        """Send a GET and hand a 2xx body to `take`, piece by piece; the reply's body stays empty.
+
+        The time limit is for the answer's head and for each piece: who waits for all of it must
+        have a deadline. Raises like `send`, and whatever `take` raises.
+        """
+        try:
+            with anyio.fail_after(self._timeout_s):
+                request = _request("GET", to, headers, b"")
+                response = await self._pool.handle_async_request(request)
+            complete = await self._drain(response, take)
+        except (TimeoutError, httpcore2.TimeoutException) as error:
+            raise self._too_slow() from error
+        except _NETWORK_ERRORS as error:
+            raise UnreachableError(_cause(error)) from error
+        return _reply(response, b"", complete=complete)
+
+    async def _drain(self, response: httpcore2.Response, take: Callable[[bytes], None]) -> bool:
+        """Hand all of a 2xx body on; False when there was another one, which is not read."""
+        try:
+            if not 200 <= response.status < 300:  # noqa: PLR2004 - the class of success
+                return False
+            async with aclosing(response.aiter_stream()) as chunks:
+                while True:
+                    with anyio.fail_after(self._timeout_s):
+                        chunk = await anext(chunks, None)
+                    if chunk is None:
+                        return True
+                    take(chunk)
+        finally:
+            await response.aclose()
 
     def _too_slow(self) -> TooSlowError:
         return TooSlowError(f"no answer within {self._timeout_s:g} s")

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
-from importlib.metadata import version
-from typing import TYPE_CHECKING, Annotated, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 from uuid import UUID
 
 import anyio
@@ -18,7 +17,13 @@ from signalstack.core.handler import Context, Fail, JobType, Retry
 from signalstack.core.signature import sign
 from signalstack.core.stage import Attributes, Delivered, Observer
 from signalstack.handlers.answer import Verdict, excerpt, judge
-from signalstack.handlers.outbound import Destination, Outbound, TooSlowError, UnreachableError
+from signalstack.handlers.outbound import (
+    USER_AGENT,
+    Destination,
+    Outbound,
+    TooSlowError,
+    UnreachableError,
+)
 from signalstack.handlers.pinned import BlockedError
 
 if TYPE_CHECKING:
@@ -26,8 +31,6 @@ if TYPE_CHECKING:
 
 FindEndpoint = Callable[[UUID, UUID], Awaitable[DeliveryEndpoint | None]]
 DisableEndpoint = Callable[[UUID, UUID, str], Awaitable[object]]
-
-_USER_AGENT: Final = f"SignalStack/{version('signalstack')}"
 
 
 class SendWebhook(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -175,7 +178,7 @@ def _headers(
     headers = {"content-type": "application/json", **target.headers}
     headers |= {
         "accept-encoding": "identity",
-        "user-agent": _USER_AGENT,
+        "user-agent": USER_AGENT,
         "webhook-id": str(context.job_id),
         "webhook-timestamp": str(timestamp),
         "webhook-attempt": str(context.attempt),
