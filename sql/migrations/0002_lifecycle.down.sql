@@ -1,3 +1,4 @@
+DROP TABLE signalstack.secrets;
 ALTER TABLE signalstack.endpoints
 DROP COLUMN failed_at,
 DROP COLUMN failures,

@@ -30,3 +30,12 @@ ALTER TABLE signalstack.endpoints
 ADD COLUMN failing_since timestamptz,
 ADD COLUMN failures integer NOT NULL DEFAULT 0,
 ADD COLUMN failed_at timestamptz;
+
+-- What all processes must know alike and nobody else, such as the key that signs cursors. Two random
+-- UUIDs hold 244 bits from a strong source, which PostgreSQL has no other function for on board.
+CREATE TABLE signalstack.secrets (
+    name text PRIMARY KEY,
+    value bytea NOT NULL CHECK (length(value) >= 32)
+);
+INSERT INTO signalstack.secrets (name, value)
+VALUES ('cursors', sha256(uuid_send(gen_random_uuid()) || uuid_send(gen_random_uuid())));
