@@ -21,11 +21,13 @@ from signalstack.core.key import Scope
 from signalstack.handlers.noop import NOOP
 from signalstack.store.intake import SESSION, STATEMENTS, Intake
 from signalstack.store.link import Link
+from signalstack.store.listener import CHANGED
 from signalstack.store.pool import Pool
 from signalstack.usecases.accept import Acceptor
 from signalstack.usecases.authenticate import Authenticator
 from signalstack.usecases.keys import create_key
 from signalstack.usecases.queues import KnownQueues
+from signalstack.usecases.wait import Watchers
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Mapping, Sequence
@@ -48,6 +50,8 @@ def edge_alone(
         pool=cast("Pool", None),
         acceptor=cast("Acceptor", None),
         authenticator=cast("Authenticator", None),
+        queues=cast("KnownQueues", None),
+        watchers=cast("Watchers", None),
         observer=observer,
         registry={},
         readiness=readiness or {},
@@ -139,8 +143,17 @@ async def open_front(dsn: str) -> AsyncGenerator[Front]:
     """Build the whole application as one process has it, without a worker."""
     witness = Witness()
     registry = {job_type.name: job_type for job_type in (NOOP, GREET)}
-    link = Link("intake", dsn, STATEMENTS, witness, settings=SESSION)
     async with Pool(dsn, witness) as pool:
+        watchers = Watchers(pool)
+        link = Link(
+            "intake",
+            dsn,
+            STATEMENTS,
+            witness,
+            settings=SESSION,
+            channels=(CHANGED,),
+            on_notify=watchers.heard,
+        )
         await link.open()
         queues = KnownQueues(pool)
         intake = Intake(link, witness)
@@ -148,6 +161,8 @@ async def open_front(dsn: str) -> AsyncGenerator[Front]:
             pool=pool,
             acceptor=Acceptor(pool, intake, registry, witness, queues, max_attempts=3),
             authenticator=Authenticator(pool),
+            queues=queues,
+            watchers=watchers,
             observer=witness,
             registry=registry,
             readiness={},

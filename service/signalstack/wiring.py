@@ -28,12 +28,13 @@ from signalstack.maintenance.leader import Maintenance
 from signalstack.settings import Settings
 from signalstack.store import embedded, intake, migrate
 from signalstack.store.intake import Intake
-from signalstack.store.listener import Listener
+from signalstack.store.listener import CHANGED, Listener
 from signalstack.store.pool import Pool, wait_for_database
 from signalstack.telemetry.observer import Telemetry
 from signalstack.usecases import analytics, endpoints, queues
 from signalstack.usecases.accept import Acceptor
 from signalstack.usecases.authenticate import Authenticator
+from signalstack.usecases.wait import Watchers
 from signalstack.worker.supervisor import Worker, WorkerOptions
 from signalstack.worker.verdict import RetryPolicy
 
@@ -263,20 +264,26 @@ async def _start_api(
     front: TaskGroup, background: TaskGroup, parts: _Parts, worker: Worker | None
 ) -> int:
     settings, pool = parts.settings, parts.pool
+    watchers = Watchers(pool)
     listener = Listener(
         parts.database.direct_dsn,
         parts.observer,
         name="intake",
+        channels=(CHANGED,),
+        on_notify=watchers.heard,
+        on_up=watchers.look,
         statements=intake.STATEMENTS,
         settings=intake.SESSION,
     )
     await background.start(listener.run)
+    background.start_soon(watchers.run, parts.shutdown)
+    known_queues = queues.KnownQueues(pool)
     acceptor = Acceptor(
         pool,
         Intake(listener.link, parts.observer),
         parts.job_types,
         parts.observer,
-        queues.KnownQueues(pool),
+        known_queues,
         max_attempts=settings.max_attempts,
     )
 
@@ -295,6 +302,8 @@ async def _start_api(
             pool=pool,
             acceptor=acceptor,
             authenticator=Authenticator(pool),
+            queues=known_queues,
+            watchers=watchers,
             observer=parts.observer,
             registry=parts.job_types,
             readiness={"postgresql": check_postgresql, "listener": check_listener},

@@ -7,15 +7,20 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 import msgspec
 
-from signalstack.api import codec, idempotency
-from signalstack.api.operation import Answer, Bare, Call, Operation
-from signalstack.core.errors import InvalidError
-from signalstack.core.job import Job, JobRequest, NewJob, Status
+from signalstack.api import codec, idempotency, waiting
+from signalstack.api.operation import Answer, Call, Operation
+from signalstack.api.waiting import WaitQuery
+from signalstack.core.errors import InvalidError, UnavailableError
+from signalstack.core.ids import new_id
+from signalstack.core.job import TERMINAL, Job, JobRequest, NewJob, Status, Watch
 from signalstack.core.key import Scope
 from signalstack.usecases import look_up
 
 if TYPE_CHECKING:
     from datetime import datetime
+    from uuid import UUID
+
+    from signalstack.usecases.accept import Enqueued
 
 MAX_BATCH: Final = 1_000
 
@@ -33,18 +38,14 @@ class CreatedJobs(msgspec.Struct, frozen=True, kw_only=True):
 
 
 async def create_job(call: Call[JobRequest, None]) -> Answer:
-    """Accept one job; the same key and body again answers with the job there is."""
-    request = call.body
-    codec.in_utc(request.run_at, "/run_at")
-    key = idempotency.key_of(call.exchange.headers, request.idempotency_key)
-    unkeyed = msgspec.structs.replace(request, idempotency_key=None)
-    enqueued = await call.parts.acceptor.enqueue(
-        call.user_id,
-        [unkeyed],
-        idempotency_key=key,
-        fingerprint=None if key is None else idempotency.fingerprint(unkeyed),
-        traceparent=call.exchange.traceparent,
-    )
+    """Accept one job; the same key and body again answers with the job there is.
+
+    With `Prefer: wait=N` the answer is the finished job, if it ends within N seconds.
+    """
+    wait_s = waiting.preferred_s(call.exchange.headers)
+    if wait_s > 0:
+        return await _create_and_wait(call, wait_s)
+    enqueued, key = await _enqueue(call)
     if enqueued.replayed_id is not None:
         job = await look_up.get_job(call.parts.pool, call.user_id, enqueued.replayed_id)
         return Answer(body=job, headers=[_location(job), idempotency.REPLAYED])
@@ -74,19 +75,21 @@ async def create_jobs(call: Call[JobBatch, None]) -> Answer:
     return Answer(status=201, body=CreatedJobs(jobs=jobs))
 
 
-async def get_job(call: Bare) -> Answer:
-    """Look one job up, live or finished."""
-    return Answer(body=await look_up.get_job(call.parts.pool, call.user_id, call.id))
+async def get_job(call: Call[None, WaitQuery]) -> Answer:
+    """Look one job up, live or finished; with `?wait=N` once it has ended or N seconds later."""
+    job = await call.parts.watchers.end_of(call.user_id, call.id, timeout_s=call.query.wait)
+    return Answer(body=job)
 
 
 OPERATIONS: Final = (
     Operation(
         method="POST",
         path="/jobs",
-        summary="Create a job",
+        summary="Create a job; `Prefer: wait=N` waits up to 60 seconds for its end",
         handler=create_job,
         body=JobRequest,
-        answers={201: Job, 200: Job},
+        answers={201: Job, 200: Job, 202: Job},
+        patience=waiting.by_header,
         needs=Scope.WRITE,
     ),
     Operation(
@@ -101,12 +104,54 @@ OPERATIONS: Final = (
     Operation(
         method="GET",
         path="/jobs/{id}",
-        summary="Get a job",
+        summary="Get a job; `wait` waits up to 60 seconds for its end",
         handler=get_job,
+        query=WaitQuery,
+        patience=waiting.by_query,
         answers={200: Job},
         needs=Scope.READ,
     ),
 )
+
+
+async def _enqueue(
+    call: Call[JobRequest, None], *, first_id: UUID | None = None, watch: Watch = Watch.NOBODY
+) -> tuple[Enqueued, str | None]:
+    request = call.body
+    codec.in_utc(request.run_at, "/run_at")
+    key = idempotency.key_of(call.exchange.headers, request.idempotency_key)
+    unkeyed = msgspec.structs.replace(request, idempotency_key=None)
+    enqueued = await call.parts.acceptor.enqueue(
+        call.user_id,
+        [unkeyed],
+        idempotency_key=key,
+        fingerprint=None if key is None else idempotency.fingerprint(unkeyed),
+        traceparent=call.exchange.traceparent,
+        first_id=first_id,
+        watch=watch,
+    )
+    return enqueued, key
+
+
+async def _create_and_wait(call: Call[JobRequest, None], wait_s: int) -> Answer:
+    watchers, job_id = call.parts.watchers, new_id()
+    headers: list[tuple[bytes, bytes]] = []
+    # Registered before the job is committed, so that no end of it can be missed.
+    with watchers.watch(call.user_id, job_id) as watcher:
+        enqueued, key = await _enqueue(call, first_id=job_id, watch=Watch.ITS_END)
+        if enqueued.replayed_id is not None:
+            job = await watchers.end_of(call.user_id, enqueued.replayed_id, timeout_s=wait_s)
+            headers.append(idempotency.REPLAYED)
+        else:
+            try:
+                job = await watchers.until_ended(watcher, timeout_s=wait_s)
+            except UnavailableError:
+                # The job is kept, whatever became of it: a 503 would say the contrary.
+                job = _present(enqueued.jobs[0], enqueued.created_at, key)
+    headers.append(_location(job))
+    if job.status not in TERMINAL:
+        return Answer(status=202, body=job, headers=headers)
+    return Answer(body=job, headers=[*headers, waiting.applied(wait_s)])
 
 
 def _present(job: NewJob, created_at: datetime, key: str | None) -> Job:

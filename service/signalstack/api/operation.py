@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
 
 import msgspec
 from starlette.routing import Route
 
-from signalstack.api import auth, body, codec
+from signalstack.api import auth, body, codec, pouring
 from signalstack.api.headers import Headers
 from signalstack.api.parts import Parts
 from signalstack.api.problems import MethodNotAllowedError
@@ -63,11 +63,19 @@ Bare = Call[None, None]
 
 
 class Answer(msgspec.Struct, frozen=True, kw_only=True):
-    """What a handler says: a status, a struct to encode (None: no content), and headers."""
+    """What a handler says: a status, a struct to encode (None: no content), and headers.
+
+    `chunks` is a body that comes bit by bit, for as long as it takes; its headers are complete.
+    """
 
     status: int = 200
     body: object = None
     headers: Sequence[tuple[bytes, bytes]] = ()
+    chunks: AsyncGenerator[bytes] | None = None
+
+
+def _at_once(_call: object) -> float:
+    return 0.0
 
 
 class Operation(msgspec.Struct, Generic[BodyT, QueryT], frozen=True, kw_only=True):
@@ -75,7 +83,8 @@ class Operation(msgspec.Struct, Generic[BodyT, QueryT], frozen=True, kw_only=Tru
 
     `path` is the pattern below `/v1`; `versioned` is False for what belongs to the process rather
     than to the API; `needs` is the scope that a key must have, None where no key is asked for;
-    `decode` reads bodies that are more than one JSON struct, and `shapes` are those by media type.
+    `decode` reads bodies that are more than one JSON struct, and `shapes` are those by media type;
+    `patience` is how many seconds a call may take beyond what any request may.
     """
 
     method: str
@@ -90,6 +99,7 @@ class Operation(msgspec.Struct, Generic[BodyT, QueryT], frozen=True, kw_only=Tru
     decode: Callable[[bytes], BodyT] | None = None
     shapes: Mapping[str, Any] = {}
     versioned: bool = True
+    patience: Callable[[Call[BodyT, QueryT]], float] = _at_once
 
     @property
     def route(self) -> str:
@@ -117,7 +127,17 @@ class Resource:
         if operation is None:
             raise MethodNotAllowedError(method, sorted(self._operations))
         answer = await _perform(operation, self._parts, scope, receive)
-        await _send(answer, send, hide_body=method == "HEAD")
+        if answer.chunks is not None:
+            await pouring.pour(
+                answer.chunks,
+                receive,
+                send,
+                status=answer.status,
+                headers=answer.headers,
+                hide_body=method == "HEAD",
+            )
+        else:
+            await _send(answer, send, hide_body=method == "HEAD")
 
 
 def routes(operations: Iterable[AnyOperation], parts: Parts) -> list[Route]:
@@ -145,7 +165,8 @@ async def _perform(operation: AnyOperation, parts: Parts, scope: Scope, receive:
         body=content,
         query=query,
     )
-    return await _in_time(parts, operation.handler(call))
+    patience_s = operation.patience(call)
+    return await _in_time(parts, operation.handler(call), patience_s)
 
 
 async def _content(
@@ -163,9 +184,9 @@ async def _content(
     return codec.decode(content, operation.body)
 
 
-async def _in_time(parts: Parts, work: Awaitable[Result]) -> Result:
+async def _in_time(parts: Parts, work: Awaitable[Result], patience_s: float = 0.0) -> Result:
     return await body.within(
-        parts.limits.request_timeout_s,
+        parts.limits.request_timeout_s + patience_s,
         work,
         UnavailableError,
         "PostgreSQL did not answer in time; whether the request took effect is not known",

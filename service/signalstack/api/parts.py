@@ -11,6 +11,8 @@ from signalstack.core.stage import Observer
 from signalstack.store.pool import Pool
 from signalstack.usecases.accept import Acceptor
 from signalstack.usecases.authenticate import Authenticator
+from signalstack.usecases.queues import KnownQueues
+from signalstack.usecases.wait import Watchers
 
 Check = Callable[[], Awaitable[str | None]]
 
@@ -34,6 +36,8 @@ class Parts(msgspec.Struct, frozen=True, kw_only=True):
     pool: Pool
     acceptor: Acceptor
     authenticator: Authenticator
+    queues: KnownQueues
+    watchers: Watchers
     observer: Observer
     registry: Registry
     readiness: Mapping[str, Check]

@@ -15,7 +15,7 @@ from signalstack.core.document import canonical
 from signalstack.core.errors import InvalidError, UnavailableError
 from signalstack.core.fit import fit
 from signalstack.core.ids import new_id
-from signalstack.core.job import JobRef, NewJob
+from signalstack.core.job import JobRef, NewJob, Watch
 from signalstack.core.stage import Enqueued as EnqueuedFact
 from signalstack.core.stage import EventReceived
 from signalstack.store.intake import Intake, Key, Write
@@ -86,8 +86,12 @@ class Acceptor:
         idempotency_key: str | None,
         fingerprint: bytes | None,
         traceparent: str | None,
+        first_id: UUID | None = None,
+        watch: Watch = Watch.NOBODY,
     ) -> Enqueued:
         """Store jobs, all or none.
+
+        Who waits for the first one names its id beforehand, and has its changes announced.
 
         Raises:
             InvalidError: a job is wrong, or the key was used for another request. Faults point
@@ -97,7 +101,9 @@ class Acceptor:
         prefixes = [""] if len(jobs) == 1 else [f"/jobs/{n}" for n in range(len(jobs))]
         for request, prefix in zip(jobs, prefixes, strict=True):
             await self._check(user_id, request, prefix)
-        made = [self._make(request) for request in jobs]
+        made = [self._make(request, watch) for request in jobs]
+        if first_id is not None:
+            made[0] = msgspec.structs.replace(made[0], id=first_id)
         key = _key(_JOBS, idempotency_key, fingerprint)
         receipt, made = await self._store(user_id, made, traceparent, key=key)
         replayed_id = None if receipt.stored else _owner(receipt, key).ref
@@ -169,7 +175,7 @@ class Acceptor:
         fit(request.payload, job_type.payload, f"{prefix}/payload")
         await self._queues.check(user_id, request.queue, f"{prefix}/queue")
 
-    def _make(self, request: JobRequest) -> NewJob:
+    def _make(self, request: JobRequest, watch: Watch) -> NewJob:
         return NewJob(
             id=new_id(),
             type=request.type,
@@ -180,6 +186,7 @@ class Acceptor:
             delay_s=request.delay_s,
             max_attempts=request.max_attempts or self._max_attempts,
             timeout_s=request.timeout_s,
+            watch=watch,
         )
 
     async def _store(
