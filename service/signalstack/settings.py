@@ -14,6 +14,7 @@ from signalstack.core.duration import format_duration
 from signalstack.core.errors import SettingsError
 from signalstack.core.job import MAX_ATTEMPTS_LIMIT
 from signalstack.core.mail import Mailbox, MailServer, read_mailbox, read_server
+from signalstack.core.token_bucket import Rate
 from signalstack.core.variable import duration, one_of, whole
 
 _SHOWN_CHARS: Final = 120
@@ -34,6 +35,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     port: int
     request_timeout_s: float
     max_body_bytes: int
+    rate_limit: Rate | None
     metrics_host: str
     metrics_port: int
     log_level: str
@@ -165,6 +167,9 @@ _ROWS: Final = (
          "longest a request may take, apart from the wait that it asks for"),
     _Row("MAX_BODY_BYTES", "max_body_bytes", "262144", whole(1_024, 67_108_864),
          "largest request body"),
+    _Row("RATE_LIMIT", "rate_limit", "", variable.rate,
+         "requests per second, or those and a burst (`100:200`), of a key in each API process; "
+         "unset: any number"),
     _Row("METRICS_HOST", "metrics_host", "127.0.0.1", variable.address,
          "address that `/metrics` listens on"),
     _Row("METRICS_PORT", "metrics_port", "9464", _PORT,

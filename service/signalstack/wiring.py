@@ -17,6 +17,7 @@ import msgspec
 from signalstack.api.app import create_app
 from signalstack.api.parts import Limits
 from signalstack.api.parts import Parts as ApiParts
+from signalstack.api.rate_limit import RateLimit
 from signalstack.api.serve import serve
 from signalstack.core.errors import SettingsError, SignalStackError
 from signalstack.core.handler import Registry
@@ -312,6 +313,7 @@ async def _start_api(
                 request_timeout_s=settings.request_timeout_s,
             ),
             allow_private=settings.webhook_allow_private,
+            rate_limit=RateLimit(settings.rate_limit) if settings.rate_limit else None,
         )
     )
     return await front.start(

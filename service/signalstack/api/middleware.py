@@ -73,7 +73,10 @@ class Edge:
             f"{method} {label}", "server", parent=parent, attributes=attributes
         ) as span:
             scope[EXCHANGE] = Exchange(
-                request_id=request_id, headers=folded, traceparent=span.traceparent or parent
+                request_id=request_id,
+                headers=folded,
+                traceparent=span.traceparent or parent,
+                told=wire.told,
             )
             await _answer(resource, scope, wire)
             span.set({"http.response.status_code": wire.status})
@@ -101,7 +104,7 @@ class _Wire:
     def __init__(self, receive: Receive, send: Send, request_id: str, *, pending: bool) -> None:
         self._receive = receive
         self._send = send
-        self._header = (b"x-request-id", request_id.encode("ascii"))
+        self.told = [(b"x-request-id", request_id.encode("ascii"))]
         self._pending = pending
         self.status = CLIENT_GONE
         self.answering = False
@@ -116,7 +119,7 @@ class _Wire:
         if message["type"] == "http.response.start":
             self.answering = True
             self.status = message["status"]
-            message = {**message, "headers": [*message["headers"], self._header]}
+            message = {**message, "headers": [*message["headers"], *self.told]}
         elif self._pending and not message.get("more_body", False):
             await self._send({**message, "more_body": True})
             await self._linger()

@@ -29,11 +29,15 @@ JSON: Final = "application/json"
 
 
 class Exchange(msgspec.Struct, frozen=True, kw_only=True):
-    """What the edge found out about a request before it reached its operation."""
+    """What the edge found out about a request before it reached its operation.
+
+    `told` are headers of the answer, whatever that will be.
+    """
 
     request_id: str
     headers: Headers
     traceparent: str | None
+    told: list[tuple[bytes, bytes]]
 
 
 class Call(msgspec.Struct, Generic[BodyT, QueryT], frozen=True, kw_only=True):
@@ -155,6 +159,8 @@ async def _perform(operation: AnyOperation, parts: Parts, scope: Scope, receive:
         principal = await _in_time(
             parts, auth.admit(exchange.headers, operation.needs, parts.authenticator)
         )
+        if parts.rate_limit is not None:
+            parts.rate_limit.spend(principal.key_id, exchange.told)
     query = codec.read_query(scope["query_string"], operation.query)
     content = await _content(operation, parts, exchange.headers, receive)
     call = Call(

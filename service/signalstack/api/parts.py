@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable, Mapping
 
 import msgspec
 
+from signalstack.api.rate_limit import RateLimit
 from signalstack.core.handler import Registry
 from signalstack.core.stage import Observer
 from signalstack.store.pool import Pool
@@ -30,7 +31,7 @@ class Parts(msgspec.Struct, frozen=True, kw_only=True):
     """Everything that handlers use.
 
     `readiness` checks return why a part is not ready, or None; `allow_private` lets webhooks go to
-    addresses that are not public.
+    addresses that are not public; without `rate_limit` a key may make any number of requests.
     """
 
     pool: Pool
@@ -43,3 +44,4 @@ class Parts(msgspec.Struct, frozen=True, kw_only=True):
     readiness: Mapping[str, Check]
     limits: Limits = Limits()
     allow_private: bool = False
+    rate_limit: RateLimit | None = None

@@ -70,6 +70,7 @@ KINDS: Final[dict[type[Exception], Kind]] = {
     errors.TooLargeError: Kind(413, "too-large", "Too large"),
     errors.UnsupportedMediaError: Kind(415, "unsupported-media", "Media type or encoding not read"),
     errors.InvalidError: Kind(422, "invalid", "Well-formed but wrong"),
+    errors.RateLimitedError: Kind(429, "rate-limited", "Too many requests"),
     errors.UnavailableError: Kind(503, "unavailable", "Temporarily unavailable"),
 }
 BUG: Final = Kind(500, "internal", "Internal error")
@@ -108,6 +109,8 @@ def headers_for(error: Exception) -> list[tuple[bytes, bytes]]:
             headers.append((b"www-authenticate", b'Bearer realm="signalstack"'))
         case MethodNotAllowedError():
             headers.append((b"allow", error.allow.encode("ascii")))
+        case errors.RateLimitedError():
+            headers.append((b"retry-after", str(error.retry_after_s).encode("ascii")))
         case errors.UnavailableError():
             headers.append(RETRY_AFTER)
         case _:

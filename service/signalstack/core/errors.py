@@ -57,6 +57,14 @@ class UnsupportedMediaError(SignalStackError):
     """A media type or encoding that is not read here (415)."""
 
 
+class RateLimitedError(SignalStackError):
+    """The key made more requests than it may (429); it may again after `retry_after_s` seconds."""
+
+    def __init__(self, *, retry_after_s: int) -> None:
+        super().__init__(f"this key makes too many requests; wait {retry_after_s} s")
+        self.retry_after_s = retry_after_s
+
+
 class UnavailableError(SignalStackError):
     """PostgreSQL is away or too slow; nothing is known to be stored (503)."""
 

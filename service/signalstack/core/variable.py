@@ -7,11 +7,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from signalstack.core.duration import parse_duration
+from signalstack.core.token_bucket import Rate
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 QUEUE_NAME_CHARS: Final = 100
+RATE_LIMIT: Final = 1_000_000
 
 _ON: Final = frozenset({"on", "true", "yes", "1"})
 _OFF: Final = frozenset({"off", "false", "no", "0"})
@@ -103,6 +105,18 @@ def whole(least: int, most: int) -> Callable[[str], int]:
         return int(text)
 
     return parse
+
+
+def rate(text: str) -> Rate:
+    """Take requests per second, and after a colon how many may come at once (else as many)."""
+    match = re.fullmatch(r"([0-9]{1,7})(?::([0-9]{1,7}))?", text)
+    per_s, burst = (int(part) for part in match.groups(match[1])) if match else (0, 0)
+    if not (0 < per_s <= RATE_LIMIT and 0 < burst <= RATE_LIMIT):
+        raise ValueError(
+            "must be requests per second, or those and a burst, like 100 or 100:200, "
+            f"each from 1 to {RATE_LIMIT}"
+        )
+    return Rate(per_s=per_s, burst=burst)
 
 
 def duration(least: str, most: str) -> Callable[[str], float]:
