@@ -43,7 +43,8 @@ _RESERVED_PREFIXES: Final = ("webhook-", "proxy-")
 class DeliveryEndpoint(msgspec.Struct, frozen=True, kw_only=True):
     """An endpoint as a delivery needs it.
 
-    `secrets` has the current one first, then the previous one while the two overlap.
+    `secrets` has the current one first, then the previous one while the two overlap. `failing`
+    says that the last delivery failed, so that one which works again has something to clear.
     """
 
     id: UUID
@@ -52,6 +53,7 @@ class DeliveryEndpoint(msgspec.Struct, frozen=True, kw_only=True):
     active: bool
     secrets: list[str]
     disabled_reason: str | None = None
+    failing: bool = False
 
     def __repr__(self) -> str:
         """Leave out what a log must not show: secrets, headers, and tokens in the URL."""

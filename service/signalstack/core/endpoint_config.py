@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Annotated
+from typing import Annotated, Final
 from uuid import UUID
 
 import msgspec
 
 from signalstack.core.subscription import Name
 
-MAX_RATE = 1_000_000
-MAX_RATE_PERIOD_S = 86_400.0
+MAX_RATE: Final = 1_000_000
+MAX_RATE_PERIOD_S: Final = 86_400.0
+DEFAULT_OVERLAP_S: Final = 86_400.0
+MAX_OVERLAP_S: Final = 7 * 86_400.0
+
+Url = Annotated[str, msgspec.Meta(min_length=1, max_length=2_048)]
 
 
 class Rate(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -26,14 +30,39 @@ class EndpointRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
     """What a caller asks for: the body of `POST /v1/endpoints`."""
 
     name: Name
-    url: Annotated[str, msgspec.Meta(min_length=1, max_length=2_048)]
+    url: Url
     headers: dict[str, str] = {}
     rate: Rate | None = None
     active: bool = True
 
 
+class EndpointChange(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The body of `PATCH /v1/endpoints/{id}`: what is not named stays.
+
+    `active: true` also forgets why the endpoint was switched off, and how long it has failed.
+    """
+
+    name: Name | msgspec.UnsetType = msgspec.UNSET
+    url: Url | msgspec.UnsetType = msgspec.UNSET
+    headers: dict[str, str] | msgspec.UnsetType = msgspec.UNSET
+    rate: Rate | msgspec.UnsetType | None = msgspec.UNSET
+    active: bool | msgspec.UnsetType = msgspec.UNSET
+
+
+class Rotation(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The body of `POST /v1/endpoints/{id}/rotate-secret`, which may be empty.
+
+    For `overlap_s` seconds deliveries are signed with the old secret as well.
+    """
+
+    overlap_s: Annotated[float, msgspec.Meta(ge=0, le=MAX_OVERLAP_S)] = DEFAULT_OVERLAP_S
+
+
 class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
-    """An endpoint as its owner sees it; `rate` is JSON null when there is none."""
+    """An endpoint as its owner sees it; `rate` is JSON null when there is none.
+
+    `failing_since` is when the first of the last deliveries failed that all did.
+    """
 
     id: UUID
     name: str
@@ -42,6 +71,7 @@ class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
     rate: msgspec.Raw
     active: bool
     disabled_reason: str | None
+    failing_since: datetime | None
     created_at: datetime
     updated_at: datetime
 
@@ -50,3 +80,9 @@ class CreatedEndpoint(Endpoint, frozen=True, kw_only=True):
     """A new endpoint with its secret: the only time that it is shown."""
 
     secret: str
+
+
+class RotatedEndpoint(CreatedEndpoint, frozen=True, kw_only=True):
+    """An endpoint with its new secret, shown this once; the old one signs as well until then."""
+
+    previous_secret_until: datetime | None

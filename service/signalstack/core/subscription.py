@@ -8,6 +8,7 @@ from uuid import UUID
 
 import msgspec
 
+from signalstack.core.errors import Fault
 from signalstack.core.job import (
     DEFAULT_QUEUE,
     MAX_ATTEMPTS_LIMIT,
@@ -18,7 +19,11 @@ from signalstack.core.pattern import MAX_TYPE
 
 MAX_SUBSCRIPTIONS: Final = 1_000
 
-Name = Annotated[str, msgspec.Meta(min_length=1, max_length=200, pattern=r"^[^\x00-\x1f\x7f]+$")]
+# Ends by a look-ahead: `$` would let a line feed at the end through.
+Name = Annotated[
+    str, msgspec.Meta(min_length=1, max_length=200, pattern=r"^[^\x00-\x1f\x7f]+(?![\s\S])")
+]
+EventType = Annotated[str, msgspec.Meta(min_length=1, max_length=MAX_TYPE)]
 
 
 class JobTemplate(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -36,10 +41,20 @@ class SubscriptionRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unkn
     """What a caller asks for: the body of `POST /v1/subscriptions`."""
 
     name: Name
-    event_type: Annotated[str, msgspec.Meta(min_length=1, max_length=MAX_TYPE)]
+    event_type: EventType
     job: JobTemplate
     filter: dict[str, Any] | None = None
     active: bool = True
+
+
+class SubscriptionChange(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The body of `PATCH /v1/subscriptions/{id}`: what is not named stays; `job` changes whole."""
+
+    name: Name | msgspec.UnsetType = msgspec.UNSET
+    event_type: EventType | msgspec.UnsetType = msgspec.UNSET
+    job: JobTemplate | msgspec.UnsetType = msgspec.UNSET
+    filter: dict[str, Any] | msgspec.UnsetType | None = msgspec.UNSET
+    active: bool | msgspec.UnsetType = msgspec.UNSET
 
 
 class Subscription(msgspec.Struct, frozen=True, kw_only=True):
@@ -62,3 +77,23 @@ class MatchingSubscription(msgspec.Struct, frozen=True, kw_only=True):
     event_type: str
     filter: dict[str, Any] | None
     job: JobTemplate
+
+
+class PlannedJob(msgspec.Struct, frozen=True, kw_only=True):
+    """A job that would be made; `errors` is what its type would find wrong with the payload."""
+
+    type: str
+    queue: str
+    payload: msgspec.Raw
+    priority: int
+    max_attempts: int | None
+    delay_s: float | None
+    errors: list[Fault]
+
+
+class Rehearsal(msgspec.Struct, frozen=True, kw_only=True):
+    """What a subscription would make of an event; `reason` tells why not, or what else stops it."""
+
+    matches: bool
+    reason: str | None
+    jobs: list[PlannedJob]

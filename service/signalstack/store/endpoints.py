@@ -6,13 +6,15 @@ from typing import TYPE_CHECKING, Final
 from uuid import UUID
 
 import msgspec
+from psycopg.errors import UniqueViolation
 
 from signalstack.core.endpoint import DeliveryEndpoint
-from signalstack.core.endpoint_config import Endpoint
-from signalstack.store.query import Query, execute, fetch_all, fetch_one
+from signalstack.core.endpoint_config import Endpoint, RotatedEndpoint
+from signalstack.core.errors import ConflictError
+from signalstack.store.query import Query, execute, fetch_all, fetch_one, fetch_value
 
 if TYPE_CHECKING:
-    from signalstack.core.endpoint_config import EndpointRequest
+    from signalstack.core.endpoint_config import EndpointChange, EndpointRequest
     from signalstack.store.query import Connection
 
 
@@ -24,6 +26,7 @@ class _DeliveryRow(msgspec.Struct, frozen=True, kw_only=True):
     headers: msgspec.Raw
     active: bool
     disabled_reason: str | None
+    failing: bool
     secrets: list[str]
 
 
@@ -31,6 +34,10 @@ _INSERT: Final = Query("endpoints/insert", Endpoint)
 _LIST: Final = Query("endpoints/list", Endpoint)
 _GET: Final = Query("endpoints/get", Endpoint)
 _GET_FOR_DELIVERY: Final = Query("endpoints/get_for_delivery", _DeliveryRow)
+_UPDATE: Final = Query("endpoints/update", Endpoint)
+_ROTATE: Final = Query("endpoints/rotate_secret", RotatedEndpoint)
+_RECORD_FAILURE: Final = Query("endpoints/record_failure", bool)
+_CLEAR_FAILURES: Final = Query("endpoints/clear_failures", int)
 _DISABLE: Final = Query("endpoints/disable", int)
 _DELETE: Final = Query("endpoints/delete", int)
 
@@ -80,7 +87,73 @@ async def get_for_delivery(
         active=row.active,
         secrets=row.secrets,
         disabled_reason=row.disabled_reason,
+        failing=row.failing,
     )
+
+
+async def update(
+    conn: Connection, *, user_id: UUID, endpoint_id: UUID, change: EndpointChange
+) -> Endpoint | None:
+    """Change what is named of one of the tenant's endpoints; None when there is none.
+
+    Raises:
+        ConflictError: another one of the tenant's has the name.
+    """
+    rate, headers = change.rate, change.headers
+    try:
+        return await fetch_one(
+            conn,
+            _UPDATE,
+            id=endpoint_id,
+            user_id=user_id,
+            name=change.name or None,
+            url=change.url or None,
+            headers=msgspec.json.encode(headers).decode() if isinstance(headers, dict) else None,
+            set_rate=rate is not msgspec.UNSET,
+            rate=msgspec.json.encode(rate).decode() if rate else None,
+            active=change.active if isinstance(change.active, bool) else None,
+        )
+    except UniqueViolation:
+        raise ConflictError(f"there is an endpoint named {change.name!r} already") from None
+
+
+async def rotate_secret(
+    conn: Connection, *, user_id: UUID, endpoint_id: UUID, secret: str, overlap_s: float
+) -> RotatedEndpoint | None:
+    """Give an endpoint a new secret beside which the old one counts for a while; None: unknown."""
+    return await fetch_one(
+        conn, _ROTATE, user_id=user_id, id=endpoint_id, secret=secret, overlap_s=overlap_s
+    )
+
+
+async def record_failure(
+    conn: Connection,
+    *,
+    user_id: UUID,
+    endpoint_id: UUID,
+    reason: str,
+    patience_s: float,
+    failures: int,
+) -> bool:
+    """Count a failed delivery, at most one a minute; tell whether that switched the endpoint off.
+
+    It does when failures have been all there was for `patience_s` seconds, and at least `failures`.
+    """
+    active = await fetch_value(
+        conn,
+        _RECORD_FAILURE,
+        user_id=user_id,
+        id=endpoint_id,
+        reason=reason,
+        patience_s=patience_s,
+        failures=failures,
+    )
+    return active is False
+
+
+async def clear_failures(conn: Connection, *, user_id: UUID, endpoint_id: UUID) -> None:
+    """Forget an endpoint's failures, for a delivery got through."""
+    await execute(conn, _CLEAR_FAILURES, user_id=user_id, id=endpoint_id)
 
 
 async def disable(conn: Connection, *, user_id: UUID, endpoint_id: UUID, reason: str) -> bool:

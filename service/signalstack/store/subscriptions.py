@@ -6,12 +6,14 @@ from typing import TYPE_CHECKING, Any, Final
 from uuid import UUID
 
 import msgspec
+from psycopg.errors import UniqueViolation
 
+from signalstack.core.errors import ConflictError
 from signalstack.core.subscription import JobTemplate, MatchingSubscription, Subscription
 from signalstack.store.query import Query, execute, fetch_all, fetch_one, fetch_value
 
 if TYPE_CHECKING:
-    from signalstack.core.subscription import SubscriptionRequest
+    from signalstack.core.subscription import SubscriptionChange, SubscriptionRequest
     from signalstack.store.query import Connection
 
 
@@ -29,6 +31,7 @@ _INSERT: Final = Query("subscriptions/insert", Subscription)
 _COUNT: Final = Query("subscriptions/count", int)
 _LIST: Final = Query("subscriptions/list", Subscription)
 _GET: Final = Query("subscriptions/get", Subscription)
+_UPDATE: Final = Query("subscriptions/update", Subscription)
 _DELETE: Final = Query("subscriptions/delete", int)
 _LOAD: Final = Query("subscriptions/load_for_matching", _MatchingRow)
 _read_filter: Final = msgspec.json.Decoder(dict[str, Any] | None).decode
@@ -68,6 +71,32 @@ async def list_page(
 async def get(conn: Connection, *, user_id: UUID, subscription_id: UUID) -> Subscription | None:
     """Find one of the tenant's subscriptions."""
     return await fetch_one(conn, _GET, user_id=user_id, id=subscription_id)
+
+
+async def update(
+    conn: Connection, *, user_id: UUID, subscription_id: UUID, change: SubscriptionChange
+) -> Subscription | None:
+    """Change what is named of one of the tenant's subscriptions; None when there is none.
+
+    Raises:
+        ConflictError: another one of the tenant's has the name.
+    """
+    wanted = change.filter
+    try:
+        return await fetch_one(
+            conn,
+            _UPDATE,
+            id=subscription_id,
+            user_id=user_id,
+            name=change.name or None,
+            event_type=change.event_type or None,
+            set_filter=wanted is not msgspec.UNSET,
+            filter=msgspec.json.encode(wanted).decode() if isinstance(wanted, dict) else None,
+            job=msgspec.json.encode(change.job).decode() if change.job else None,
+            active=change.active if isinstance(change.active, bool) else None,
+        )
+    except UniqueViolation:
+        raise ConflictError(f"there is a subscription named {change.name!r} already") from None
 
 
 async def delete(conn: Connection, *, user_id: UUID, subscription_id: UUID) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from signalstack.core.address import check_url
 from signalstack.core.endpoint import check_headers
@@ -13,11 +13,16 @@ from signalstack.core.signature import new_secret
 from signalstack.store import endpoints
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from uuid import UUID
 
     from signalstack.core.endpoint import DeliveryEndpoint
-    from signalstack.core.endpoint_config import EndpointRequest
+    from signalstack.core.endpoint_config import EndpointChange, EndpointRequest, RotatedEndpoint
     from signalstack.store.pool import Pool
+
+# A weekend and a day: what fails for longer is not coming back by itself.
+PATIENCE_S: Final = 3 * 86_400.0
+FAILURES: Final = 10
 
 
 async def create(
@@ -36,10 +41,7 @@ async def create(
         ConflictError: the name is in use.
     """
     check_url(request.url, allow_private=allow_private)
-    try:
-        check_headers(request.headers)
-    except ValueError as error:
-        raise InvalidError.at("/headers", str(error)) from None
+    _check_headers(request.headers)
     secret = new_secret()
     async with pool.connection() as conn:
         stored = await endpoints.insert(
@@ -68,6 +70,50 @@ async def get(pool: Pool, user_id: UUID, endpoint_id: UUID) -> Endpoint:
     return found
 
 
+async def change(
+    pool: Pool, user_id: UUID, endpoint_id: UUID, change: EndpointChange, *, allow_private: bool
+) -> Endpoint:
+    """Change what is named of an endpoint; deliveries that begin from then on go by it.
+
+    Raises:
+        InvalidError: the URL or a header is wrong.
+        NotFoundError: there is no such endpoint.
+        ConflictError: the name is in use.
+    """
+    if change.url:
+        check_url(change.url, allow_private=allow_private)
+    if change.headers:
+        _check_headers(change.headers)
+    async with pool.connection() as conn:
+        stored = await endpoints.update(
+            conn, user_id=user_id, endpoint_id=endpoint_id, change=change
+        )
+    if stored is None:
+        raise _unknown(endpoint_id)
+    return stored
+
+
+async def rotate_secret(
+    pool: Pool, user_id: UUID, endpoint_id: UUID, *, overlap_s: float
+) -> RotatedEndpoint:
+    """Give an endpoint a new secret; for `overlap_s` seconds deliveries are signed with both.
+
+    Raises:
+        NotFoundError: there is no such endpoint.
+    """
+    async with pool.connection() as conn:
+        rotated = await endpoints.rotate_secret(
+            conn,
+            user_id=user_id,
+            endpoint_id=endpoint_id,
+            secret=new_secret(),
+            overlap_s=overlap_s,
+        )
+    if rotated is None:
+        raise _unknown(endpoint_id)
+    return rotated
+
+
 async def delete(pool: Pool, user_id: UUID, endpoint_id: UUID) -> None:
     """Delete one of the tenant's endpoints, or raise NotFoundError."""
     async with pool.connection() as conn:
@@ -88,6 +134,32 @@ async def disable(pool: Pool, user_id: UUID, endpoint_id: UUID, reason: str) -> 
         return await endpoints.disable(
             conn, user_id=user_id, endpoint_id=endpoint_id, reason=reason
         )
+
+
+async def record_failure(pool: Pool, user_id: UUID, endpoint_id: UUID, reason: str) -> bool:
+    """Count a failed delivery; tell whether it was one too many, and switched the endpoint off."""
+    async with pool.connection() as conn:
+        return await endpoints.record_failure(
+            conn,
+            user_id=user_id,
+            endpoint_id=endpoint_id,
+            reason=reason,
+            patience_s=PATIENCE_S,
+            failures=FAILURES,
+        )
+
+
+async def clear_failures(pool: Pool, user_id: UUID, endpoint_id: UUID) -> None:
+    """Forget an endpoint's failures, for a delivery got through."""
+    async with pool.connection() as conn:
+        await endpoints.clear_failures(conn, user_id=user_id, endpoint_id=endpoint_id)
+
+
+def _check_headers(headers: Mapping[str, str]) -> None:
+    try:
+        check_headers(headers)
+    except ValueError as error:
+        raise InvalidError.at("/headers", str(error)) from None
 
 
 def _unknown(endpoint_id: UUID) -> NotFoundError:

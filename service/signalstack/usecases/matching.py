@@ -81,6 +81,17 @@ class _Rule(msgspec.Struct, frozen=True, kw_only=True):
             return {"template_error": str(error), "subscription_id": str(self.id)}
 
 
+def try_out(row: MatchingSubscription, event: NewEvent, *, max_attempts: int) -> NewJob | str:
+    """Make the job that one subscription makes of an event, or say why it makes none."""
+    rule = _compile(row)
+    if not matches_type(rule.event_type, event.type):
+        return f"the event's type {event.type!r} is not taken: {rule.event_type!r} is"
+    payload: Json = msgspec.json.decode(event.payload)
+    if rule.accepts is not None and not rule.accepts(payload):
+        return "the filter does not take the event's payload"
+    return rule.make(_document(event, payload), max_attempts=max_attempts)
+
+
 class Matchers:
     """Matchers of the tenants whose events came last, a bounded number of them."""
 

@@ -16,8 +16,10 @@ if TYPE_CHECKING:
     from uuid import UUID
 
     from signalstack.core.subscription import (
+        JobTemplate,
         MatchingSubscription,
         Subscription,
+        SubscriptionChange,
         SubscriptionRequest,
     )
     from signalstack.store.pool import Pool
@@ -64,6 +66,39 @@ async def get(pool: Pool, user_id: UUID, subscription_id: UUID) -> Subscription:
     return found
 
 
+async def change(
+    pool: Pool,
+    user_id: UUID,
+    subscription_id: UUID,
+    change: SubscriptionChange,
+    *,
+    job_types: Collection[str],
+) -> Subscription:
+    """Change what is named of a subscription; the tenant's events match it so from then on.
+
+    Raises:
+        InvalidError: event type, filter, template, job type or queue is wrong.
+        NotFoundError: there is no such subscription.
+        ConflictError: the name is in use.
+    """
+    if change.event_type:
+        check_event_type(change.event_type)
+    if isinstance(change.filter, dict):
+        compile_filter(change.filter)
+    if change.job:
+        _check_job(change.job, job_types)
+    async with pool.transaction() as conn:
+        if change.job:
+            await _check_queue(conn, user_id, change.job.queue)
+        await _open_change(conn, user_id)
+        stored = await subscriptions.update(
+            conn, user_id=user_id, subscription_id=subscription_id, change=change
+        )
+        if stored is None:
+            raise _unknown(subscription_id)
+    return stored
+
+
 async def delete(pool: Pool, user_id: UUID, subscription_id: UUID) -> None:
     """Delete one of the tenant's subscriptions, or raise NotFoundError."""
     async with pool.transaction() as conn:
@@ -89,9 +124,13 @@ def _check(request: SubscriptionRequest, job_types: Collection[str]) -> None:
     check_event_type(request.event_type)
     if request.filter is not None:
         compile_filter(request.filter)
-    if request.job.type not in job_types:
-        raise InvalidError.at("/job/type", _unknown_name(request.job.type, job_types))
-    compile_template(request.job.payload)
+    _check_job(request.job, job_types)
+
+
+def _check_job(job: JobTemplate, job_types: Collection[str]) -> None:
+    if job.type not in job_types:
+        raise InvalidError.at("/job/type", _unknown_name(job.type, job_types))
+    compile_template(job.payload)
 
 
 async def _check_queue(conn: Connection, user_id: UUID, queue: str) -> None:

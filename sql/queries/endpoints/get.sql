@@ -7,6 +7,7 @@ SELECT
     coalesce(rate, 'null') AS rate,
     active,
     disabled_reason,
+    failing_since,
     created_at,
     updated_at
 FROM signalstack.endpoints

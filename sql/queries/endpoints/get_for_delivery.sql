@@ -5,6 +5,7 @@ SELECT
     headers,
     active,
     disabled_reason,
+    failing_since IS NOT NULL AS failing,
     CASE
         WHEN previous_secret IS NOT NULL AND previous_secret_until > now()
             THEN ARRAY[secret, previous_secret]

@@ -19,5 +19,6 @@ RETURNING
     coalesce(rate, 'null') AS rate,
     active,
     disabled_reason,
+    failing_since,
     created_at,
     updated_at;
