@@ -32,6 +32,7 @@ from signalstack.usecases.wait import Watchers
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Mapping, Sequence
 
+    from signalstack.api.rate_limit import RateLimit
     from signalstack.core.handler import Context
     from signalstack.core.stage import Observer
 
@@ -139,7 +140,7 @@ class Front(msgspec.Struct, frozen=True, kw_only=True):
 
 
 @asynccontextmanager
-async def open_front(dsn: str) -> AsyncGenerator[Front]:
+async def open_front(dsn: str, *, rate_limit: RateLimit | None = None) -> AsyncGenerator[Front]:
     """Build the whole application as one process has it, without a worker."""
     witness = Witness()
     registry = {job_type.name: job_type for job_type in (NOOP, GREET)}
@@ -166,6 +167,7 @@ async def open_front(dsn: str) -> AsyncGenerator[Front]:
             observer=witness,
             registry=registry,
             readiness={},
+            rate_limit=rate_limit,
         )
         app = create_app(parts)
         async with (

@@ -11,6 +11,7 @@ import pytest
 
 from signalstack import settings
 from signalstack.core.errors import SettingsError
+from signalstack.core.token_bucket import Rate
 from signalstack.core.variable import mask
 
 ROOT = Path(__file__).parents[2]
@@ -36,6 +37,7 @@ def test_an_empty_environment_gives_the_documented_defaults() -> None:
     assert (loaded.db_connect_retries, loaded.db_connect_delay_s) == (10, 2)
     assert loaded.max_body_bytes == 262_144
     assert loaded.worker_listen
+    assert loaded.rate_limit is None
     assert not loaded.webhook_allow_private
     assert not loaded.traces
 
@@ -76,6 +78,11 @@ def test_values_are_parsed_into_what_components_take() -> None:
     assert loaded.handlers == "shop.jobs:HANDLERS"
 
 
+@pytest.mark.parametrize(("given", "burst"), [("50", 50), ("50:200", 200)])
+def test_a_rate_limit_is_a_rate_and_maybe_a_burst(given: str, burst: int) -> None:
+    assert settings.load({"RATE_LIMIT": given}).rate_limit == Rate(per_s=50, burst=burst)
+
+
 def test_the_lease_may_be_a_duration_too() -> None:
     assert settings.load({"LEASE_SECONDS": "1m"}).lease_s == 60
 
@@ -91,6 +98,9 @@ def test_an_empty_variable_counts_as_not_set() -> None:
     [
         ("DATABASE_URL", "db:5432", "postgresql://"),
         ("LISTEN_DATABASE_URL", "http://db", "postgresql://"),
+        ("RATE_LIMIT", "0", "like 100 or 100:200"),
+        ("RATE_LIMIT", "10:", "like 100 or 100:200"),
+        ("RATE_LIMIT", "10:1000001", "from 1 to 1000000"),
         ("PORT", "65536", "from 0 to 65535"),
         ("PORT", "-1", "from 0 to 65535"),
         ("PORT", "8_080", "from 0 to 65535"),
