@@ -16,6 +16,7 @@ from signalstack.api.middleware import Edge
 from signalstack.api.operation import AnyOperation, routes
 from signalstack.api.parts import Check, Limits, Parts
 from signalstack.api.serve import serve
+from signalstack.core.cursor import Cursors
 from signalstack.core.handler import JobType
 from signalstack.core.key import Scope
 from signalstack.handlers.noop import NOOP
@@ -25,6 +26,7 @@ from signalstack.store.listener import CHANGED
 from signalstack.store.pool import Pool
 from signalstack.usecases.accept import Acceptor
 from signalstack.usecases.authenticate import Authenticator
+from signalstack.usecases.browse import load_cursors
 from signalstack.usecases.keys import create_key
 from signalstack.usecases.queues import KnownQueues
 from signalstack.usecases.wait import Watchers
@@ -55,6 +57,7 @@ def edge_alone(
         watchers=cast("Watchers", None),
         observer=observer,
         registry={},
+        cursors=Cursors(b"no lists here"),
         readiness=readiness or {},
         limits=limits or Limits(),
     )
@@ -166,6 +169,7 @@ async def open_front(dsn: str, *, rate_limit: RateLimit | None = None) -> AsyncG
             watchers=watchers,
             observer=witness,
             registry=registry,
+            cursors=await load_cursors(pool),
             readiness={},
             rate_limit=rate_limit,
         )

@@ -32,7 +32,7 @@ from signalstack.store.intake import Intake
 from signalstack.store.listener import CHANGED, Listener
 from signalstack.store.pool import Pool, wait_for_database
 from signalstack.telemetry.observer import Telemetry
-from signalstack.usecases import analytics, endpoints, queues
+from signalstack.usecases import analytics, browse, endpoints, queues
 from signalstack.usecases.accept import Acceptor
 from signalstack.usecases.authenticate import Authenticator
 from signalstack.usecases.wait import Watchers
@@ -307,6 +307,7 @@ async def _start_api(
             watchers=watchers,
             observer=parts.observer,
             registry=parts.job_types,
+            cursors=await browse.load_cursors(pool),
             readiness={"postgresql": check_postgresql, "listener": check_listener},
             limits=Limits(
                 max_body_bytes=settings.max_body_bytes,

@@ -31,8 +31,8 @@ ADD COLUMN failing_since timestamptz,
 ADD COLUMN failures integer NOT NULL DEFAULT 0,
 ADD COLUMN failed_at timestamptz;
 
--- What all processes must know alike and nobody else, such as the key that signs cursors. Two random
--- UUIDs hold 244 bits from a strong source, which PostgreSQL has no other function for on board.
+-- What all processes must know alike and nobody else, such as the key that signs cursors. Two
+-- random UUIDs hold 244 bits of a strong source, for which there is no other function on board.
 CREATE TABLE signalstack.secrets (
     name text PRIMARY KEY,
     value bytea NOT NULL CHECK (length(value) >= 32)

@@ -4,7 +4,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from signalstack.api import analytics, endpoints, events, health, jobs, subscriptions
+from signalstack.api import (
+    analytics,
+    endpoints,
+    events,
+    health,
+    job_control,
+    jobs,
+    queues,
+    stream,
+    subscriptions,
+)
 from signalstack.api.middleware import Edge
 from signalstack.api.operation import AnyOperation, routes
 
@@ -17,9 +27,12 @@ if TYPE_CHECKING:
 OPERATIONS: Final[tuple[AnyOperation, ...]] = (
     *events.OPERATIONS,
     *jobs.OPERATIONS,
+    *job_control.OPERATIONS,
+    *stream.OPERATIONS,
     *health.OPERATIONS,
     *subscriptions.OPERATIONS,
     *endpoints.OPERATIONS,
+    *queues.OPERATIONS,
     *analytics.OPERATIONS,
 )
 

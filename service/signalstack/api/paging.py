@@ -2,26 +2,24 @@
 
 from __future__ import annotations
 
-from base64 import urlsafe_b64decode, urlsafe_b64encode
-from binascii import Error
-from typing import TYPE_CHECKING, Annotated, Protocol, TypeVar
-from uuid import UUID
+from typing import TYPE_CHECKING, Annotated, Any, Protocol, TypeVar
 
 import msgspec
 
-from signalstack.core.errors import MalformedError
-
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from uuid import UUID
 
-_UUID_BYTES = 16
+    from signalstack.api.operation import Call
 
 
 class PageQuery(msgspec.Struct, frozen=True, kw_only=True):
     """Which page of a list is wanted."""
 
     limit: Annotated[int, msgspec.Meta(ge=1, le=200)] = 50
-    cursor: str | None = None
+    cursor: Annotated[
+        str | None, msgspec.Meta(description="The next_cursor of the page before.")
+    ] = None
 
 
 class Identified(Protocol):
@@ -33,27 +31,41 @@ class Identified(Protocol):
         ...
 
 
+QueryT = TypeVar("QueryT", bound=PageQuery)
 ItemT = TypeVar("ItemT", bound=Identified)
 
 
-def position(query: PageQuery) -> UUID | None:
-    """Read after which id the page begins; MalformedError when the cursor is none of ours."""
-    if query.cursor is None:
+def position(call: Call[Any, QueryT], what: str) -> UUID | None:
+    """Read after which id the page begins.
+
+    Raises:
+        MalformedError: the cursor is none of this tenant's for this list and these filters.
+    """
+    if call.query.cursor is None:
         return None
-    try:
-        decoded = urlsafe_b64decode(query.cursor + "==")
-    except (Error, ValueError):
-        decoded = b""
-    if len(decoded) != _UUID_BYTES or _cursor(UUID(bytes=decoded)) != query.cursor:
-        raise MalformedError("query parameter cursor: take it from next_cursor, unchanged")
-    return UUID(bytes=decoded)
+    return call.parts.cursors.unseal(
+        call.query.cursor, user_id=call.user_id, scope=_scope(call.query, what)
+    )
 
 
-def split(found: Sequence[ItemT], limit: int) -> tuple[list[ItemT], str | None]:
+def cursor_after(call: Call[Any, QueryT], what: str, last: UUID | None) -> str | None:
+    """Make the cursor of the page after `last`; None when there is no such page."""
+    if last is None:
+        return None
+    return call.parts.cursors.seal(last, user_id=call.user_id, scope=_scope(call.query, what))
+
+
+def split(
+    call: Call[Any, QueryT], what: str, found: Sequence[ItemT]
+) -> tuple[list[ItemT], str | None]:
     """Cut a list that was read with one item too many: the page, and the cursor of the next one."""
-    page = list(found[:limit])
-    return page, _cursor(page[-1].id) if len(found) > limit else None
+    page = list(found[: call.query.limit])
+    more = len(found) > len(page)
+    return page, cursor_after(call, what, page[-1].id if more else None)
 
 
-def _cursor(last: UUID) -> str:
-    return urlsafe_b64encode(last.bytes).rstrip(b"=").decode("ascii")
+def _scope(query: PageQuery, what: str) -> bytes:
+    """Tell a list and its filters apart from all others; the size of pages may change midway."""
+    filters = msgspec.structs.asdict(query)
+    del filters["limit"], filters["cursor"]
+    return msgspec.json.encode((what, filters), order="sorted")

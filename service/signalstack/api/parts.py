@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable, Mapping
 import msgspec
 
 from signalstack.api.rate_limit import RateLimit
+from signalstack.core.cursor import Cursors
 from signalstack.core.handler import Registry
 from signalstack.core.stage import Observer
 from signalstack.store.pool import Pool
@@ -25,6 +26,8 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     body_timeout_s: float = 10.0
     request_timeout_s: float = 5.0
     check_timeout_s: float = 2.0
+    heartbeat_s: float = 15.0
+    stream_s: float = 3_600.0
 
 
 class Parts(msgspec.Struct, frozen=True, kw_only=True):
@@ -41,6 +44,7 @@ class Parts(msgspec.Struct, frozen=True, kw_only=True):
     watchers: Watchers
     observer: Observer
     registry: Registry
+    cursors: Cursors
     readiness: Mapping[str, Check]
     limits: Limits = Limits()
     allow_private: bool = False

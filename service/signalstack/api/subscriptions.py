@@ -37,9 +37,9 @@ async def list_subscriptions(call: Call[None, PageQuery]) -> Answer:
         call.parts.pool,
         call.user_id,
         limit=call.query.limit + 1,
-        after=paging.position(call.query),
+        after=paging.position(call, "subscriptions"),
     )
-    data, next_cursor = paging.split(found, call.query.limit)
+    data, next_cursor = paging.split(call, "subscriptions", found)
     return Answer(body=SubscriptionPage(data=data, next_cursor=next_cursor))
 
 

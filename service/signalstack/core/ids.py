@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Final
+from typing import Final
+from uuid import UUID
 
 from uuid_utils.compat import uuid7
-
-if TYPE_CHECKING:
-    from uuid import UUID
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _VERSION: Final = 7
@@ -33,3 +31,12 @@ def id_time(value: UUID) -> datetime:
         return _EPOCH + timedelta(milliseconds=value.int >> _MILLISECONDS_SHIFT)
     except OverflowError:
         raise ValueError(f"{value} carries a time past the year 9999") from None
+
+
+def id_floor(moment: datetime) -> UUID:
+    """Make the lowest value that an id of this moment or later can have; the time is aware.
+
+    The same as `signalstack.uuid_floor` in SQL, but for times before 1970, which give zero.
+    """
+    milliseconds = (moment - _EPOCH) // timedelta(milliseconds=1)
+    return UUID(int=max(milliseconds, 0) << _MILLISECONDS_SHIFT)

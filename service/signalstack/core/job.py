@@ -59,6 +59,7 @@ class Outcome(StrEnum):
 
 TERMINAL: Final = frozenset({Status.SUCCEEDED, Status.FAILED, Status.CANCELLED})
 WAITING: Final = frozenset({Status.SCHEDULED, Status.PENDING})
+LIVE: Final = WAITING | {Status.RUNNING}
 
 TRANSITIONS: Final[dict[Status, frozenset[Status]]] = {
     Status.SCHEDULED: frozenset({Status.PENDING, Status.CANCELLED}),
@@ -66,9 +67,11 @@ TRANSITIONS: Final[dict[Status, frozenset[Status]]] = {
     # Back to pending: handed back at shutdown, or rescued. To scheduled: a retry with backoff.
     Status.RUNNING: frozenset({Status.PENDING, Status.SCHEDULED, *TERMINAL}),
     Status.SUCCEEDED: frozenset(),
+    # Back to pending: somebody asked for a retry.
     Status.FAILED: frozenset({Status.PENDING}),
     Status.CANCELLED: frozenset({Status.PENDING}),
 }
+RETRIABLE: Final = frozenset(status for status in TERMINAL if TRANSITIONS[status])
 
 
 class Job(msgspec.Struct, frozen=True, kw_only=True):
@@ -132,3 +135,45 @@ class JobRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     idempotency_key: (
         Annotated[str, msgspec.Meta(min_length=1, max_length=255, pattern=r"^[\x21-\x7e]+$")] | None
     ) = None
+
+
+class JobChange(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What may change of a job that has not started: the body of `PATCH /v1/jobs/{id}`.
+
+    What is not named stays; `run_at` null means now.
+    """
+
+    run_at: Annotated[datetime, msgspec.Meta(tz=True)] | msgspec.UnsetType | None = msgspec.UNSET
+    priority: (
+        Annotated[int, msgspec.Meta(ge=-PRIORITY_LIMIT, le=PRIORITY_LIMIT)] | msgspec.UnsetType
+    ) = msgspec.UNSET
+    payload: Any | msgspec.UnsetType = msgspec.UNSET
+    max_attempts: Annotated[int, msgspec.Meta(ge=1, le=MAX_ATTEMPTS_LIMIT)] | msgspec.UnsetType = (
+        msgspec.UNSET
+    )
+
+
+class JobFilter(msgspec.Struct, frozen=True, kw_only=True):
+    """Which jobs a list shows: those that fit everything that is given.
+
+    Created is when the id was made: at or after `created_after`, and before `created_before`.
+    """
+
+    status: Status | None = None
+    type: str | None = None
+    queue: str | None = None
+    created_after: datetime | None = None
+    created_before: datetime | None = None
+
+
+class Attempt(msgspec.Struct, frozen=True, kw_only=True):
+    """One run of a job; it has no outcome while it lasts. `worker` is the id of its process."""
+
+    attempt: int
+    worker: UUID | None
+    wake: Wake | None
+    started_at: datetime
+    finished_at: datetime | None
+    outcome: Outcome | None
+    error: str | None
+    result: msgspec.Raw

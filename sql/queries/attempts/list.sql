@@ -1,5 +1,5 @@
--- All runs of a job in one snapshot: the earlier ones, then the one that goes on, or the last one, which
--- stands in the job's own row. A finished job without a start was cancelled while it waited.
+-- All runs of a job in one snapshot: the earlier ones, then the one that goes on, or the last one,
+-- which stands in the job's own row. A finished job without a start was cancelled while it waited.
 SELECT
     attempt,
     worker_id AS worker,

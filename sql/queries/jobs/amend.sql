@@ -1,6 +1,6 @@
--- Change a job that no handler has seen. Guarded by attempt and lease: a claim that comes first wins,
--- and nothing is touched. What is null stays, except that `timed` says whether run_at is given; a time
--- that has passed, or none, means now.
+-- Change a job that no handler has seen. Guarded by attempt and lease: a claim that comes first
+-- wins, and nothing is touched. What is null stays, except that `timed` says whether run_at is
+-- given; a time that has passed, or none, means now.
 WITH due AS (
     SELECT greatest(coalesce(%(run_at)s::timestamptz, now()), now()) AS at
 ),
@@ -46,7 +46,10 @@ SELECT
     changed.id,
     changed.type,
     changed.queue,
-    CASE WHEN changed.delayed AND changed.run_at > now() THEN 'scheduled' ELSE 'pending' END AS status,
+    CASE
+        WHEN changed.delayed AND changed.run_at > now() THEN 'scheduled'
+        ELSE 'pending'
+    END AS status,
     changed.priority,
     changed.payload,
     changed.run_at,

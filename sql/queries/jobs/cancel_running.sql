@@ -1,5 +1,6 @@
--- Ask for a running job to be cancelled; its worker hears of it and records what came of it. Guarded by
--- having a lease: without one there is nobody to ask. Asking again rings again: bells get lost.
+-- Ask for a running job to be cancelled; its worker hears of it and records what came of it.
+-- Guarded by having a lease: without one there is nobody to ask. Asking again rings again: bells
+-- get lost.
 WITH asked AS (
     UPDATE signalstack.jobs AS j
     SET

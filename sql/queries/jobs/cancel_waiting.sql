@@ -1,6 +1,6 @@
--- Cancel a job that waits: it moves to the finished ones as it is, in one statement. Guarded by having
--- no lease: a claim that comes first makes it a running job, and nothing is touched here. A run that
--- it had before stands in attempts already, so it leaves no start here.
+-- Cancel a job that waits: it moves to the finished ones as it is, in one statement. Guarded by
+-- having no lease: a claim that comes first makes it a running job, and nothing is touched here. A
+-- run that it had before stands in attempts already, so it leaves no start here.
 WITH gone AS (
     DELETE FROM signalstack.jobs AS j
     WHERE j.user_id = %(user_id)s::uuid AND j.id = %(id)s::uuid AND j.lease_token IS NULL

@@ -1,7 +1,7 @@
--- A page of jobs, newest first, live and finished in one snapshot: one that moves over is seen once.
--- Both are read in the order of their primary keys, one after the other by id, and only as far as
--- the page needs; but at most 5,000 rows, so that filters that fit little cannot read for long. The
--- 5,000th comes with `edge`, whether it fits or not: the next page goes on from there.
+-- A page of jobs, newest first, live and finished in one snapshot: one that moves is seen once.
+-- Both are read in the order of their primary keys, merged by id, and only as far as the page needs;
+-- but at most 5,000 rows, so that filters that fit little cannot read for long. The 5,000th comes
+-- with `edge`, whether it fits or not: the next page goes on from there.
 SELECT
     seen.id,
     seen.type,

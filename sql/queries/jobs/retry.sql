@@ -1,7 +1,7 @@
 -- Put a failed or cancelled job back to run at once, in one statement: its row returns to the live
--- ones, its last run goes to the earlier ones (one that was cancelled while it waited has none), and
--- the count of its end is taken back in the hour that it was counted in. Guarded by status and
--- hidden_at: of two callers one finds it. The attempts go on; one more than before is allowed.
+-- ones, its last run goes to the earlier ones (one that was cancelled while it waited has none),
+-- and the count of its end is taken back in the hour that it was counted in. Guarded by status and
+-- hidden_at: of two callers one finds it. The attempts go on; at least one more is allowed.
 WITH gone AS (
     DELETE FROM signalstack.finished_jobs AS f
     WHERE
