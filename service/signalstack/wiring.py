@@ -210,8 +210,12 @@ async def _open_handlers(
         deliver = webhook.build(
             outbound=outbound,
             observer=observer,
-            find_endpoint=partial(endpoints.get_for_delivery, pool),
-            disable_endpoint=partial(endpoints.disable, pool),
+            endpoints=webhook.Endpoints(
+                find=partial(endpoints.get_for_delivery, pool),
+                disable=partial(endpoints.disable, pool),
+                failed=partial(endpoints.record_failure, pool),
+                recovered=partial(endpoints.clear_failures, pool),
+            ),
         )
         on_board = [
             deliver,

@@ -6,10 +6,17 @@ from typing import Final
 
 import msgspec
 
-from signalstack.api import paging
-from signalstack.api.operation import Answer, Bare, Call, Operation
+from signalstack.api import body, codec, paging
+from signalstack.api.operation import JSON, Answer, Bare, Call, Operation
 from signalstack.api.paging import PageQuery
-from signalstack.core.endpoint_config import CreatedEndpoint, Endpoint, EndpointRequest
+from signalstack.core.endpoint_config import (
+    CreatedEndpoint,
+    Endpoint,
+    EndpointChange,
+    EndpointRequest,
+    RotatedEndpoint,
+    Rotation,
+)
 from signalstack.core.key import Scope
 from signalstack.usecases import endpoints
 
@@ -48,6 +55,27 @@ async def get_endpoint(call: Bare) -> Answer:
     return Answer(body=await endpoints.get(call.parts.pool, call.user_id, call.id))
 
 
+async def change_endpoint(call: Call[EndpointChange, None]) -> Answer:
+    """Change what is named of an endpoint; switching it on forgets its failures."""
+    parts = call.parts
+    changed = await endpoints.change(
+        parts.pool, call.user_id, call.id, call.body, allow_private=parts.allow_private
+    )
+    return Answer(body=changed)
+
+
+async def rotate_secret(call: Call[bytes, None]) -> Answer:
+    """Give an endpoint a new secret; the answer is the only one that has it."""
+    rotation = Rotation()
+    if call.body:
+        body.check_media(call.exchange.headers, (JSON,))
+        rotation = codec.decode(call.body, Rotation)
+    rotated = await endpoints.rotate_secret(
+        call.parts.pool, call.user_id, call.id, overlap_s=rotation.overlap_s
+    )
+    return Answer(body=rotated)
+
+
 async def delete_endpoint(call: Bare) -> Answer:
     """Delete an endpoint; deliveries to it that are still waiting will fail."""
     await endpoints.delete(call.parts.pool, call.user_id, call.id)
@@ -80,6 +108,28 @@ OPERATIONS: Final = (
         handler=get_endpoint,
         answers={200: Endpoint},
         needs=Scope.READ,
+    ),
+    Operation(
+        method="PATCH",
+        path="/endpoints/{id}",
+        summary="Change an endpoint",
+        handler=change_endpoint,
+        body=EndpointChange,
+        answers={200: Endpoint},
+        needs=Scope.WRITE,
+    ),
+    Operation(
+        method="POST",
+        path="/endpoints/{id}/rotate-secret",
+        summary="Give an endpoint a new secret; the old one signs as well for a while",
+        handler=rotate_secret,
+        body=bytes,
+        # It may be missing, and then has no media type: `rotate_secret` judges.
+        media=(),
+        decode=bytes,
+        shapes={JSON: Rotation},
+        answers={200: RotatedEndpoint},
+        needs=Scope.WRITE,
     ),
     Operation(
         method="DELETE",

@@ -1,4 +1,4 @@
-"""Events over HTTP: taking them in, in plain JSON or as CloudEvents, and looking one up."""
+"""Events over HTTP: taking them in, in plain JSON or as CloudEvents, and looking them up."""
 
 from __future__ import annotations
 
@@ -9,8 +9,9 @@ from uuid import UUID
 import anyio
 import msgspec
 
-from signalstack.api import body, codec, idempotency
+from signalstack.api import body, codec, idempotency, paging
 from signalstack.api.operation import JSON, Answer, Bare, Call, Operation
+from signalstack.api.paging import PageQuery
 from signalstack.core import cloudevent
 from signalstack.core.cloudevent import Mode
 from signalstack.core.document import canonical
@@ -20,7 +21,7 @@ from signalstack.core.errors import (
     SignalStackError,
     UnsupportedMediaError,
 )
-from signalstack.core.event import NewEvent
+from signalstack.core.event import Event, NewEvent
 from signalstack.core.event_detail import EventDetail
 from signalstack.core.ids import new_id
 from signalstack.core.job import JobRef
@@ -28,6 +29,7 @@ from signalstack.core.key import Scope
 from signalstack.core.pattern import MAX_TYPE
 from signalstack.core.stage import EventReceived
 from signalstack.usecases import look_up
+from signalstack.usecases.list_events import list_events as list_stored
 
 if TYPE_CHECKING:
     from signalstack.api.headers import Headers
@@ -37,10 +39,19 @@ STRUCTURED: Final = "application/cloudevents+json"
 BATCH: Final = "application/cloudevents-batch+json"
 _NIL: Final = UUID(int=0)
 
+# These end by a look-ahead: `$` would let a line feed at the end through.
 Attribute = Annotated[
     str,
     msgspec.Meta(
-        min_length=1, max_length=cloudevent.MAX_ATTRIBUTE, pattern=r"^[^\x00-\x1f\x7f-\x9f]+$"
+        min_length=1,
+        max_length=cloudevent.MAX_ATTRIBUTE,
+        pattern=r"^[^\x00-\x1f\x7f-\x9f]+(?![\s\S])",
+    ),
+]
+EventType = Annotated[
+    str,
+    msgspec.Meta(
+        min_length=1, max_length=MAX_TYPE, pattern=r"^[^\s\x00-\x1f\x7f-\x9f*]+(?![\s\S])"
     ),
 ]
 
@@ -48,9 +59,7 @@ Attribute = Annotated[
 class EventRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The body of `POST /v1/events` in plain JSON; `id` is the sender's own."""
 
-    type: Annotated[
-        str, msgspec.Meta(min_length=1, max_length=MAX_TYPE, pattern=r"^[^\s\x00-\x1f\x7f-\x9f*]+$")
-    ]
+    type: EventType
     payload: Any = None
     source: Attribute | None = None
     subject: Attribute | None = None
@@ -73,6 +82,29 @@ class ReceivedEvents(msgspec.Struct, frozen=True, kw_only=True):
     events: list[ReceivedEvent]
 
 
+class EventQuery(PageQuery, frozen=True, kw_only=True):
+    """Which events are wanted: those that fit all of it."""
+
+    type: Annotated[EventType | None, msgspec.Meta(description="Events of exactly this type.")] = (
+        None
+    )
+    created_after: Annotated[
+        Annotated[datetime, msgspec.Meta(tz=True)] | None,
+        msgspec.Meta(description="Events created at this moment or later (RFC 3339)."),
+    ] = None
+    created_before: Annotated[
+        Annotated[datetime, msgspec.Meta(tz=True)] | None,
+        msgspec.Meta(description="Events created before this moment (RFC 3339)."),
+    ] = None
+
+
+class EventPage(msgspec.Struct, frozen=True, kw_only=True):
+    """A page of events, newest first; the last one has no cursor."""
+
+    data: list[Event]
+    next_cursor: str | None
+
+
 async def receive_events(call: Call[bytes, None]) -> Answer:
     """Accept an event or a batch; one that is known answers with what it became then."""
     try:
@@ -84,6 +116,22 @@ async def receive_events(call: Call[bytes, None]) -> Answer:
     except (InvalidError, MalformedError, UnsupportedMediaError):
         call.parts.observer.tell(EventReceived(outcome="rejected"))
         raise
+
+
+async def list_events(call: Call[None, EventQuery]) -> Answer:
+    """List a page of the tenant's events."""
+    query = call.query
+    found = await list_stored(
+        call.parts.pool,
+        call.user_id,
+        type_=query.type,
+        created_after=_moment(query.created_after, "created_after"),
+        created_before=_moment(query.created_before, "created_before"),
+        before=paging.position(call, "events"),
+        limit=query.limit + 1,
+    )
+    data, next_cursor = paging.split(call, "events", found)
+    return Answer(body=EventPage(data=data, next_cursor=next_cursor))
 
 
 async def get_event(call: Bare) -> Answer:
@@ -107,6 +155,15 @@ OPERATIONS: Final = (
     ),
     Operation(
         method="GET",
+        path="/events",
+        summary="List events, newest first",
+        handler=list_events,
+        query=EventQuery,
+        answers={200: EventPage},
+        needs=Scope.READ,
+    ),
+    Operation(
+        method="GET",
         path="/events/{id}",
         summary="Get an event with its jobs",
         handler=get_event,
@@ -116,14 +173,9 @@ OPERATIONS: Final = (
 )
 
 
-def _read(headers: Headers, content: bytes) -> tuple[Mode | None, list[NewEvent]]:
-    content_type = headers.get("content-type")
-    mode = cloudevent.mode(content_type, headers)
-    if mode is not None:
-        return mode, cloudevent.read(mode, content_type, headers, content)
-    body.check_media(headers, (JSON, STRUCTURED, BATCH))
-    request = codec.decode(content, EventRequest)
-    event = NewEvent(
+def to_event(request: EventRequest) -> NewEvent:
+    """Make an event of what a caller sent in plain JSON."""
+    return NewEvent(
         id=new_id(),
         type=request.type,
         payload=canonical(request.payload),
@@ -132,7 +184,22 @@ def _read(headers: Headers, content: bytes) -> tuple[Mode | None, list[NewEvent]
         external_id=request.id,
         occurred_at=codec.in_utc(request.occurred_at, "/occurred_at"),
     )
-    return None, [event]
+
+
+def _moment(given: datetime | None, name: str) -> datetime | None:
+    try:
+        return codec.in_utc(given, name)
+    except InvalidError as error:
+        raise MalformedError(f"query parameter {error}") from None
+
+
+def _read(headers: Headers, content: bytes) -> tuple[Mode | None, list[NewEvent]]:
+    content_type = headers.get("content-type")
+    mode = cloudevent.mode(content_type, headers)
+    if mode is not None:
+        return mode, cloudevent.read(mode, content_type, headers, content)
+    body.check_media(headers, (JSON, STRUCTURED, BATCH))
+    return None, [to_event(codec.decode(content, EventRequest))]
 
 
 async def _accept(call: Call[bytes, None], event: NewEvent, key: str | None) -> AcceptedEvent:

@@ -7,11 +7,17 @@ from typing import Final
 import msgspec
 
 from signalstack.api import paging
+from signalstack.api.events import EventRequest, to_event
 from signalstack.api.operation import Answer, Bare, Call, Operation
 from signalstack.api.paging import PageQuery
 from signalstack.core.key import Scope
-from signalstack.core.subscription import Subscription, SubscriptionRequest
-from signalstack.usecases import subscribe
+from signalstack.core.subscription import (
+    Rehearsal,
+    Subscription,
+    SubscriptionChange,
+    SubscriptionRequest,
+)
+from signalstack.usecases import rehearse, subscribe
 
 
 class SubscriptionPage(msgspec.Struct, frozen=True, kw_only=True):
@@ -48,6 +54,24 @@ async def get_subscription(call: Bare) -> Answer:
     return Answer(body=await subscribe.get(call.parts.pool, call.user_id, call.id))
 
 
+async def change_subscription(call: Call[SubscriptionChange, None]) -> Answer:
+    """Change what is named of a subscription; events from then on are matched by it."""
+    parts = call.parts
+    changed = await subscribe.change(
+        parts.pool, call.user_id, call.id, call.body, job_types=parts.registry.keys()
+    )
+    return Answer(body=changed)
+
+
+async def test_subscription(call: Call[EventRequest, None]) -> Answer:
+    """Show what an event would become; nothing is stored."""
+    parts = call.parts
+    shown = await rehearse.rehearse(
+        parts.pool, call.user_id, call.id, to_event(call.body), registry=parts.registry
+    )
+    return Answer(body=shown)
+
+
 async def delete_subscription(call: Bare) -> Answer:
     """Delete a subscription; jobs that it made before stay."""
     await subscribe.delete(call.parts.pool, call.user_id, call.id)
@@ -79,6 +103,24 @@ OPERATIONS: Final = (
         summary="Get a subscription",
         handler=get_subscription,
         answers={200: Subscription},
+        needs=Scope.READ,
+    ),
+    Operation(
+        method="PATCH",
+        path="/subscriptions/{id}",
+        summary="Change a subscription",
+        handler=change_subscription,
+        body=SubscriptionChange,
+        answers={200: Subscription},
+        needs=Scope.WRITE,
+    ),
+    Operation(
+        method="POST",
+        path="/subscriptions/{id}/test",
+        summary="Show what a subscription would make of an event",
+        handler=test_subscription,
+        body=EventRequest,
+        answers={200: Rehearsal},
         needs=Scope.READ,
     ),
     Operation(

@@ -12,7 +12,7 @@ import msgspec
 
 from signalstack.core.address import MAX_URL, check_url
 from signalstack.core.endpoint import DeliveryEndpoint, check_headers
-from signalstack.core.errors import InvalidError
+from signalstack.core.errors import InvalidError, UnavailableError
 from signalstack.core.handler import Context, Fail, JobType, Retry
 from signalstack.core.signature import sign
 from signalstack.core.stage import Attributes, Delivered, Observer
@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 
 FindEndpoint = Callable[[UUID, UUID], Awaitable[DeliveryEndpoint | None]]
 DisableEndpoint = Callable[[UUID, UUID, str], Awaitable[object]]
+RecordFailure = Callable[[UUID, UUID, str], Awaitable[bool]]
+ClearFailures = Callable[[UUID, UUID], Awaitable[object]]
 
 
 class SendWebhook(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -65,41 +67,42 @@ class _Target(NamedTuple):
     headers: dict[str, str]
     secrets: Sequence[str] = ()
     endpoint_id: UUID | None = None
+    failing: bool = False
 
 
-def build(
-    *,
-    outbound: Outbound,
-    observer: Observer,
-    find_endpoint: FindEndpoint,
-    disable_endpoint: DisableEndpoint,
-) -> JobType:
+class Endpoints(NamedTuple):
+    """How deliveries reach the tenants' endpoints; all of it by (user_id, endpoint_id).
+
+    `find` returns None when there is none. `disable` is called when a receiver says 410 Gone,
+    `failed` when a delivery was not taken (it tells whether the endpoint was switched off for it),
+    and `recovered` when one was taken after others were not.
+    """
+
+    find: FindEndpoint
+    disable: DisableEndpoint
+    failed: RecordFailure
+    recovered: ClearFailures
+
+
+def build(*, outbound: Outbound, observer: Observer, endpoints: Endpoints) -> JobType:
     """Make the job type.
 
     Args:
         outbound: what it sends through; holds the time limit and the address rules.
         observer: is told each delivery.
-        find_endpoint: (user_id, endpoint_id) -> the tenant's endpoint, None when there is none.
-        disable_endpoint: (user_id, endpoint_id, reason): called when a receiver says 410 Gone.
+        endpoints: where deliveries go, and what they learn about it.
     """
-    deliverer = _Deliverer(outbound, observer, find_endpoint, disable_endpoint)
+    deliverer = _Deliverer(outbound, observer, endpoints)
     return JobType(name="send_webhook", payload=SendWebhook, run=deliverer.run, is_async=True)
 
 
 class _Deliverer:
     """Holds what a delivery needs besides its payload."""
 
-    def __init__(
-        self,
-        outbound: Outbound,
-        observer: Observer,
-        find_endpoint: FindEndpoint,
-        disable_endpoint: DisableEndpoint,
-    ) -> None:
+    def __init__(self, outbound: Outbound, observer: Observer, endpoints: Endpoints) -> None:
         self._outbound = outbound
         self._observer = observer
-        self._find_endpoint = find_endpoint
-        self._disable_endpoint = disable_endpoint
+        self._endpoints = endpoints
 
     async def run(self, payload: SendWebhook, context: Context) -> Delivery | None:
         """Deliver once; raise Retry or Fail as the answer asks."""
@@ -112,17 +115,33 @@ class _Deliverer:
             if verdict.error is not None:
                 span.fail(verdict.error.reason)
         self._observer.tell(verdict.fact)
-        if verdict.fact.outcome == "gone" and target.endpoint_id is not None:
-            reason = f"410 Gone in answer to job {context.job_id}"
-            await self._disable_endpoint(context.user_id, target.endpoint_id, reason)
+        await self._note(target, verdict, context)
         if verdict.error is not None:
             raise verdict.error
         return delivery
 
+    async def _note(self, target: _Target, verdict: Verdict, context: Context) -> None:
+        """Keep what the delivery taught about its endpoint; one that works costs no write."""
+        if target.endpoint_id is None:
+            return
+        who = (context.user_id, target.endpoint_id)
+        try:
+            if verdict.fact.outcome == "gone":
+                reason = f"410 Gone in answer to job {context.job_id}"
+                await self._endpoints.disable(*who, reason)
+            elif verdict.error is not None:
+                if await self._endpoints.failed(*who, verdict.error.reason):
+                    context.logger.warning("endpoint_disabled", endpoint_id=str(who[1]))
+            elif target.failing:
+                await self._endpoints.recovered(*who)
+        except UnavailableError as error:
+            # The delivery is done: failing the job for this note would send it once more.
+            context.logger.warning("endpoint_not_noted", reason=str(error))
+
     async def _target(self, payload: SendWebhook, user_id: UUID) -> _Target:
         if payload.endpoint_id is None:
             return _Target(to=self._aim(payload.url or ""), headers=_merged(payload.headers))
-        endpoint = await self._find_endpoint(user_id, payload.endpoint_id)
+        endpoint = await self._endpoints.find(user_id, payload.endpoint_id)
         if endpoint is None:
             raise Fail(f"there is no endpoint {payload.endpoint_id}")
         if not endpoint.active:
@@ -133,6 +152,7 @@ class _Deliverer:
             headers=_merged(endpoint.headers, payload.headers),
             secrets=endpoint.secrets,
             endpoint_id=endpoint.id,
+            failing=endpoint.failing,
         )
 
     def _aim(self, url: str) -> Destination:

@@ -24,7 +24,7 @@ async def list_events(
     created_before: datetime | None = None,
     before: UUID | None = None,
 ) -> list[Event]:
-    """List events of a type, created between two moments (neither included), with ids below."""
+    """List events with ids under `before`: of a type, created from one moment up to another."""
     async with pool.connection() as conn:
         return await events.list_page(
             conn,

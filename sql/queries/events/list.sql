@@ -15,7 +15,7 @@ WHERE
     user_id = %(user_id)s::uuid
     AND id > %(first)s::uuid
     AND id < %(last)s::uuid
-    AND created_at > coalesce(%(created_after)s::timestamptz, '-infinity')
+    AND created_at >= coalesce(%(created_after)s::timestamptz, '-infinity')
     AND created_at < coalesce(%(created_before)s::timestamptz, 'infinity')
 ORDER BY id DESC
 LIMIT %(limit)s::integer;

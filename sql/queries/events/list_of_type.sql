@@ -16,7 +16,7 @@ WHERE
     AND type = %(type)s::text
     AND id > %(first)s::uuid
     AND id < %(last)s::uuid
-    AND created_at > coalesce(%(created_after)s::timestamptz, '-infinity')
+    AND created_at >= coalesce(%(created_after)s::timestamptz, '-infinity')
     AND created_at < coalesce(%(created_before)s::timestamptz, 'infinity')
 ORDER BY id DESC
 LIMIT %(limit)s::integer;
