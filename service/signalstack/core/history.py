@@ -99,7 +99,7 @@ def since(changes: Sequence[Change], last_id: str | None) -> list[Change]:
 
 def _past(past: PastRun, since: datetime, before: Outcome | None) -> list[Change]:
     # When it became due was overwritten by the next run's time: no later than it started.
-    delayed = past.wake == (Wake.TIMER if before is None else Wake.RETRY)
+    delayed = (past.wake, before) in ((Wake.TIMER, None), (Wake.RETRY, Outcome.RETRIED))
     pending_at = past.started_at if delayed else since
     changes = _waited(past.attempt, since, pending_at, delayed=delayed)
     changes.append(Change(run=past.attempt, status=Status.RUNNING, at=past.started_at))

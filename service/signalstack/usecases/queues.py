@@ -41,6 +41,10 @@ class KnownQueues:
             names = ", ".join(sorted(known))
             raise InvalidError.at(pointer, f"{queue!r} does not exist; there are: {names}")
 
+    def forget(self, user_id: UUID) -> None:
+        """Ask again for the tenant's queues when next one is named."""
+        self._known.pop(user_id, None)
+
     async def _read(self, user_id: UUID) -> set[str]:
         async with self._pool.connection() as conn:
             known = await queues.known(conn, user_id=user_id)

@@ -36,6 +36,7 @@ class Watcher:
     def __init__(self, user_id: UUID, job_id: UUID) -> None:
         self.user_id = user_id
         self.job_id = job_id
+        self.what = Watch.ITS_END
         self._told = anyio.Event()
 
     def tell(self) -> None:
@@ -73,7 +74,7 @@ class Watchers:
             await shutdown.wait()
             tasks.cancel_scope.cancel()
         self.closed = True
-        self._tell_all()
+        self._tell_all(*Watch)
 
     def heard(self, _channel: str, job_id: str) -> None:
         """Take a notification as a hint: the job it names has changed."""
@@ -83,6 +84,7 @@ class Watchers:
     def look(self) -> None:
         """Look at all jobs that are waited for, since notifications may have been missed."""
         self._due.set()
+        self._tell_all(Watch.EVERY_CHANGE)
 
     @contextmanager
     def watch(self, user_id: UUID, job_id: UUID) -> Generator[Watcher]:
@@ -136,6 +138,7 @@ class Watchers:
 
     async def ask(self, watcher: Watcher, what: Watch) -> None:
         """Have the changes of a watcher's job announced."""
+        watcher.what = what
         async with self._pool.connection() as conn:
             await watch.ask(conn, user_id=watcher.user_id, job_id=watcher.job_id, watch=what)
 
@@ -175,7 +178,8 @@ class Watchers:
         for job_id in over:
             self.heard("", str(job_id))
 
-    def _tell_all(self) -> None:
+    def _tell_all(self, *who: Watch) -> None:
         for same in self._watchers.values():
             for watcher in same:
-                watcher.tell()
+                if watcher.what in who:
+                    watcher.tell()

@@ -15,7 +15,11 @@ moved AS (
     SET delayed = false
     FROM due
     WHERE j.user_id = due.user_id AND j.id = due.id
-    RETURNING j.queue
+    RETURNING j.id, j.queue, j.watch
+),
+
+told AS (
+    SELECT pg_notify('signalstack_changed', moved.id::text) FROM moved WHERE moved.watch > 1
 )
 
 SELECT
@@ -26,3 +30,4 @@ SELECT
         FROM signalstack.jobs AS j
         WHERE j.delayed AND j.run_at > statement_timestamp()
     ) - clock_timestamp())::double precision AS next_s
+FROM (SELECT count(*) FROM told) AS done (bells)

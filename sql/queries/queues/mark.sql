@@ -1,0 +1,36 @@
+-- Have the runs of a queue that became limited count in it. Rows that count already are left alone:
+-- a settlement that has locked them waits for the queue, which the caller holds, and takes its runs
+-- off the count afterwards. Rows that are locked are passed over: those are ending, and waiting for
+-- them here would be a deadlock.
+WITH unmarked AS MATERIALIZED (
+    SELECT j.user_id, j.id
+    FROM signalstack.jobs AS j
+    WHERE
+        NOT j.delayed
+        AND j.queue = %(name)s::text
+        AND j.user_id = %(user_id)s::uuid
+        AND j.lease_token IS NOT NULL
+        AND NOT j.limited
+    FOR UPDATE SKIP LOCKED
+),
+
+marked AS (
+    UPDATE signalstack.jobs AS j
+    SET limited = true
+    FROM unmarked
+    WHERE j.user_id = unmarked.user_id AND j.id = unmarked.id
+    RETURNING j.id
+)
+
+SELECT
+    (SELECT count(*) FROM marked) AS marked,
+    (
+        SELECT count(*)
+        FROM signalstack.jobs AS j
+        WHERE
+            NOT j.delayed
+            AND j.queue = %(name)s
+            AND j.user_id = %(user_id)s
+            AND j.lease_token IS NOT NULL
+            AND j.limited
+    ) AS counted;

@@ -1,0 +1,14 @@
+-- Pause or resume a queue. Every claim reads it, so a pause needs no bell; a resumption rings.
+WITH changed AS (
+    UPDATE signalstack.queues AS q
+    SET paused = %(paused)s::boolean, updated_at = now()
+    WHERE
+        q.user_id = %(user_id)s::uuid
+        AND q.name = %(name)s::text
+        AND q.paused <> %(paused)s
+    RETURNING q.name, q.paused
+)
+
+SELECT count(pg_notify('signalstack_ready', changed.name)) AS bells
+FROM changed
+WHERE NOT changed.paused;
