@@ -1,5 +1,5 @@
 -- A page of jobs, newest first, live and finished in one snapshot: one that moves is seen once.
--- Both are read in the order of their primary keys, merged by id, and only as far as the page needs;
+-- Both are read in the order of their primary keys, merged by id, and only as far as a page needs;
 -- but at most 5,000 rows, so that filters that fit little cannot read for long. The 5,000th comes
 -- with `edge`, whether it fits or not: the next page goes on from there.
 SELECT
@@ -74,13 +74,10 @@ FROM (
             j.started_at,
             NULL::timestamptz AS finished_at,
             j.updated_at,
-            NULL::timestamptz AS hidden_at
+            NULL::timestamptz AS hidden_at,
+            j.user_id,
+            true AS live
         FROM signalstack.jobs AS j
-        WHERE
-            %(live)s::boolean
-            AND j.user_id = %(user_id)s::uuid
-            AND j.id >= %(floor)s::uuid
-            AND j.id < %(below)s::uuid
         UNION ALL
         SELECT
             f.id,
@@ -101,14 +98,16 @@ FROM (
             f.started_at,
             f.finished_at,
             f.updated_at,
-            f.hidden_at
+            f.hidden_at,
+            f.user_id,
+            false AS live
         FROM signalstack.finished_jobs AS f
-        WHERE
-            %(finished)s::boolean
-            AND f.user_id = %(user_id)s::uuid
-            AND f.id >= %(floor)s::uuid
-            AND f.id < %(below)s::uuid
     ) AS job
+    WHERE
+        job.user_id = %(user_id)s::uuid
+        AND job.id >= %(floor)s::uuid
+        AND job.id < %(below)s::uuid
+        AND CASE WHEN job.live THEN %(live)s::boolean ELSE %(finished)s::boolean END
     ORDER BY job.id DESC
     LIMIT 5000
 ) AS seen

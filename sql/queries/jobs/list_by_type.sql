@@ -163,8 +163,8 @@ FROM (
             WHERE
                 f.user_id = %(user_id)s::uuid
                 AND (f.type, f.id) >= (%(type)s::text, %(floor)s::uuid)
-                AND (f.type, f.id) < (%(type)s::text, %(below)s::uuid)
-                -- The same once more: this is what leaves partitions out.
+                AND (f.type, f.id) <= (%(type)s::text, %(below)s::uuid)
+                -- These leave partitions out, and the row that stands at `below`.
                 AND f.id >= %(floor)s::uuid
                 AND f.id < %(below)s::uuid
             ORDER BY f.type DESC, f.id DESC
