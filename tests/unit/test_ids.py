@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, timedelta, timezone
 from itertools import pairwise
 from uuid import UUID, uuid4
 
 import pytest
 
-from signalstack.core.ids import id_time, new_id
+from signalstack.core.ids import id_floor, id_time, new_id
 
 
 def test_ids_are_standard_uuids_of_version_7() -> None:
@@ -60,3 +60,19 @@ def test_id_time_refuses_other_versions() -> None:
 def test_id_time_refuses_times_that_no_datetime_holds() -> None:
     with pytest.raises(ValueError, match="year 9999"):
         id_time(UUID("ffffffff-ffff-7fff-bfff-ffffffffffff"))
+
+
+def test_a_floor_is_the_lowest_id_of_its_moment() -> None:
+    made = new_id()
+
+    floor = id_floor(id_time(made))
+
+    assert floor <= made < id_floor(id_time(made) + timedelta(milliseconds=1))
+
+
+def test_a_floor_reads_any_time_in_any_zone() -> None:
+    west = timezone(timedelta(hours=-12))
+
+    assert id_floor(datetime(1, 1, 1, tzinfo=UTC)).int == 0
+    assert id_floor(datetime(1970, 1, 1, tzinfo=west)).int >> 80 == 12 * 3_600_000
+    assert id_floor(datetime.max.replace(tzinfo=west)) > id_floor(datetime(9999, 1, 1, tzinfo=UTC))
