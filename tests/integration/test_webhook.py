@@ -16,6 +16,7 @@ from standardwebhooks import Webhook
 from contexts import TRACEPARENT, RunContext, SeenSpan, Witness
 from receiver import Answer, drip, hang, huge, receiver, redirect, reply, reset
 from signalstack.core.endpoint import DeliveryEndpoint
+from signalstack.core.errors import UnavailableError
 from signalstack.core.handler import Fail, Retry
 from signalstack.core.signature import new_secret
 from signalstack.handlers import webhook
@@ -35,6 +36,9 @@ class Bench:
     def __init__(self) -> None:
         self.endpoints: dict[tuple[UUID, UUID], DeliveryEndpoint] = {}
         self.disabled: list[tuple[UUID, UUID, str]] = []
+        self.failures: list[tuple[UUID, str]] = []
+        self.recovered: list[UUID] = []
+        self.away = False
         self.witness = Witness()
         self.run: Any = None
 
@@ -49,6 +53,17 @@ class Bench:
 
     async def disable(self, user_id: UUID, endpoint_id: UUID, reason: str) -> None:
         self.disabled.append((user_id, endpoint_id, reason))
+
+    async def fail(self, _user_id: UUID, endpoint_id: UUID, reason: str) -> bool:
+        if self.away:
+            raise UnavailableError("PostgreSQL cannot be reached")
+        self.failures.append((endpoint_id, reason))
+        return len(self.failures) > 1
+
+    async def recover(self, _user_id: UUID, endpoint_id: UUID) -> None:
+        if self.away:
+            raise UnavailableError("PostgreSQL cannot be reached")
+        self.recovered.append(endpoint_id)
 
     async def deliver(self, context: RunContext | None = None, **payload: Any) -> Delivery:
         """Run a job as a worker would: from the payload's JSON to the result's."""
@@ -77,8 +92,9 @@ async def bench(
         made.run = webhook.build(
             outbound=outbound,
             observer=made.witness,
-            find_endpoint=made.find,
-            disable_endpoint=made.disable,
+            endpoints=webhook.Endpoints(
+                find=made.find, disable=made.disable, failed=made.fail, recovered=made.recover
+            ),
         ).run
         yield made
 
@@ -247,6 +263,49 @@ async def test_410_of_a_bare_url_fails_the_job_alone() -> None:
             await b.deliver(url=r.url, body=1)
 
     assert b.disabled == []
+
+
+@pytest.mark.parametrize("answer", [reply(503), reply(404), reset])
+async def test_failed_delivery_is_noted_with_its_endpoint(answer: Answer) -> None:
+    context = RunContext()
+    async with receiver(answer, answer) as r, bench() as b:
+        endpoint_id = b.add(context.user_id, r.url)
+        reasons: list[str] = []
+        for _ in range(2):
+            with pytest.raises((Fail, Retry)) as caught:
+                await b.deliver(context, endpoint_id=endpoint_id, body=1)
+            reasons.append(str(caught.value))
+
+    assert b.failures == [(endpoint_id, reason) for reason in reasons]
+    assert context.logger.lines == [
+        ("warning", "endpoint_disabled", {"endpoint_id": str(endpoint_id)})
+    ]
+
+
+async def test_delivery_that_works_is_noted_only_after_failures() -> None:
+    context = RunContext()
+    async with receiver() as r, bench() as b:
+        healthy = b.add(context.user_id, r.url)
+        ailing = b.add(context.user_id, r.url, failing=True)
+        await b.deliver(context, endpoint_id=healthy, body=1)
+        await b.deliver(context, endpoint_id=ailing, body=1)
+        await b.deliver(context, url=r.url, body=1)
+
+    assert b.recovered == [ailing]
+    assert b.failures == []
+
+
+async def test_note_that_cannot_be_kept_changes_nothing_for_the_job() -> None:
+    context = RunContext()
+    async with receiver(reply(204), reply(503)) as r, bench() as b:
+        b.away = True
+        endpoint_id = b.add(context.user_id, r.url, failing=True)
+
+        assert (await b.deliver(context, endpoint_id=endpoint_id, body=1)).status == 204
+        with pytest.raises(Retry, match="503"):
+            await b.deliver(context, endpoint_id=endpoint_id, body=1)
+
+    assert [event for _, event, _ in context.logger.lines] == ["endpoint_not_noted"] * 2
 
 
 @pytest.mark.parametrize("answer", [hang, drip(b"HTTP/1.1 200 OK\r\n" + b"x: y\r\n" * 1_000)])
