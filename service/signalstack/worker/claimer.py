@@ -118,10 +118,12 @@ class Claimer:
             poll = anyio.current_time() - polled_at >= self._poll_interval_s
             if poll:
                 polled_at = anyio.current_time()
+            # What is expected from here on may be too new for the answer that is under way.
+            self._timer_at = inf
             next_s = await self._promote(poll=poll)
             until_poll = polled_at + self._poll_interval_s - anyio.current_time()
-            self._timer_signal = anyio.Event()
-            self._timer_at = anyio.current_time() + min(next_s, max(until_poll, 0.0))
+            until_claim = self._claim_at - anyio.current_time()
+            self.expect(min(next_s, max(until_poll, 0.0), max(until_claim, 0.0)))
             await self._until_timer()
 
     async def _until_timer(self) -> None:

@@ -62,7 +62,8 @@ quota AS MATERIALIZED (
             q.tokens
             + extract(EPOCH FROM clock_timestamp() - q.refilled_at) * q.rate_limit / q.rate_per_s
         )::double precision AS tokens,
-        greatest(q.concurrency - q.running, 0) AS free
+        -- greatest() alone would take no limit for none left: it passes NULL over.
+        CASE WHEN q.concurrency IS NOT NULL THEN greatest(q.concurrency - q.running, 0) END AS free
     FROM signalstack.queues AS q
     WHERE
         EXISTS (SELECT FROM lane WHERE lane.limited)
@@ -167,14 +168,21 @@ told AS (
     WHERE c.watch > 1
 ),
 
--- Seconds until a lane that ran out of tokens has one again.
+-- Seconds until a lane that ran out of tokens has one again, or one that was locked is tried again:
+-- who holds it may leave jobs behind, and nobody would ring for them.
 refill AS (
-    SELECT
-        min((1 - coalesce(used.tokens, quota.tokens)) * quota.rate_per_s / quota.rate_limit)
-            AS wait_s
-    FROM quota
-    LEFT JOIN used ON used.user_id = quota.user_id AND used.name = quota.name
-    WHERE quota.free IS DISTINCT FROM 0 AND coalesce(used.tokens, quota.tokens) < 1
+    SELECT min(again.wait_s)::double precision AS wait_s
+    FROM (
+        SELECT (1 - coalesce(used.tokens, quota.tokens)) * quota.rate_per_s / quota.rate_limit
+        FROM quota
+        LEFT JOIN used ON used.user_id = quota.user_id AND used.name = quota.name
+        WHERE quota.free IS DISTINCT FROM 0 AND coalesce(used.tokens, quota.tokens) < 1
+        UNION ALL
+        SELECT 0.005
+        FROM lane
+        LEFT JOIN quota ON quota.user_id = lane.user_id AND quota.name = lane.queue
+        WHERE lane.limited AND quota.user_id IS NULL
+    ) AS again (wait_s)
 )
 
 SELECT

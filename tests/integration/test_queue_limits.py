@@ -1,0 +1,236 @@
+"""Limits of queues, with real workers: held across all of them, and never a stall."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import anyio
+import pytest
+
+from signalstack.core.endpoint_config import Rate
+from signalstack.core.handler import Retry
+from signalstack.core.queue import QueueChange
+from signalstack.core.stage import Settled, Started
+from signalstack.usecases import control, queue_control
+from working import Crew, Shop, open_shop
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+    from uuid import UUID
+
+    from signalstack.core.handler import Context
+
+PATIENCE_S = 20
+
+
+@pytest.fixture
+async def shop(database_url: str) -> AsyncIterator[Shop]:
+    async with open_shop(database_url) as shop:
+        yield shop
+
+
+class Gauge:
+    """Counts how many handlers run at once, over all workers of this process."""
+
+    def __init__(self) -> None:
+        self.now = 0
+        self.most = 0
+        self.runs = 0
+        self.opened = anyio.Event()
+        self._entered = anyio.Event()
+
+    async def until(self, runs: int) -> None:
+        """Wait until so many runs have begun."""
+        with anyio.fail_after(PATIENCE_S):
+            while self.runs < runs:
+                self._entered = anyio.Event()
+                await self._entered.wait()
+
+    async def brief(self, _payload: Any, _context: Context) -> None:
+        self._enter()
+        try:
+            await anyio.lowlevel.checkpoint()
+        finally:
+            self.now -= 1
+
+    async def gated(self, _payload: Any, _context: Context) -> None:
+        self._enter()
+        try:
+            await self.opened.wait()
+        finally:
+            self.now -= 1
+
+    async def failing_once(self, _payload: Any, context: Context) -> None:
+        self._enter()
+        try:
+            await anyio.lowlevel.checkpoint()
+            if context.attempt == 1:
+                raise Retry("again", after_s=0.01)
+        finally:
+            self.now -= 1
+
+    def _enter(self) -> None:
+        self.now += 1
+        self.runs += 1
+        self.most = max(self.most, self.now)
+        self._entered.set()
+
+
+async def limit(shop: Shop, queue: str, **change: Any) -> None:
+    await queue_control.limit(shop.pool, shop.user_id, queue, QueueChange(**change))
+
+
+async def running(shop: Shop, queue: str) -> int:
+    return (await queue_control.get(shop.pool, shop.user_id, queue)).running
+
+
+async def all_ended(jobs: list[UUID], *crews: Crew) -> None:
+    """Wait until these jobs are recorded as ended, each by one of the workers."""
+    with anyio.fail_after(PATIENCE_S):
+        async with anyio.create_task_group() as tasks:
+            for job in jobs:
+                tasks.start_soon(_ended_somewhere, job, crews)
+
+
+async def _ended_somewhere(job: UUID, crews: tuple[Crew, ...]) -> None:
+    async with anyio.create_task_group() as tasks:
+
+        async def wait(crew: Crew) -> None:
+            await crew.ended(job)
+            tasks.cancel_scope.cancel()
+
+        for crew in crews:
+            tasks.start_soon(wait, crew)
+
+
+async def test_no_more_run_at_once_than_allowed_and_all_get_their_turn(shop: Shop) -> None:
+    gauge = Gauge()
+    await limit(shop, "narrow", concurrency=3)
+    async with (
+        shop.worker({"brief": (Any, gauge.brief)}) as one,
+        shop.worker({"brief": (Any, gauge.brief)}) as two,
+    ):
+        jobs = await shop.enqueue_many("brief", [None] * 60, queue="narrow")
+        await all_ended(jobs, one, two)
+    assert gauge.most <= 3
+    assert gauge.runs == 60
+    assert await running(shop, "narrow") == 0
+
+
+async def test_a_slot_is_used_again_at_once_by_whoever_has_room(shop: Shop) -> None:
+    gauge = Gauge()
+    await limit(shop, "narrow", concurrency=6)
+    async with (
+        shop.worker({"gated": (Any, gauge.gated)}) as one,
+        shop.worker({"gated": (Any, gauge.gated)}) as two,
+    ):
+        jobs = await shop.enqueue_many("gated", [None] * 12, queue="narrow")
+        # Four slots each, six allowed: both must have a part in it, though none of them ends.
+        await gauge.until(runs=6)
+        assert await running(shop, "narrow") == 6
+        assert one.facts.facts(Started)
+        assert two.facts.facts(Started)
+        gauge.opened.set()
+        await all_ended(jobs, one, two)
+    assert gauge.most == 6
+
+
+async def test_slots_are_freed_by_retries(shop: Shop) -> None:
+    gauge = Gauge()
+    await limit(shop, "narrow", concurrency=1)
+    async with shop.worker({"failing": (Any, gauge.failing_once)}) as crew:
+        jobs = await shop.enqueue_many("failing", [None] * 5, queue="narrow")
+        await all_ended(jobs, crew)
+    assert (gauge.most, gauge.runs) == (1, 10)
+    assert await running(shop, "narrow") == 0
+
+
+async def test_slots_are_freed_by_cancelling(shop: Shop) -> None:
+    gauge = Gauge()
+    await limit(shop, "narrow", concurrency=1)
+    async with shop.worker({"gated": (Any, gauge.gated)}) as crew:
+        jobs = await shop.enqueue_many("gated", [None] * 3, queue="narrow")
+        for count, job in enumerate(jobs, start=1):
+            await gauge.until(runs=count)
+            await control.cancel(shop.pool, shop.user_id, job)
+        for job in jobs:
+            await crew.facts.seen(Settled, jobs=job)
+    assert gauge.most == 1
+    assert await running(shop, "narrow") == 0
+
+
+async def test_slots_are_freed_by_a_worker_that_was_lost(shop: Shop) -> None:
+    gauge = Gauge()
+    await limit(shop, "narrow", concurrency=1)
+    async with shop.worker({"gated": (Any, gauge.gated)}) as lost:
+        first, second = await shop.enqueue_many("gated", [None] * 2, queue="narrow")
+        await lost.facts.seen(Started, job=first)
+        async with shop.worker({"gated": (Any, gauge.gated)}) as crew:
+            await shop.bury(await shop.worker_of(first))
+            await gauge.until(runs=2)
+            assert await running(shop, "narrow") == 1
+            gauge.opened.set()
+            await all_ended([first, second], crew, lost)
+    assert await running(shop, "narrow") == 0
+
+
+async def test_jobs_that_run_already_count_when_a_limit_is_set(shop: Shop) -> None:
+    gauge = Gauge()
+    await limit(shop, "wide")
+    async with shop.worker({"gated": (Any, gauge.gated)}) as crew:
+        early = await shop.enqueue_many("gated", [None] * 3, queue="wide")
+        await crew.facts.seen(Started, count=3)
+        await limit(shop, "wide", concurrency=2)
+        assert await running(shop, "wide") == 3
+        late = await shop.enqueue_many("noop", [None] * 2, queue="wide")
+        gauge.opened.set()
+        await all_ended([*early, *late], crew)
+    assert await running(shop, "wide") == 0
+
+
+async def test_a_limit_that_is_taken_away_holds_nobody_up(shop: Shop) -> None:
+    gauge = Gauge()
+    await limit(shop, "narrow", concurrency=1)
+    async with shop.worker({"gated": (Any, gauge.gated)}) as crew:
+        jobs = await shop.enqueue_many("gated", [None] * 4, queue="narrow")
+        await crew.facts.seen(Started)
+        await limit(shop, "narrow", concurrency=None)
+        await crew.facts.seen(Started, count=4)
+        gauge.opened.set()
+        await all_ended(jobs, crew)
+    assert gauge.most == 4
+    assert await running(shop, "narrow") == 0
+
+
+async def test_a_rate_is_kept_to_and_made_use_of(shop: Shop) -> None:
+    gauge = Gauge()
+    await limit(shop, "paced", rate=Rate(limit=20, per_s=1.0, burst=5))
+    async with (
+        shop.worker({"brief": (Any, gauge.brief)}) as one,
+        shop.worker({"brief": (Any, gauge.brief)}) as two,
+    ):
+        jobs = await shop.enqueue_many("brief", [None] * 35, queue="paced")
+        await all_ended(jobs, one, two)
+        starts = sorted(
+            fact.at for crew in (one, two) for fact in crew.facts.facts(Started, type="brief")
+        )
+    assert len(starts) == 35
+    # A start may lag its claim by a moment: one more in any stretch than the bucket says.
+    for first, begin in enumerate(starts):
+        for last in range(first, len(starts)):
+            assert last - first + 1 <= 5 + 20 * (starts[last] - begin) + 1.5
+    assert 1.4 <= starts[-1] - starts[0] < 2.5
+
+
+async def test_nothing_starts_while_a_queue_is_paused(shop: Shop) -> None:
+    gauge = Gauge()
+    await queue_control.pause(shop.pool, shop.user_id, "default", paused=True)
+    await limit(shop, "other")
+    async with shop.worker({"brief": (Any, gauge.brief)}) as crew:
+        jobs = await shop.enqueue_many("brief", [None] * 3)
+        # What comes later on another queue overtakes: claims have been made since.
+        await all_ended([await shop.enqueue("brief", queue="other")], crew)
+        assert gauge.runs == 1
+        await queue_control.pause(shop.pool, shop.user_id, "default", paused=False)
+        await all_ended(jobs, crew)
+    assert gauge.runs == 4
