@@ -14,7 +14,6 @@ from signalstack.core.errors import MalformedError
 from signalstack.core.ids import new_id
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from uuid import UUID
 
 CURSORS = Cursors(b"k" * 32)
@@ -58,14 +57,12 @@ def test_a_cursor_is_good_for_one_tenants_one_list(key: bytes, tenant: UUID, sco
         Cursors(key).unseal(cursor, user_id=tenant, scope=scope)
 
 
-@pytest.mark.parametrize(
-    "spoil", [str.upper, lambda c: c + "=", lambda c: "\n" + c, lambda c: c[1:]]
-)
-def test_a_cursor_has_one_spelling(spoil: Callable[[str], str]) -> None:
+@pytest.mark.parametrize("spelling", ["{}=", "\n{}", "{} ", "{}AA"])
+def test_a_cursor_has_one_spelling(spelling: str) -> None:
     cursor = CURSORS.seal(LAST, user_id=TENANT, scope=b"jobs")
 
     with pytest.raises(MalformedError):
-        CURSORS.unseal(spoil(cursor), user_id=TENANT, scope=b"jobs")
+        CURSORS.unseal(spelling.format(cursor), user_id=TENANT, scope=b"jobs")
 
 
 @given(st.text(max_size=60))
