@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import random
 import re
-from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -16,31 +14,16 @@ import psycopg
 import pytest
 from psycopg.conninfo import make_conninfo
 
-from recording import RecordingObserver
+from hands import working
 from rows import Database, add_user, connect, rows, value
 from signalstack.core.ids import id_time
 from signalstack.core.job import Outcome
 from signalstack.core.stage import Finished, Settled
-from signalstack.handlers.noop import NOOP
-from signalstack.worker.supervisor import Worker, WorkerOptions
-from signalstack.worker.verdict import RetryPolicy
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
 
-SLEEPLESS_S: Final = 60.0
 PATIENCE_S: Final = 10.0
-OPTIONS: Final = WorkerOptions(
-    name="test",
-    queues=(),
-    concurrency=2,
-    job_timeout_s=10,
-    lease_s=30,
-    poll_interval_s=SLEEPLESS_S,
-    shutdown_timeout_s=5,
-    retry=RetryPolicy(base_s=1, max_s=60),
-    listen=True,
-)
 WRONG: Final = [
     ("'nobody', 'noop'", "user 'nobody' does not exist or is suspended"),
     ("NULL, 'noop'", "user NULL does not exist"),
@@ -69,24 +52,6 @@ async def conn(database_url: str) -> AsyncGenerator[Database]:
     async with connect(database_url) as conn:
         await add_user(conn)
         yield conn
-
-
-@asynccontextmanager
-async def working(dsn: str) -> AsyncGenerator[RecordingObserver]:
-    """Run a worker that knows `noop` alone, and learns of work by NOTIFY alone."""
-    observer = RecordingObserver()
-    worker = Worker(
-        dsn,
-        {NOOP.name: NOOP},
-        observer,
-        OPTIONS,
-        random.Random(),  # noqa: S311 - lease tokens are no secrets
-    )
-    shutdown = anyio.Event()
-    async with anyio.create_task_group() as tasks:
-        await tasks.start(worker.run, shutdown)
-        yield observer
-        shutdown.set()
 
 
 async def test_a_committed_job_is_run_at_once(database_url: str, conn: Database) -> None:
