@@ -136,6 +136,7 @@ class Front(msgspec.Struct, frozen=True, kw_only=True):
     app: ASGIApp
     pool: Pool
     link: Link
+    watchers: Watchers
     witness: Witness
     anonymous: httpx2.AsyncClient
     client: httpx2.AsyncClient
@@ -143,7 +144,9 @@ class Front(msgspec.Struct, frozen=True, kw_only=True):
 
 
 @asynccontextmanager
-async def open_front(dsn: str, *, rate_limit: RateLimit | None = None) -> AsyncGenerator[Front]:
+async def open_front(
+    dsn: str, *, rate_limit: RateLimit | None = None, limits: Limits | None = None
+) -> AsyncGenerator[Front]:
     """Build the whole application as one process has it, without a worker."""
     witness = Witness()
     registry = {job_type.name: job_type for job_type in (NOOP, GREET)}
@@ -172,6 +175,7 @@ async def open_front(dsn: str, *, rate_limit: RateLimit | None = None) -> AsyncG
             cursors=await load_cursors(pool),
             readiness={},
             rate_limit=rate_limit,
+            limits=limits or Limits(),
         )
         app = create_app(parts)
         async with (
@@ -183,6 +187,7 @@ async def open_front(dsn: str, *, rate_limit: RateLimit | None = None) -> AsyncG
                 app=app,
                 pool=pool,
                 link=link,
+                watchers=watchers,
                 witness=witness,
                 anonymous=anonymous,
                 client=client,

@@ -17,7 +17,7 @@ MAX_WAIT_S: Final = 60
 # A preference with its value and parameters; quoted strings may hold commas.
 _PREFERENCE: Final = re.compile(
     r"""
-    \s*(?P<name>[!#$%&'*+.^_`|~0-9A-Za-z-]+)
+    [\s,]*(?P<name>[!#$%&'*+.^_`|~0-9A-Za-z-]+)
     (?:\s*=\s*(?:"(?P<quoted>(?:[^"\\]|\\.)*)"|(?P<token>[^\s",;]*)))?
     (?:\s*;(?:"(?:[^"\\]|\\.)*"|[^",])*)?
     \s*(?:,|$)

@@ -76,9 +76,11 @@ async def declare(conn: Connection, *, names: Iterable[str]) -> int:
     return await execute(conn, _DECLARE, names=list(names))
 
 
-async def look(conn: Connection, *, user_id: UUID, name: str | None = None) -> list[Queue]:
+async def look(
+    conn: Connection, *, user_id: UUID, name: str | None = None, budget: int = BUDGET
+) -> list[Queue]:
     """Tell how the tenant's queues stand, by name; or the one of that name, if there is one."""
-    rows = await fetch_all(conn, _LOOK, user_id=user_id, name=name, budget=BUDGET)
+    rows = await fetch_all(conn, _LOOK, user_id=user_id, name=name, budget=budget)
     return [
         Queue(
             name=row.name,
