@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import re
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
 from signalstack.core.document import pointer_to
 from signalstack.core.errors import Fault, InvalidError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 _WHERE: Final = re.compile(r"(?s)(?P<what>.*?)(?: - at `(?P<path>[^`]*)`)?")
 _NAMED: Final = re.compile(
@@ -20,6 +23,9 @@ _STEP: Final = re.compile(r"\.(?P<field>[^.\[]+)|\[(?P<index>\d+|\.\.\.)\]")
 def fit(value: object, into: Any, at: str = "") -> Any:
     """Convert a decoded value into a type; `at` is the value's pointer within the body.
 
+    A struct's own check points at a field by beginning its ValueError with the field's name and a
+    colon.
+
     Raises:
         InvalidError: it does not fit; points at the first fault.
     """
@@ -27,6 +33,9 @@ def fit(value: object, into: Any, at: str = "") -> Any:
         return msgspec.convert(value, into)
     except msgspec.ValidationError as error:
         fault = explain(error, at)
+        name, _, detail = fault.detail.partition(": ")
+        if detail and fault.pointer == at and name in _fields(into):
+            fault = Fault(pointer=at + pointer_to(name), detail=detail)
         raise InvalidError.at(fault.pointer, fault.detail) from None
 
 
@@ -40,6 +49,12 @@ def explain(error: msgspec.ValidationError, at: str = "") -> Fault:
         detail = "unknown field" if unknown else "required field is missing"
         return Fault(pointer=pointer + pointer_to(named["name"]), detail=detail)
     return Fault(pointer=pointer, detail=what)
+
+
+def _fields(into: object) -> Sequence[str]:
+    if isinstance(into, type) and issubclass(into, msgspec.Struct):
+        return [field.encode_name for field in msgspec.structs.fields(into)]
+    return ()
 
 
 def _pointer(path: str) -> str:
