@@ -5,8 +5,8 @@
 -- round for nothing.
 -- MATERIALIZED: in a plain subquery the planner may run the locking SELECT more than once and claim
 -- more than its limit. The update touches no indexed column, so it is a HOT update.
--- A limited lane is claimed by one worker at a time: its row of queues is locked first, and one that
--- is locked is left for later. No lock is ever waited for.
+-- A limited lane is claimed by one worker at a time: its row of queues is locked first, and one
+-- that is locked is left for later. No lock is ever waited for.
 WITH RECURSIVE walk AS (
     SELECT q.queue, head.user_id
     FROM unnest($1::text[]) AS q (queue)
@@ -47,8 +47,8 @@ lane AS MATERIALIZED (
         walked.user_id,
         coalesce(q.concurrency, q.rate_limit) IS NOT NULL AS limited
     FROM walked
-    LEFT JOIN signalstack.queues AS q ON q.user_id = walked.user_id AND q.name = walked.queue
-    WHERE q.paused IS NOT TRUE
+    LEFT JOIN signalstack.queues AS q ON walked.user_id = q.user_id AND walked.queue = q.name
+    WHERE q.paused IS NOT true
 ),
 
 quota AS MATERIALIZED (
@@ -103,7 +103,7 @@ allowed AS MATERIALIZED (
         END AS jobs
     FROM lane
     CROSS JOIN share
-    LEFT JOIN quota ON quota.user_id = lane.user_id AND quota.name = lane.queue
+    LEFT JOIN quota ON lane.user_id = quota.user_id AND lane.queue = quota.name
 ),
 
 chosen AS MATERIALIZED (
@@ -157,7 +157,7 @@ used AS (
         WHERE c.limited
         GROUP BY c.user_id, c.queue
     ) AS taken
-    INNER JOIN quota ON quota.user_id = taken.user_id AND quota.name = taken.queue
+    INNER JOIN quota ON taken.user_id = quota.user_id AND taken.queue = quota.name
     WHERE q.user_id = taken.user_id AND q.name = taken.queue
     RETURNING q.user_id, q.name, q.tokens
 ),
@@ -180,7 +180,7 @@ refill AS (
         UNION ALL
         SELECT 0.005
         FROM lane
-        LEFT JOIN quota ON quota.user_id = lane.user_id AND quota.name = lane.queue
+        LEFT JOIN quota ON lane.user_id = quota.user_id AND lane.queue = quota.name
         WHERE lane.limited AND quota.user_id IS NULL
     ) AS again (wait_s)
 )

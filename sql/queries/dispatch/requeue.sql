@@ -6,7 +6,7 @@ WITH ended AS MATERIALIZED (
     SELECT j.user_id, j.id, j.queue, j.limited, j.cancel_requested
     FROM unnest($1::uuid[], $2::uuid[], $3::bigint[]) AS o (user_id, id, token)
     INNER JOIN signalstack.jobs AS j
-        ON j.user_id = o.user_id AND j.id = o.id AND j.lease_token = o.token
+        ON o.user_id = j.user_id AND o.id = j.id AND o.token = j.lease_token
     ORDER BY j.user_id, j.id
     FOR UPDATE OF j
 ),
@@ -82,7 +82,7 @@ released AS (
     UPDATE signalstack.queues AS q
     SET running = greatest(q.running - freed.jobs, 0)
     FROM slot
-    INNER JOIN freed ON freed.user_id = slot.user_id AND freed.queue = slot.name
+    INNER JOIN freed ON slot.user_id = freed.user_id AND slot.name = freed.queue
     WHERE q.user_id = slot.user_id AND q.name = slot.name
 ),
 
