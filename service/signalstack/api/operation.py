@@ -69,11 +69,13 @@ Bare = Call[None, None]
 class Answer(msgspec.Struct, frozen=True, kw_only=True):
     """What a handler says: a status, a struct to encode (None: no content), and headers.
 
-    `chunks` is a body that comes bit by bit, for as long as it takes; its headers are complete.
+    A body of bytes leaves as it is, of the media type `media`. `chunks` is a body that comes bit by
+    bit, for as long as it takes; its headers are complete.
     """
 
     status: int = 200
     body: object = None
+    media: str = JSON
     headers: Sequence[tuple[bytes, bytes]] = ()
     chunks: AsyncGenerator[bytes] | None = None
 
@@ -89,6 +91,10 @@ class Operation(msgspec.Struct, Generic[BodyT, QueryT], frozen=True, kw_only=Tru
     than to the API; `needs` is the scope that a key must have, None where no key is asked for;
     `decode` reads bodies that are more than one JSON struct, and `shapes` are those by media type;
     `patience` is how many seconds a call may take beyond what any request may.
+
+    What only the description needs: `conflicts` says when the answer is 409, where it can be;
+    `reads` and `tells` name headers of the request and of each answer; `produces` is the media type
+    of answers with content; `optional_body` says that the body may be missing.
     """
 
     method: str
@@ -104,6 +110,11 @@ class Operation(msgspec.Struct, Generic[BodyT, QueryT], frozen=True, kw_only=Tru
     shapes: Mapping[str, Any] = {}
     versioned: bool = True
     patience: Callable[[Call[BodyT, QueryT]], float] = _at_once
+    conflicts: str | None = None
+    reads: Sequence[str] = ()
+    tells: Mapping[int, Sequence[str]] = {}
+    produces: str = JSON
+    optional_body: bool = False
 
     @property
     def route(self) -> str:
@@ -200,10 +211,11 @@ async def _in_time(parts: Parts, work: Awaitable[Result], patience_s: float = 0.
 
 
 async def _send(answer: Answer, send: Send, *, hide_body: bool) -> None:
-    content = b"" if answer.body is None else codec.encode(answer.body)
+    body = b"" if answer.body is None else answer.body
+    content = body if isinstance(body, bytes) else codec.encode(body)
     headers = list(answer.headers)
     if answer.body is not None:
-        headers.append((b"content-type", b"application/json"))
+        headers.append((b"content-type", answer.media.encode("ascii")))
         headers.append((b"content-length", str(len(content)).encode("ascii")))
     await send({"type": "http.response.start", "status": answer.status, "headers": headers})
     await send({"type": "http.response.body", "body": b"" if hide_body else content})
