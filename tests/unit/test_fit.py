@@ -1,0 +1,53 @@
+"""Values that do not fit their type, and where the fault is pointed at."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+import pytest
+
+from signalstack.core.errors import InvalidError
+from signalstack.core.fit import fit
+
+
+class Inner(msgspec.Struct, forbid_unknown_fields=True):
+    size: int
+
+
+class Order(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
+    items: list[Inner] = []
+    from_: str = msgspec.field(name="from", default="")
+    note: str = ""
+
+    def __post_init__(self) -> None:
+        if self.note:
+            raise ValueError(self.note)
+
+
+@pytest.mark.parametrize(
+    ("value", "pointer", "detail"),
+    [
+        (7, "/payload", "Expected `object`, got `int`"),
+        ({"x": 1}, "/payload/x", "unknown field"),
+        ({"items": [{"size": 1}, {}]}, "/payload/items/1/size", "required field is missing"),
+        ({"items": [{"size": "1"}]}, "/payload/items/0/size", "Expected `int`, got `str`"),
+        ({"note": "from: is too early"}, "/payload/from", "is too early"),
+        ({"note": "from_: is no name in JSON"}, "/payload", "from_: is no name in JSON"),
+        ({"note": "give less"}, "/payload", "give less"),
+        ({"note": "note:"}, "/payload", "note:"),
+    ],
+)
+def test_fault_is_pointed_at(value: Any, pointer: str, detail: str) -> None:
+    with pytest.raises(InvalidError) as caught:
+        fit(value, Order, "/payload")
+
+    (fault,) = caught.value.faults
+    assert (fault.pointer, fault.detail) == (pointer, detail)
+
+
+def test_what_is_no_struct_is_pointed_at_as_a_whole() -> None:
+    with pytest.raises(InvalidError) as caught:
+        fit("a", int)
+
+    assert caught.value.faults[0].pointer == ""
