@@ -90,6 +90,8 @@ OPERATIONS: Final = (
         handler=create_endpoint,
         body=EndpointRequest,
         answers={201: CreatedEndpoint},
+        tells={201: ("Location",)},
+        conflicts="The name is in use.",
         needs=Scope.WRITE,
     ),
     Operation(
@@ -116,6 +118,7 @@ OPERATIONS: Final = (
         handler=change_endpoint,
         body=EndpointChange,
         answers={200: Endpoint},
+        conflicts="The name is in use.",
         needs=Scope.WRITE,
     ),
     Operation(
@@ -128,6 +131,7 @@ OPERATIONS: Final = (
         media=(),
         decode=bytes,
         shapes={JSON: Rotation},
+        optional_body=True,
         answers={200: RotatedEndpoint},
         needs=Scope.WRITE,
     ),

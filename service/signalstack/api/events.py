@@ -151,6 +151,8 @@ OPERATIONS: Final = (
         decode=bytes,
         shapes={JSON: EventRequest, STRUCTURED: dict[str, Any], BATCH: list[dict[str, Any]]},
         answers={201: ReceivedEvent | ReceivedEvents, 200: ReceivedEvent | ReceivedEvents},
+        reads=("Idempotency-Key",),
+        tells={201: ("Location",), 200: ("Location", "Idempotent-Replayed")},
         needs=Scope.WRITE,
     ),
     Operation(

@@ -134,6 +134,7 @@ OPERATIONS: Final = (
         handler=amend_job,
         body=JobChange,
         answers={200: Job},
+        conflicts="The job has started.",
         needs=Scope.WRITE,
     ),
     Operation(
@@ -142,6 +143,7 @@ OPERATIONS: Final = (
         summary="Cancel a job: a waiting one at once, a running one by its worker",
         handler=cancel_job,
         answers={200: Job},
+        conflicts="The job has succeeded or failed.",
         needs=Scope.WRITE,
     ),
     Operation(
@@ -150,6 +152,7 @@ OPERATIONS: Final = (
         summary="Run a failed or cancelled job again",
         handler=retry_job,
         answers={200: Job},
+        conflicts="The job waits, runs or has succeeded.",
         needs=Scope.WRITE,
     ),
     Operation(
@@ -158,6 +161,7 @@ OPERATIONS: Final = (
         summary="Hide a finished job",
         handler=hide_job,
         answers={204: None},
+        conflicts="The job has not ended.",
         needs=Scope.WRITE,
     ),
 )

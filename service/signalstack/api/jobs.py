@@ -89,6 +89,12 @@ OPERATIONS: Final = (
         handler=create_job,
         body=JobRequest,
         answers={201: Job, 200: Job, 202: Job},
+        reads=("Idempotency-Key", "Prefer"),
+        tells={
+            201: ("Location",),
+            200: ("Location", "Idempotent-Replayed", "Preference-Applied"),
+            202: ("Location", "Idempotent-Replayed"),
+        },
         patience=waiting.by_header,
         needs=Scope.WRITE,
     ),

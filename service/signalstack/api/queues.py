@@ -71,6 +71,7 @@ OPERATIONS: Final = (
         handler=limit_queue,
         body=QueueChange,
         answers={200: Queue},
+        conflicts="The tenant has as many queues of its own as it may.",
         needs=Scope.WRITE,
     ),
     Operation(
@@ -79,6 +80,7 @@ OPERATIONS: Final = (
         summary="Pause a queue: none of its jobs starts until it is resumed",
         handler=pause_queue,
         answers={200: Queue},
+        conflicts="The tenant has as many queues of its own as it may.",
         needs=Scope.WRITE,
     ),
     Operation(
@@ -87,6 +89,7 @@ OPERATIONS: Final = (
         summary="Resume a paused queue",
         handler=resume_queue,
         answers={200: Queue},
+        conflicts="The tenant has as many queues of its own as it may.",
         needs=Scope.WRITE,
     ),
 )

@@ -64,6 +64,8 @@ OPERATIONS: Final = (
         summary="Follow a job's status by server-sent events",
         handler=stream_job,
         answers={200: StatusChange, 204: None},
+        reads=("Last-Event-ID",),
+        produces=MEDIA_TYPE,
         needs=Scope.READ,
     ),
 )

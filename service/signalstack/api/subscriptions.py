@@ -86,6 +86,8 @@ OPERATIONS: Final = (
         handler=create_subscription,
         body=SubscriptionRequest,
         answers={201: Subscription},
+        tells={201: ("Location",)},
+        conflicts="The name is in use, or the tenant has as many subscriptions as it may.",
         needs=Scope.WRITE,
     ),
     Operation(
@@ -112,6 +114,7 @@ OPERATIONS: Final = (
         handler=change_subscription,
         body=SubscriptionChange,
         answers={200: Subscription},
+        conflicts="The name is in use.",
         needs=Scope.WRITE,
     ),
     Operation(

@@ -67,8 +67,8 @@ class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
     id: UUID
     name: str
     url: str
-    headers: msgspec.Raw
-    rate: msgspec.Raw
+    headers: Annotated[msgspec.Raw, msgspec.Meta(extra={"holds": dict[str, str]})]
+    rate: Annotated[msgspec.Raw, msgspec.Meta(extra={"holds": Rate | None})]
     active: bool
     disabled_reason: str | None
     failing_since: datetime | None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
+from typing import Annotated, Any
 from uuid import UUID
 
 import msgspec
@@ -35,5 +36,6 @@ class Event(msgspec.Struct, frozen=True, kw_only=True):
     subject: str | None
     external_id: str | None
     occurred_at: datetime | None
-    extensions: msgspec.Raw  # JSON null when there are none: msgspec cannot decode `Raw | None`
+    # JSON null when there are none: msgspec cannot decode `Raw | None`.
+    extensions: Annotated[msgspec.Raw, msgspec.Meta(extra={"holds": dict[str, Any] | None})]
     created_at: datetime

@@ -133,7 +133,10 @@ class JobRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     max_attempts: Annotated[int, msgspec.Meta(ge=1, le=MAX_ATTEMPTS_LIMIT)] | None = None
     timeout_s: Annotated[float, msgspec.Meta(gt=0, le=MAX_TIMEOUT_S)] | None = None
     idempotency_key: (
-        Annotated[str, msgspec.Meta(min_length=1, max_length=255, pattern=r"^[\x21-\x7e]+$")] | None
+        Annotated[
+            str, msgspec.Meta(min_length=1, max_length=255, pattern=r"^[\x21-\x7e]+(?![\s\S])")
+        ]
+        | None
     ) = None
 
 

@@ -63,8 +63,8 @@ class Subscription(msgspec.Struct, frozen=True, kw_only=True):
     id: UUID
     name: str
     event_type: str
-    filter: msgspec.Raw
-    job: msgspec.Raw
+    filter: Annotated[msgspec.Raw, msgspec.Meta(extra={"holds": dict[str, Any] | None})]
+    job: Annotated[msgspec.Raw, msgspec.Meta(extra={"holds": JobTemplate})]
     active: bool
     created_at: datetime
     updated_at: datetime
