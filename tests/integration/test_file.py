@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Coroutine
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from signalstack.handlers.pinned import Resolve
 
-Process = Callable[..., Awaitable[FileFacts]]
+Process = Callable[..., Coroutine[Any, Any, FileFacts]]
 
 
 @asynccontextmanager
