@@ -8,7 +8,7 @@ import re
 from datetime import datetime
 from enum import Enum
 from types import NoneType, UnionType
-from typing import TYPE_CHECKING, Any, Final, Union, get_args, get_origin
+from typing import TYPE_CHECKING, Annotated, Any, Final, Union, get_args, get_origin
 from uuid import UUID
 
 import msgspec
@@ -80,6 +80,8 @@ def _describe(conn: psycopg.Connection, name: str) -> dict[str, str]:
 def _kinds(annotation: Any) -> set[object]:
     """Reduce an annotation to the classes of values that it takes, None left out."""
     origin = get_origin(annotation)
+    if origin is Annotated:
+        return _kinds(get_args(annotation)[0])
     if origin in {Union, UnionType}:
         return {kind for part in get_args(annotation) for kind in _kinds(part)} - {NoneType}
     if origin is not None:
