@@ -10,6 +10,7 @@ from time import time
 from typing import TYPE_CHECKING, Any, cast
 from uuid import UUID
 
+import pytest
 from anyio.from_thread import start_blocking_portal
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
@@ -388,6 +389,7 @@ class Lifecycle(RuleBasedStateMachine):
         return refusal is None
 
 
+@pytest.mark.timeout(400)  # takes some seconds; but a failure takes minutes to be made small
 def test_jobs_live_as_the_model_says(database_url: str) -> None:
     with (
         start_blocking_portal("asyncio", {"use_uvloop": True}) as portal,
