@@ -170,19 +170,30 @@ told AS (
 
 -- Seconds until a lane that ran out of tokens has one again, or one that was locked is tried again:
 -- who holds it may leave jobs behind, and nobody would ring for them.
+emptied AS (
+    SELECT
+        quota.rate_per_s / quota.rate_limit AS token_s,
+        coalesce(used.tokens, quota.tokens) AS tokens
+    FROM quota
+    LEFT JOIN used ON quota.user_id = used.user_id AND quota.name = used.name
+    WHERE quota.free IS DISTINCT FROM 0
+),
+
 refill AS (
-    SELECT min(again.wait_s)::double precision AS wait_s
-    FROM (
-        SELECT (1 - coalesce(used.tokens, quota.tokens)) * quota.rate_per_s / quota.rate_limit
-        FROM quota
-        LEFT JOIN used ON used.user_id = quota.user_id AND used.name = quota.name
-        WHERE quota.free IS DISTINCT FROM 0 AND coalesce(used.tokens, quota.tokens) < 1
-        UNION ALL
-        SELECT 0.005
-        FROM lane
-        LEFT JOIN quota ON lane.user_id = quota.user_id AND lane.queue = quota.name
-        WHERE lane.limited AND quota.user_id IS NULL
-    ) AS again (wait_s)
+    SELECT
+        least(
+            (SELECT min((1 - e.tokens) * e.token_s) FROM emptied AS e WHERE e.tokens < 1),
+            (
+                SELECT min(0.005)
+                FROM lane
+                WHERE
+                    lane.limited
+                    AND NOT EXISTS (
+                        SELECT FROM quota
+                        WHERE quota.user_id = lane.user_id AND quota.name = lane.queue
+                    )
+            )
+        )::double precision AS wait_s
 )
 
 SELECT

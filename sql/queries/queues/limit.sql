@@ -1,5 +1,5 @@
--- Set the limits of a queue that the caller has locked, and ring its workers up: more may be allowed.
--- A new rate begins with a full bucket; a changed one keeps what was left in it.
+-- Set the limits of a queue that the caller has locked, and ring its workers up: more may be
+-- allowed. A new rate begins with a full bucket; a changed one keeps what was left in it.
 WITH changed AS (
     UPDATE signalstack.queues AS q
     SET
