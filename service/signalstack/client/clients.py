@@ -69,9 +69,6 @@ class _Steps(Operations):
         self._timeout_s = timeout_s
         self._http = http
 
-    async def close(self) -> None:
-        self._http.close()
-
     async def _try(self, call: Call[Any]) -> Outcome:
         try:
             return self._http.request(**call.arguments(self._timeout_s))
@@ -130,8 +127,10 @@ class Client:
         retries: int = 3,
         transport: httpx2.BaseTransport | None = None,
     ) -> None:
-        http = httpx2.Client(base_url=base_url, headers=_headers(api_key), transport=transport)
-        self.steps = _Steps(http, timeout_s=timeout_s, retries=retries)
+        self._http = httpx2.Client(
+            base_url=base_url, headers=_headers(api_key), transport=transport
+        )
+        self.steps = _Steps(self._http, timeout_s=timeout_s, retries=retries)
 
     def __enter__(self) -> Self:
         return self
@@ -139,7 +138,10 @@ class Client:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    close = _blocking(Operations.close)
+    def close(self) -> None:
+        """Close the connections."""
+        self._http.close()
+
     enqueue = _blocking(Operations.enqueue)
     enqueue_many = _blocking(Operations.enqueue_many)
     get = _blocking(Operations.get)

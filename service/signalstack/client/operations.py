@@ -59,10 +59,6 @@ class Operations(ABC):
         self._retries = retries
 
     @abstractmethod
-    async def close(self) -> None:
-        """Close the connections."""
-
-    @abstractmethod
     async def _try(self, call: Call[Any]) -> Outcome:
         """Make a request once."""
 

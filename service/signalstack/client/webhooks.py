@@ -11,10 +11,10 @@ from signalstack.client.answers import WebhookError
 from signalstack.core.signature import verify
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
 
-def verify_webhook(*secrets: str, headers: Mapping[str, str], body: bytes) -> Any:
+def verify_webhook(secret: str | Sequence[str], headers: Mapping[str, str], body: bytes) -> Any:
     """Check a webhook against its endpoint's secret, or several while one is being replaced.
 
     `body` is exactly the bytes that came, before any decoding; what they decode to is returned.
@@ -23,6 +23,7 @@ def verify_webhook(*secrets: str, headers: Mapping[str, str], body: bytes) -> An
         WebhookError: no secret signed it, or not within the last five minutes, or it is no JSON.
         ValueError: a secret is malformed.
     """
+    secrets = [secret] if isinstance(secret, str) else secret
     if not verify(secrets, headers, body, now=datetime.now(UTC)):
         raise WebhookError("the webhook's signature or timestamp is not valid")
     try:

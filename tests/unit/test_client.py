@@ -1,0 +1,80 @@
+"""The client's rules that need no server: pauses between tries, and webhooks verified."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+import httpx2
+import pytest
+
+from signalstack.client import WebhookError, verify_webhook
+from signalstack.client.answers import Job
+from signalstack.client.call import MAX_PAUSE_S, Call
+from signalstack.core.signature import new_secret, sign
+
+GET = Call(method="GET", path="/jobs/1", into=Job)
+
+
+def busy(retry_after: str) -> httpx2.Response:
+    return httpx2.Response(503, headers={"retry-after": retry_after})
+
+
+def signed(secret: str, body: bytes, *, age_s: int = 0) -> dict[str, str]:
+    timestamp = int(datetime.now(UTC).timestamp()) - age_s
+    return {
+        "Webhook-Id": "m-1",
+        "Webhook-Timestamp": str(timestamp),
+        "Webhook-Signature": sign([secret], id="m-1", timestamp=timestamp, body=body),
+    }
+
+
+def test_pauses_double_and_are_spread() -> None:
+    outcome = httpx2.ReadError("broken off")
+
+    assert [GET.pause_s(outcome, tried, 1.0) for tried in (1, 2, 3)] == [0.2, 0.4, 0.8]
+    assert GET.pause_s(outcome, 1, 0.0) == 0.1
+    assert GET.pause_s(outcome, 60, 1.0) == MAX_PAUSE_S
+
+
+@pytest.mark.parametrize(
+    ("retry_after", "least"), [("2", 2.1), ("", 0.1), ("Wed, 21 Oct 2026 07:28:00 GMT", 0.1)]
+)
+def test_a_pause_is_as_long_as_was_asked_for(retry_after: str, least: float) -> None:
+    assert GET.pause_s(busy(retry_after), 1, 0.0) == least
+
+
+@pytest.mark.parametrize("status", [200, 400, 404, 409, 422, 500])
+def test_what_will_not_pass_is_final(status: int) -> None:
+    assert GET.pause_s(httpx2.Response(status), 1, 0.0) is None
+
+
+def test_a_signed_webhook_is_decoded() -> None:
+    old, new = new_secret(), new_secret()
+
+    assert verify_webhook(new, signed(new, b'{"a": 1}'), b'{"a": 1}') == {"a": 1}
+    assert verify_webhook([new, old], signed(old, b"[]"), b"[]") == []
+
+
+@pytest.mark.parametrize(
+    ("headers", "body"),
+    [
+        (signed(new_secret(), b"{}"), b"{}"),
+        ({}, b"{}"),
+    ],
+)
+def test_a_webhook_of_somebody_else_is_refused(headers: dict[str, str], body: bytes) -> None:
+    with pytest.raises(WebhookError):
+        verify_webhook(new_secret(), headers, body)
+
+
+def test_a_changed_old_or_broken_webhook_is_refused() -> None:
+    secret = new_secret()
+
+    with pytest.raises(WebhookError, match="signature"):
+        verify_webhook(secret, signed(secret, b"{}"), b"{ }")
+    with pytest.raises(WebhookError, match="timestamp"):
+        verify_webhook(secret, signed(secret, b"{}", age_s=600), b"{}")
+    with pytest.raises(WebhookError, match="no JSON"):
+        verify_webhook(secret, signed(secret, b"{"), b"{")
+    with pytest.raises(ValueError, match="whsec_"):
+        verify_webhook("hunter2", signed(secret, b"{}"), b"{}")
