@@ -2,6 +2,91 @@
 
 CREATE SCHEMA signalstack;
 
+CREATE FUNCTION signalstack.enqueue(user_name text, type text, payload jsonb DEFAULT 'null'::jsonb, queue text DEFAULT 'default'::text, priority integer DEFAULT 0, run_at timestamp with time zone DEFAULT NULL::timestamp with time zone, max_attempts integer DEFAULT 3, timeout_s double precision DEFAULT NULL::double precision, idempotency_key text DEFAULT NULL::text, traceparent text DEFAULT NULL::text) RETURNS uuid
+    LANGUAGE plpgsql
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    AS $$
+#variable_conflict use_column
+DECLARE
+    owner uuid := (
+        SELECT u.id FROM signalstack.users AS u
+        WHERE u.name = enqueue.user_name AND u.suspended_at IS NULL
+    );
+    job_id uuid := signalstack.new_id();
+    body jsonb := coalesce(enqueue.payload, 'null');
+    due timestamptz := greatest(coalesce(enqueue.run_at, now()), now());
+    fault text := signalstack.job_fault(
+        enqueue.type, body, enqueue.priority, enqueue.run_at, enqueue.max_attempts,
+        enqueue.timeout_s, enqueue.idempotency_key
+    );
+    -- jsonb has one text for equal values, so its digest is the same for what says the same.
+    digest bytea := sha256(convert_to(jsonb_build_array(
+        enqueue.type, body, enqueue.queue, enqueue.priority, extract(EPOCH FROM enqueue.run_at),
+        enqueue.max_attempts, enqueue.timeout_s
+    )::text, 'UTF8'));
+    used record;
+BEGIN
+    IF owner IS NULL THEN
+        fault := format('user %L does not exist or is suspended', enqueue.user_name);
+    END IF;
+    IF NOT EXISTS (
+        SELECT FROM signalstack.queues AS q
+        -- The operator's queues stand under the nil user.
+        WHERE q.user_id IN (owner, '00000000-0000-0000-0000-000000000000')
+            AND q.name = enqueue.queue
+    ) THEN
+        fault := format('queue %L does not exist', enqueue.queue);
+    END IF;
+    IF fault IS NOT NULL THEN
+        RAISE EXCEPTION 'signalstack.enqueue: %', fault USING ERRCODE = 'invalid_parameter_value';
+    END IF;
+
+    IF enqueue.idempotency_key IS NOT NULL THEN
+        -- Waits for another transaction that has just used the key, and sees what became of it.
+        INSERT INTO signalstack.idempotency AS i (user_id, route, key, fingerprint, ref, expires_at)
+        VALUES (
+            owner, 'sql', enqueue.idempotency_key, digest, job_id, now() + interval '24 hours'
+        )
+        ON CONFLICT (user_id, route, key) DO UPDATE SET
+            fingerprint = CASE
+                WHEN i.expires_at > now() THEN i.fingerprint ELSE excluded.fingerprint
+            END,
+            ref = CASE WHEN i.expires_at > now() THEN i.ref ELSE excluded.ref END,
+            expires_at = CASE
+                WHEN i.expires_at > now() THEN i.expires_at ELSE excluded.expires_at
+            END
+        RETURNING i.ref, i.fingerprint INTO used;
+        IF used.fingerprint <> digest THEN
+            RAISE EXCEPTION 'signalstack.enqueue: idempotency_key was used for another job'
+            USING ERRCODE = 'unique_violation';
+        END IF;
+        IF used.ref <> job_id THEN
+            RETURN used.ref;
+        END IF;
+    END IF;
+
+    INSERT INTO signalstack.jobs (
+        user_id, id, type, queue, priority, delayed, max_attempts, timeout_s, run_at, wake,
+        idempotency_key, traceparent, payload
+    )
+    VALUES (
+        owner, job_id, enqueue.type, enqueue.queue, enqueue.priority, due > now(),
+        enqueue.max_attempts, enqueue.timeout_s, due, CASE WHEN due > now() THEN 'timer' END,
+        enqueue.idempotency_key, enqueue.traceparent, body
+    );
+    INSERT INTO signalstack.metrics_delta (user_id, hour, jobs_created)
+    VALUES (owner, date_trunc('hour', now(), 'UTC'), 1);
+    PERFORM pg_notify(
+        CASE WHEN due > now() THEN 'signalstack_later' ELSE 'signalstack_ready' END, enqueue.queue
+    );
+    RETURN job_id;
+END
+$$;
+
+CREATE FUNCTION signalstack.job_fault(type text, payload jsonb, priority integer, run_at timestamp with time zone, max_attempts integer, timeout_s double precision, idempotency_key text) RETURNS text
+    LANGUAGE sql IMMUTABLE
+    RETURN CASE WHEN ((COALESCE(length(type), 0) < 1) OR (COALESCE(length(type), 0) > 100)) THEN 'type must have 1 to 100 characters'::text WHEN ((priority IS NULL) OR ((priority < '-1000'::integer) OR (priority > 1000))) THEN 'priority must be from -1000 to 1000'::text WHEN ((max_attempts IS NULL) OR ((max_attempts < 1) OR (max_attempts > 100))) THEN 'max_attempts must be from 1 to 100'::text WHEN (NOT ((timeout_s > (0)::double precision) AND (timeout_s <= (86400)::double precision))) THEN 'timeout_s must be above 0 and at most 86400'::text WHEN (NOT ((run_at >= '0001-01-02 00:00:00+00'::timestamp with time zone) AND (run_at < '9999-12-31 00:00:00+00'::timestamp with time zone))) THEN 'run_at must be within the years 1 to 9999'::text WHEN (NOT ((idempotency_key COLLATE "C") ~ '^[!-~]{1,255}$'::text)) THEN 'idempotency_key must be 1 to 255 visible ASCII characters'::text WHEN (octet_length((payload)::text) > 262144) THEN 'payload must have at most 262144 bytes'::text WHEN jsonb_path_exists(payload, 'strict $.**{64}?(@.type() == "object" || @.type() == "array")'::jsonpath) THEN 'payload may nest arrays and objects 64 deep'::text WHEN jsonb_path_exists(payload, 'strict $.**?(@.type() == "number" && (@ > $"most" || @ < -$"most"))'::jsonpath, '{"most": 179769313486231570000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000}'::jsonb) THEN 'payload must hold numbers within the range of doubles'::text ELSE NULL::text END;
+
 CREATE FUNCTION signalstack.make_partitions(days integer) RETURNS integer
     LANGUAGE plpgsql
     AS $$
@@ -34,6 +119,10 @@ BEGIN
     RETURN made;
 END
 $$;
+
+CREATE FUNCTION signalstack.new_id() RETURNS uuid
+    LANGUAGE sql PARALLEL SAFE
+    RETURN (SELECT (((lpad(to_hex((clock.us / 1000)), 12, '0'::text) || to_hex((('0111000000000000'::"bit")::integer + ((((clock.us % (1000)::bigint))::integer * 4096) / 1000)))) || "right"((gen_random_uuid())::text, 17)))::uuid AS uuid FROM (SELECT (floor((EXTRACT(epoch FROM clock_timestamp()) * (1000000)::numeric)))::bigint AS floor) clock(us));
 
 CREATE FUNCTION signalstack.uuid_floor(moment timestamp with time zone) RETURNS uuid
     LANGUAGE sql IMMUTABLE PARALLEL SAFE
@@ -273,6 +362,12 @@ CREATE TABLE signalstack.queues (
 )
 WITH (fillfactor='50');
 
+CREATE TABLE signalstack.secrets (
+    name text NOT NULL,
+    value bytea NOT NULL,
+    CONSTRAINT secrets_value_check CHECK ((length(value) >= 32))
+);
+
 CREATE TABLE signalstack.subscriptions (
     id uuid NOT NULL,
     user_id uuid NOT NULL,
@@ -354,6 +449,9 @@ ALTER TABLE ONLY signalstack.migrations
 
 ALTER TABLE ONLY signalstack.queues
     ADD CONSTRAINT queues_pkey PRIMARY KEY (user_id, name);
+
+ALTER TABLE ONLY signalstack.secrets
+    ADD CONSTRAINT secrets_pkey PRIMARY KEY (name);
 
 ALTER TABLE ONLY signalstack.subscriptions
     ADD CONSTRAINT subscriptions_pkey PRIMARY KEY (id);
