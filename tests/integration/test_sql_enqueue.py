@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
 
 PATIENCE_S: Final = 10.0
+PAGE: Final = Path(__file__).parents[2] / "docs/sql.md"
+EXAMPLES: Final = re.findall(r"```sql\n(.*?)```", PAGE.read_text(), re.DOTALL)
 WRONG: Final = [
     ("'nobody', 'noop'", "user 'nobody' does not exist or is suspended"),
     ("NULL, 'noop'", "user NULL does not exist"),
@@ -220,10 +222,21 @@ async def test_a_foreign_queue_does_not_exist(conn: Database) -> None:
     assert await value(conn, "SELECT signalstack.enqueue('other', 'noop', queue => 'theirs')")
 
 
+async def test_the_documented_examples_run(conn: Database) -> None:
+    await conn.execute("CREATE TABLE orders (id integer, total numeric)")
+    await conn.execute("CREATE TABLE customers AS SELECT 'a@b.test' AS email, true AS wants_news")
+    one, many, _ = EXAMPLES
+
+    await conn.execute(one.encode())
+    await conn.execute(many.encode())
+
+    kept = await rows(conn, "SELECT type, payload->>'to' FROM signalstack.jobs ORDER BY id")
+    assert kept == [("process_payment", None), ("send_email", "a@b.test")]
+
+
 async def test_the_documented_grants_are_enough(database_url: str, conn: Database) -> None:
-    page = (Path(__file__).parents[2] / "docs/sql.md").read_text()
     role = f"shop_{conn.info.dbname}"
-    grants = re.sub(r"\bshop\b", role, page.rpartition("```sql\n")[2].partition("```")[0])
+    grants = re.sub(r"\bshop\b", role, EXAMPLES[-1])
     await conn.execute(grants.replace("LOGIN", "LOGIN PASSWORD 'shop'").encode())
     try:
         async with connect(make_conninfo(database_url, user=role, password="shop")) as shop:
