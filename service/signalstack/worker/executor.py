@@ -1,15 +1,18 @@
 """The slots of a worker: long-lived tasks that take leased jobs and run their handlers.
 
 A slot outlives its jobs because creating a task costs as much as everything else that is done for
-a quick one. What a handler leaves behind in its slot's context variables would reach the next job,
-so a slot whose context changed is replaced by a fresh one.
+a quick one. What a handler leaves behind in its slot (context variables, an open cancel scope, a
+cancellation that it asked for itself) would reach the next job, so such a slot is replaced by a
+fresh one.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections import deque
+from contextlib import suppress
 from contextvars import copy_context
+from math import inf
 from time import perf_counter
 from typing import TYPE_CHECKING, Final, cast
 
@@ -159,9 +162,11 @@ class Executor:
                 await free.wait()
                 burst = 0
                 continue
-            await self._execute(self._waiting.popleft())
-            if copy_context() != clean:
-                slots.start_soon(self._slot, slots, name="slot")
+            tidy = await self._execute(self._waiting.popleft())
+            if not tidy or copy_context() != clean:
+                # A task begins with the context of who starts it: that must not be this one.
+                clean.run(slots.start_soon, self._slot, slots, name="slot")
+                await _shake_off()
                 return
             burst += 1
             if burst >= _BURST:
@@ -169,7 +174,8 @@ class Executor:
                 self._on_room()
                 await anyio.lowlevel.cancel_shielded_checkpoint()
 
-    async def _execute(self, lease: Lease) -> None:
+    async def _execute(self, lease: Lease) -> bool:
+        """Run a job; False when its handler left something behind in this task."""
         started_at = self._now()
         began = perf_counter()
         self._observer.tell(
@@ -183,7 +189,7 @@ class Executor:
                 at=started_at,
             )
         )
-        verdict, result = await self._run(lease, started_at)
+        run, verdict, result = await self._run(lease, started_at)
         duration_s = perf_counter() - began
         self._observer.tell(
             Finished(
@@ -207,8 +213,9 @@ class Executor:
                 delay_s=verdict.delay_s,
             )
         )
+        return run.tidy
 
-    async def _run(self, lease: Lease, started_at: float) -> tuple[Verdict, bytes | None]:
+    async def _run(self, lease: Lease, started_at: float) -> tuple[Run, Verdict, bytes | None]:
         first = lease.attempt == 1
         timeout_s = self._timeout_s if lease.timeout_s is None else lease.timeout_s
         with (
@@ -231,8 +238,9 @@ class Executor:
             run = Run(lease, scope, started_at + timeout_s, span.traceparent or lease.traceparent)
             self._runs.add(run)
             try:
-                return await self._call(run, span)
+                return run, *await self._call(run, span)
             finally:
+                run.tidy = run.tidy and not _cancelling()
                 self._runs.discard(run)
                 if not self._runs:
                     self._quiet.set()
@@ -240,21 +248,23 @@ class Executor:
     async def _call(self, run: Run, span: Span) -> tuple[Verdict, bytes | None]:
         lease = run.lease
         result: bytes | None = None
+        raised: BaseException | None = None
         try:
             job_type, payload = self._read(lease)
+            run.tidy = False
             with run.scope:
-                returned = await self._invoke(job_type, payload, run)
-                result = _encode(returned)
+                try:
+                    result = _encode(await self._invoke(job_type, payload, run))
+                except BaseException as error:
+                    raised = error
+                    raise
+            run.tidy = True
         except BaseException as error:
+            # Another exception comes from leaving the scope: the handler left one of its own open.
+            run.tidy = run.tidy or error is raised
             if _is_ours(error):
                 raise
-            verdict = judge(
-                error,
-                attempt=lease.attempt,
-                max_attempts=lease.max_attempts,
-                policy=self._policy,
-                rng=self._rng.random,
-            )
+            verdict = self._judge(run, error)
             span.fail(verdict.error or "")
             _log.warning(
                 "job_failed",
@@ -294,13 +304,21 @@ class Executor:
     def _judge_stopped(self, run: Run) -> Verdict:
         if run.stop is not None:
             return Verdict(outcome=Outcome.RELEASED, error=f"handed back: {run.stop}")
-        return judge(
-            TimeoutError(f"the job ran longer than {_limit_s(run, self._timeout_s):g} s"),
-            attempt=run.lease.attempt,
+        limit_s = _limit_s(run, self._timeout_s)
+        return self._judge(run, TimeoutError(f"the job ran longer than {limit_s:g} s"))
+
+    def _judge(self, run: Run, error: BaseException) -> Verdict:
+        verdict = judge(
+            error,
+            # What a handler raises because it was told to stop must not use its last attempt up.
+            attempt=run.lease.attempt if run.stop is None else 0,
             max_attempts=run.lease.max_attempts,
             policy=self._policy,
             rng=self._rng.random,
         )
+        if run.stop is not None and verdict.outcome is Outcome.RETRIED:
+            return Verdict(outcome=Outcome.RELEASED, error=verdict.error)
+        return verdict
 
 
 _SUCCEEDED: Final = Verdict(outcome=Outcome.SUCCEEDED)
@@ -311,11 +329,19 @@ def _limit_s(run: Run, default_s: float) -> float:
 
 
 def _is_ours(error: BaseException) -> bool:
-    """Tell our own cancellation from a handler that let an inner one escape."""
-    if not isinstance(error, asyncio.CancelledError):
-        return False
+    """Tell that this worker's slots end from a cancellation that a handler brought on itself."""
+    return isinstance(error, asyncio.CancelledError) and anyio.current_effective_deadline() == -inf
+
+
+def _cancelling() -> bool:
     task = asyncio.current_task()
     return task is not None and task.cancelling() > 0
+
+
+async def _shake_off() -> None:
+    """Take a cancellation that is still on its way: in a task that ends, it would end all slots."""
+    with suppress(asyncio.CancelledError):
+        await asyncio.sleep(0)
 
 
 def _encode(returned: object) -> bytes | None:

@@ -19,9 +19,12 @@ _log: Final = get_logger("signalstack.job")
 
 
 class Run:
-    """The context that a handler gets; `stop` is why the run was told to end, if it was."""
+    """The context that a handler gets; `stop` is why the run was told to end, if it was.
 
-    __slots__ = ("_deadline_at", "_traceparent", "lease", "scope", "stop")
+    `tidy` is False once the handler is known to have left something behind in its task.
+    """
+
+    __slots__ = ("_deadline_at", "_traceparent", "lease", "scope", "stop", "tidy")
 
     def __init__(
         self, lease: Lease, scope: anyio.CancelScope, deadline_at: float, traceparent: str | None
@@ -29,6 +32,7 @@ class Run:
         self.lease = lease
         self.scope = scope
         self.stop: Stop | None = None
+        self.tidy = True
         self._deadline_at = deadline_at
         self._traceparent = traceparent
 
