@@ -8,6 +8,7 @@ did not empty its lanes is followed by another as soon as there is room.
 from __future__ import annotations
 
 import re
+from math import inf
 from time import perf_counter
 from typing import TYPE_CHECKING, Final
 
@@ -61,6 +62,7 @@ class Claimer:
         self._rng = rng
         self._cause: Wake | None = None
         self._cursor = NIL
+        self._fruitful = True
         self._signal = anyio.Event()
         self._timer_signal = anyio.Event()
         self._timer_at = 0.0
@@ -116,10 +118,11 @@ class Claimer:
             poll = anyio.current_time() - polled_at >= self._poll_interval_s
             if poll:
                 polled_at = anyio.current_time()
+            # What is expected from here on may be too new for the answer that is under way.
+            self._timer_at = inf
             next_s = await self._promote(poll=poll)
             until_poll = polled_at + self._poll_interval_s - anyio.current_time()
-            self._timer_signal = anyio.Event()
-            self._timer_at = anyio.current_time() + min(next_s, max(until_poll, 0.0))
+            self.expect(min(next_s, max(until_poll, 0.0)))
             await self._until_timer()
 
     async def _until_timer(self) -> None:
@@ -139,7 +142,8 @@ class Claimer:
                 worker_id=self._worker_id(),
                 token=self._rng.getrandbits(63),
                 limit=limit,
-                lanes=max(limit, _LANES),
+                # Fewer lanes than queues would pass queues over whose first lane was not reached.
+                lanes=max(limit, _LANES, len(self._queues)),
                 cursor=cursor,
                 cause=cause,
             )
@@ -157,19 +161,26 @@ class Claimer:
 
     def _go_on(self, claim: Claim, limit: int, cursor: bytes) -> None:
         self._cursor = claim.cursor
-        wrapped = cursor != NIL and claim.cursor == NIL
-        if self._cause is None and (not claim.drained or wrapped or len(claim.leases) >= limit):
+        self._fruitful = self._fruitful or bool(claim.leases)
+        more = not claim.drained or len(claim.leases) >= limit
+        if cursor != NIL and claim.cursor == NIL:
+            # Round: lanes before the start are due again, unless a whole round found nothing but
+            # jobs that run already.
+            more, self._fruitful = self._fruitful, False
+        if self._cause is None and more:
             self._cause = Wake.BACKLOG
 
     async def _promote(self, *, poll: bool) -> float:
         """Promote what is due; returns the seconds until more will be."""
         try:
             if poll and self._serves_all:
-                for queue in await self._dispatch.busy_queues():
-                    self._serves(queue)
+                busy = await self._dispatch.busy_queues()
+                # Only these are known to be queues: names that were just heard make room for them.
+                known = () if len(self._queues) >= _KNOWN_QUEUES_LIMIT else self._queues
+                self._queues = dict.fromkeys((DEFAULT_QUEUE, *known, *busy))
             promotion = await self._dispatch.promote()
             elsewhere = [queue for queue in promotion.queues if not self._serves(queue)]
-            if promotion.count > self._room() or elsewhere:
+            if self._stopping or promotion.count > self._room() or elsewhere:
                 await self._dispatch.ring(promotion.queues)
         except UnavailableError:
             return self._poll_interval_s
@@ -187,6 +198,7 @@ class Claimer:
     def _wake(self, cause: Wake) -> None:
         if self._cause is None or cause is Wake.NOTIFY:
             self._cause = cause
+        self._fruitful = True
         self._signal.set()
 
     def _serves(self, queue: str) -> bool:
