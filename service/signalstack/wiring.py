@@ -85,6 +85,23 @@ async def open_database(
         yield Database(dsn=server.dsn, direct_dsn=server.dsn)
 
 
+def locate_database(settings: Settings) -> Database:
+    """Tell where the database of DATABASE_URL is, without asking it.
+
+    Raises:
+        SettingsError: DATABASE_URL is not set.
+    """
+    if settings.database_url is None:
+        raise SettingsError(
+            "DATABASE_URL is not set: it must look like postgresql://user:password@host:5432/name "
+            "(only `up`, `demo` and `bench` can do without, on an embedded PostgreSQL)"
+        )
+    return Database(
+        dsn=settings.database_url,
+        direct_dsn=settings.listen_database_url or settings.database_url,
+    )
+
+
 async def reach_database(settings: Settings) -> Database:
     """Wait until the database of DATABASE_URL takes connections.
 
@@ -92,15 +109,7 @@ async def reach_database(settings: Settings) -> Database:
         SettingsError: DATABASE_URL is not set.
         UnavailableError: it took none in the tries that the settings allow.
     """
-    if settings.database_url is None:
-        raise SettingsError(
-            "DATABASE_URL is not set: it must look like postgresql://user:password@host:5432/name "
-            "(only `up`, `demo` and `bench` can do without, on an embedded PostgreSQL)"
-        )
-    database = Database(
-        dsn=settings.database_url,
-        direct_dsn=settings.listen_database_url or settings.database_url,
-    )
+    database = locate_database(settings)
     tries = settings.db_connect_retries + 1
     for dsn in dict.fromkeys((database.dsn, database.direct_dsn)):
         await wait_for_database(dsn, retries=tries, delay_s=settings.db_connect_delay_s)
@@ -168,7 +177,8 @@ def open_pool(settings: Settings, database: Database, observer: Observer) -> Poo
         observer,
         min_size=settings.db_pool_min,
         max_size=settings.db_pool_max,
-        acquire_timeout_s=settings.request_timeout_s,
+        # Within the request's own deadline, so that a caller learns what was waited for.
+        acquire_timeout_s=settings.request_timeout_s / 2,
         statement_timeout_s=settings.request_timeout_s,
     )
 
