@@ -12,12 +12,13 @@ from signalstack.cli.keys import keys
 from signalstack.cli.outcome import Group
 from signalstack.cli.schema import migrate
 from signalstack.cli.service import api, up, worker
+from signalstack.cli.trial import doctor
 from signalstack.telemetry import logs
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-_COMMANDS: Final[Sequence[click.Command]] = (up, api, worker, migrate, keys)
+_COMMANDS: Final[Sequence[click.Command]] = (up, api, worker, migrate, keys, doctor)
 
 
 def main() -> None:
