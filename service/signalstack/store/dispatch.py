@@ -22,9 +22,10 @@ _PROMOTE: Final = Statement("dispatch/promote")
 _BUSY: Final = Statement("dispatch/busy_queues")
 _RING: Final = Statement("dispatch/ring")
 _CANARY: Final = Statement("dispatch/canary")
+_DISOWN: Final = Statement("dispatch/disown")
 _FINISH: Final = Statement("dispatch/finish")
 _REQUEUE: Final = Statement("dispatch/requeue")
-CLAIM_STATEMENTS: Final = (_CLAIM, _PROMOTE, _BUSY, _RING, _CANARY)
+CLAIM_STATEMENTS: Final = (_CLAIM, _PROMOTE, _BUSY, _RING, _CANARY, _DISOWN)
 SETTLE_STATEMENTS: Final = (_FINISH, _REQUEUE)
 
 PROMOTE_LIMIT: Final = 1_000
@@ -168,6 +169,11 @@ class Dispatch:
             drained=not cut and not _some_lane_is_full(leases, share),
             cursor=(result.get_value(0, 2) or NIL) if cut else NIL,
         )
+
+    async def disown(self, tokens: Sequence[int]) -> int:
+        """Give back what claims with these tokens leased, if anything; returns how many jobs."""
+        (result,) = await self._claims.run(Call(_DISOWN, (binary.int8_array(tokens),)))
+        return binary.read_int8(result.get_value(0, 0) or b"")
 
     async def busy_queues(self) -> list[str]:
         """List all queues that have claimable jobs."""

@@ -31,6 +31,8 @@ if TYPE_CHECKING:
     from signalstack.store.dispatch import Claim, Dispatch, Lease
 
 _LANES: Final = 16
+# A claim that we gave up may go on over there until its statement_timeout.
+_DOUBT_S: Final = 12.0
 _KNOWN_QUEUES_LIMIT: Final = 1_000
 _QUEUE_NAME: Final = re.compile(r"[\x21-\x7e]{1,100}")
 _log: Final = get_logger("signalstack.worker")
@@ -63,6 +65,7 @@ class Claimer:
         self._cause: Wake | None = None
         self._cursor = NIL
         self._fruitful = True
+        self._doubtful: dict[int, float] = {}
         self._signal = anyio.Event()
         self._timer_signal = anyio.Event()
         self._timer_at = 0.0
@@ -135,12 +138,12 @@ class Claimer:
         cause, self._cause = self._cause or Wake.BACKLOG, None
         self._observer.tell(Woken(cause=cause))
         began = perf_counter()
-        cursor = self._cursor
+        cursor, token = self._cursor, self._rng.getrandbits(63)
         try:
             claim = await self._dispatch.claim(
                 list(self._queues),
                 worker_id=self._worker_id(),
-                token=self._rng.getrandbits(63),
+                token=token,
                 limit=limit,
                 # Fewer lanes than queues would pass queues over whose first lane was not reached.
                 lanes=max(limit, _LANES, len(self._queues)),
@@ -148,7 +151,9 @@ class Claimer:
                 cause=cause,
             )
         except UnavailableError:
-            return  # the listener looks again as soon as it is back
+            # It may have been done all the same. The listener looks again as soon as it is back.
+            self._doubtful[token] = anyio.current_time() + _DOUBT_S
+            return
         except StatementError as error:
             _log.warning("claim_failed", error=str(error), sqlstate=error.sqlstate)
             return
@@ -173,6 +178,8 @@ class Claimer:
     async def _promote(self, *, poll: bool) -> float:
         """Promote what is due; returns the seconds until more will be."""
         try:
+            if self._doubtful:
+                await self._disown()
             if poll and self._serves_all:
                 busy = await self._dispatch.busy_queues()
                 # Only these are known to be queues: names that were just heard make room for them.
@@ -194,6 +201,17 @@ class Claimer:
         if promotion.count >= PROMOTE_LIMIT:
             return 0.0
         return self._poll_interval_s if promotion.next_s is None else promotion.next_s
+
+    async def _disown(self) -> None:
+        """Give back what was leased by claims whose answer did not arrive."""
+        now = anyio.current_time()
+        count = await self._dispatch.disown(list(self._doubtful))
+        if count:
+            _log.warning("claims_disowned", jobs=count)
+            self._wake(Wake.POLL)
+        self._doubtful = {token: at for token, at in self._doubtful.items() if at > now}
+        if self._doubtful:
+            self.expect(min(self._doubtful.values()) - now)
 
     def _wake(self, cause: Wake) -> None:
         if self._cause is None or cause is Wake.NOTIFY:
