@@ -75,7 +75,7 @@ class Worker:
             name="claim",
             channels=(READY, LATER),
             on_notify=self._heard,
-            on_up=self._reconnected,
+            on_up=self._look,
             statements=CLAIM_STATEMENTS,
             settings=CLAIM_SESSION,
             listen=options.listen,
@@ -92,6 +92,8 @@ class Worker:
             ),
             lease_s=options.lease_s,
             on_lost=self._lease_lost,
+            # Nobody answers a claim of a worker without a lease: what was rung meanwhile is missed.
+            on_regained=self._look,
         )
         self._settler = Settler(
             self._dispatch,
@@ -200,7 +202,7 @@ class Worker:
     def _heard(self, channel: str, payload: str) -> None:
         self._claimer.heard(channel, payload)
 
-    def _reconnected(self) -> None:
+    def _look(self) -> None:
         self._claimer.look()
 
     def _expect(self, delay_s: float) -> None:
