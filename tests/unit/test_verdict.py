@@ -39,14 +39,14 @@ class _Careless(Fail):
         KeyboardInterrupt(),
         GeneratorExit(),
         TimeoutError(),
-        BaseExceptionGroup("both", [RuntimeError("no"), SystemExit(3)]),
     ],
+    ids=repr,
 )
 def test_any_exception_is_retried_and_in_the_end_fails(error: BaseException) -> None:
     retried = _judge(error)
     assert retried.outcome is Outcome.RETRIED
     assert retried.delay_s == 1.0
-    assert type(error).__name__ in (retried.error or "") or isinstance(error, BaseExceptionGroup)
+    assert type(error).__name__ in (retried.error or "")
     failed = _judge(error, attempt=3)
     assert failed.outcome is Outcome.FAILED
     assert failed.error == retried.error
@@ -86,7 +86,7 @@ def test_retry_on_the_last_attempt_fails() -> None:
 @pytest.mark.parametrize(
     ("after_s", "delay_s"),
     [(-5, 0.0), (1e9, 86_400.0), (float("inf"), 86_400.0), (10**400, 86_400.0)],
-    ids=["past", "far", "infinite", "huge"],,
+    ids=["past", "far", "infinite", "huge"],
 )
 def test_the_time_of_a_retry_is_bounded(after_s: float, delay_s: float) -> None:
     assert _judge(Retry(after_s=after_s)).delay_s == delay_s
@@ -102,10 +102,9 @@ def test_fail_and_retry_count_inside_groups() -> None:
     assert _judge(ExceptionGroup("outer", [KeyError("x"), cast("Exception", inner)])) == Verdict(
         outcome=Outcome.RETRIED, error="busy", delay_s=4.0
     )
-    assert (
-        _judge(ExceptionGroup("outer", [Retry("busy"), ExceptionGroup("i", [Fail("never")])])).error
-        == "never"
-    )
+    never: Exception = ExceptionGroup("inner", [Fail("never")])
+    both = ExceptionGroup("outer", [Retry("busy"), never])
+    assert _judge(both).error == "never"
 
 
 def test_a_group_tells_all_its_leaves_in_order() -> None:
@@ -118,7 +117,7 @@ def test_a_group_tells_all_its_leaves_in_order() -> None:
 def test_groups_nested_deeper_than_the_stack_are_read() -> None:
     error: Exception = Fail("at the bottom")
     for _ in range(5_000):
-        error = ExceptionGroup("again", [error])
+        error = cast("Exception", ExceptionGroup("again", [error]))
     assert _judge(error).error == "at the bottom"
 
 
