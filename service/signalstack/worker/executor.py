@@ -83,6 +83,8 @@ class Executor:
         self._runs: set[Run] = set()
         self._queued = anyio.Event()
         self._quiet = anyio.Event()
+        self._earliest = inf
+        self._deadline_moved = anyio.Event()
         self._done = 0
         self._done_before = 0
         self._measured_at = 0.0
@@ -101,6 +103,7 @@ class Executor:
     async def run(self) -> None:
         """Keep the slots until cancelled."""
         async with anyio.create_task_group() as slots:
+            slots.start_soon(self._keep_deadlines)
             for _ in range(self._concurrency):
                 slots.start_soon(self._slot, slots)
 
@@ -151,8 +154,23 @@ class Executor:
         for run in list(self._runs):
             run.end(stop)
 
+    async def _keep_deadlines(self) -> None:
+        """End runs at their deadlines: one timer for all, since few runs ever reach theirs."""
+        while True:
+            self._deadline_moved = anyio.Event()
+            with anyio.move_on_after(max(self._earliest - perf_counter(), 0.0)):
+                await self._deadline_moved.wait()
+                continue
+            now = perf_counter()
+            for run in [run for run in self._runs if run.ends_at <= now]:
+                run.scope.cancel()
+            self._earliest = min(
+                (run.ends_at for run in self._runs if run.ends_at > now), default=inf
+            )
+
     async def _slot(self, slots: TaskGroup) -> None:
         clean = copy_context()
+        task = cast("asyncio.Task[None]", asyncio.current_task())
         burst = 0
         while True:
             if not self._waiting:
@@ -163,7 +181,7 @@ class Executor:
                 burst = 0
                 continue
             tidy = await self._execute(self._waiting.popleft())
-            if not tidy or copy_context() != clean:
+            if not tidy or task.cancelling() or copy_context() != clean:
                 # A task begins with the context of who starts it: that must not be this one.
                 clean.run(slots.start_soon, self._slot, slots, name="slot")
                 await _shake_off()
@@ -189,7 +207,7 @@ class Executor:
                 at=started_at,
             )
         )
-        run, verdict, result = await self._run(lease, started_at)
+        run, verdict, result = await self._run(lease, started_at, began)
         duration_s = perf_counter() - began
         self._observer.tell(
             Finished(
@@ -215,7 +233,9 @@ class Executor:
         )
         return run.tidy
 
-    async def _run(self, lease: Lease, started_at: float) -> tuple[Run, Verdict, bytes | None]:
+    async def _run(
+        self, lease: Lease, started_at: float, began: float
+    ) -> tuple[Run, Verdict, bytes | None]:
         first = lease.attempt == 1
         timeout_s = self._timeout_s if lease.timeout_s is None else lease.timeout_s
         with (
@@ -225,22 +245,24 @@ class Executor:
                 "consumer",
                 parent=lease.traceparent if first else None,
                 link=None if first else lease.traceparent,
-                attributes={
-                    "messaging.destination.name": lease.queue,
-                    "messaging.message.id": str(lease.job_id),
-                    "signalstack.job.type": lease.type,
-                    "signalstack.job.attempt": lease.attempt,
-                    "signalstack.wake": lease.wake.value,
-                },
             ) as span,
         ):
-            scope = anyio.CancelScope(deadline=anyio.current_time() + timeout_s)
-            run = Run(lease, scope, started_at + timeout_s, span.traceparent or lease.traceparent)
+            if span.traceparent is not None:  # nobody reads them otherwise
+                span.set(_attributes(lease))
+            run = Run(
+                lease,
+                anyio.CancelScope(),
+                deadline_at=started_at + timeout_s,
+                ends_at=began + timeout_s,
+                traceparent=span.traceparent or lease.traceparent,
+            )
             self._runs.add(run)
+            if run.ends_at < self._earliest:
+                self._earliest = run.ends_at
+                self._deadline_moved.set()
             try:
                 return run, *await self._call(run, span)
             finally:
-                run.tidy = run.tidy and not _cancelling()
                 self._runs.discard(run)
                 if not self._runs:
                     self._quiet.set()
@@ -324,6 +346,15 @@ class Executor:
 _SUCCEEDED: Final = Verdict(outcome=Outcome.SUCCEEDED)
 
 
+def _attributes(lease: Lease) -> dict[str, str | float | bool]:
+    return {
+        "messaging.message.id": str(lease.job_id),
+        "signalstack.job.type": lease.type,
+        "signalstack.job.attempt": lease.attempt,
+        "signalstack.wake": lease.wake.value,
+    }
+
+
 def _limit_s(run: Run, default_s: float) -> float:
     return default_s if run.lease.timeout_s is None else run.lease.timeout_s
 
@@ -331,11 +362,6 @@ def _limit_s(run: Run, default_s: float) -> float:
 def _is_ours(error: BaseException) -> bool:
     """Tell that this worker's slots end from a cancellation that a handler brought on itself."""
     return isinstance(error, asyncio.CancelledError) and anyio.current_effective_deadline() == -inf
-
-
-def _cancelling() -> bool:
-    task = asyncio.current_task()
-    return task is not None and task.cancelling() > 0
 
 
 async def _shake_off() -> None:
