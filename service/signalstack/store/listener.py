@@ -12,10 +12,13 @@ from typing import TYPE_CHECKING, Final
 from uuid import uuid4
 
 import anyio
+import psycopg
 
 from signalstack.core.errors import UnavailableError
 from signalstack.core.stage import ListenerChanged, RoundTripped
 from signalstack.store.link import Call, Link, Statement, StatementError
+from signalstack.store.outage import translate_errors
+from signalstack.store.pool import connection_string
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -51,6 +54,7 @@ class Listener:
         settings: Mapping[str, str] | None = None,
         listen: bool = True,
     ) -> None:
+        self._dsn = dsn
         self._probe_channel = f"signalstack_probe_{uuid4().hex}"
         self._answered = anyio.Event()
         self._on_notify = on_notify
@@ -111,7 +115,7 @@ class Listener:
         self._answered = anyio.Event()
         began = perf_counter()
         try:
-            await self.link.run(Call(_CANARY, (self._probe_channel.encode(), b"")))
+            await self._send_canary()
         except UnavailableError:
             return  # the link says so itself, and reconnects
         except StatementError as error:
@@ -129,6 +133,20 @@ class Listener:
             )
         else:
             self.link.drop("a notification to oneself did not come back")
+
+    async def _send_canary(self) -> None:
+        if self.link.pooled:
+            # A pooler hands on what a client rings for itself, while it has the server connection
+            # that listens, and nothing that others ring: only a stranger's canary proves anything.
+            with translate_errors(), anyio.move_on_after(PROBE_DEADLINE_S):
+                async with await psycopg.AsyncConnection.connect(
+                    connection_string(self._dsn, "signalstack canary"),
+                    autocommit=True,
+                    prepare_threshold=None,
+                ) as stranger:
+                    await stranger.execute("SELECT pg_notify(%s, '')", (self._probe_channel,))
+        else:
+            await self.link.run(Call(_CANARY, (self._probe_channel.encode(), b"")))
 
     def _note(self, silent: str | None) -> None:
         if silent != self._silent:
