@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 from contextlib import asynccontextmanager
@@ -26,14 +27,23 @@ _LINE_LIMIT: Final = 65_536
 _LAST_LINES: Final = 3
 
 
-class Lines:
-    """What a process says on its standard output, line by line."""
+class Running:
+    """A process of ours, heard line by line."""
 
     def __init__(self, process: Process, errors: Path) -> None:
         if process.stdout is None:
             raise BenchError("the process has no standard output")
         self._stream = BufferedByteReceiveStream(process.stdout)
         self._errors = errors
+        self._process = process
+
+    def pause(self) -> None:
+        """Stop it where it stands."""
+        self._process.send_signal(signal.SIGSTOP)
+
+    def resume(self) -> None:
+        """Let it go on."""
+        self._process.send_signal(signal.SIGCONT)
 
     async def until(self, first_word: str, *, within_s: float = _START_S) -> str:
         """Read up to the line that begins with this word; return what follows it.
@@ -59,7 +69,7 @@ class Lines:
 @asynccontextmanager
 async def running(
     arguments: Sequence[str], variables: Mapping[str, str], errors: Path
-) -> AsyncGenerator[Lines]:
+) -> AsyncGenerator[Running]:
     """Run `python -m …` with further variables for as long as the block lasts.
 
     Its standard error goes into the file `errors`.
@@ -76,7 +86,7 @@ async def running(
             start_new_session=True,  # Ctrl-C is for us; we say when it stops
         )
     try:
-        yield Lines(process, errors)
+        yield Running(process, errors)
     finally:
         with anyio.CancelScope(shield=True):
             await _end(process)
@@ -85,6 +95,7 @@ async def running(
 async def _end(process: Process) -> None:
     if process.returncode is None:
         process.terminate()
+        process.send_signal(signal.SIGCONT)  # a paused one would not hear it
         with anyio.move_on_after(_STOP_S):
             await process.wait()
     if process.returncode is None:

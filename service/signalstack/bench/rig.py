@@ -16,7 +16,7 @@ from signalstack import settings as environment
 from signalstack import wiring
 from signalstack.bench.figure import BenchError
 from signalstack.bench.handlers import LOCATION
-from signalstack.bench.process import Lines, running
+from signalstack.bench.process import Running, running
 from signalstack.core.key import Scope
 from signalstack.core.stage import Observer
 from signalstack.store import baseline, intake, migrate, users
@@ -69,28 +69,28 @@ class Rig(msgspec.Struct, frozen=True, kw_only=True):
             await baseline.clear(conn, user_id=self.user_id)
 
     @asynccontextmanager
-    async def workers(self, count: int) -> AsyncGenerator[None]:
+    async def workers(self, count: int) -> AsyncGenerator[list[Running]]:
         """Run so many `signalstack worker`; all of them are ready."""
         async with AsyncExitStack() as stack:
             started = [await self._start(stack, ["signalstack", "worker"]) for _ in range(count)]
-            for lines in started:
-                await lines.until("metrics")
-            yield
+            for worker in started:
+                await worker.until("metrics")
+            yield started
 
     @asynccontextmanager
     async def api(self) -> AsyncGenerator[str]:
         """Run `signalstack api`; gives its base URL."""
         async with AsyncExitStack() as stack:
-            lines = await self._start(stack, ["signalstack", "api"])
-            yield await lines.until("API")
+            process = await self._start(stack, ["signalstack", "api"])
+            yield await process.until("API")
 
     @asynccontextmanager
     async def hearing(self, channel: str, stamps: Path) -> AsyncGenerator[None]:
         """Run a process that takes down when it hears a notification."""
         async with AsyncExitStack() as stack:
             arguments = ["signalstack.bench.hear", channel, str(stamps)]
-            lines = await self._start(stack, arguments)
-            await lines.until("ready")
+            process = await self._start(stack, arguments)
+            await process.until("ready")
             yield
 
     async def load(
@@ -102,13 +102,13 @@ class Rig(msgspec.Struct, frozen=True, kw_only=True):
         arguments = ["signalstack.bench.load", url, str(file)]
         arguments += [str(connections), str(seconds), str(status)]
         async with AsyncExitStack() as stack:
-            lines = await self._start(stack, arguments)
-            answers = float(await lines.until("rate", within_s=seconds + _IMPORT_S))
+            process = await self._start(stack, arguments)
+            answers = float(await process.until("rate", within_s=seconds + _IMPORT_S))
         if not math.isfinite(answers) or answers <= 0:
             raise BenchError("the API answered nothing in the given time")
         return answers
 
-    async def _start(self, stack: AsyncExitStack, arguments: list[str]) -> Lines:
+    async def _start(self, stack: AsyncExitStack, arguments: list[str]) -> Running:
         errors = self.folder / f"{arguments[-1][:20].replace('/', '_')}.log"
         return await stack.enter_async_context(running(arguments, self.variables, errors))
 

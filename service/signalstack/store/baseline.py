@@ -42,11 +42,9 @@ class Look(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Drain(msgspec.Struct, frozen=True, kw_only=True):
-    """What became of a drain: `counted` runs began since `began_at`, when all workers were in."""
+    """What became of a drain: when its first run started, and how many ended well."""
 
     succeeded: int
-    counted: int
-    workers: int
     began_at: datetime
 
 
