@@ -1,9 +1,8 @@
 """The slots of a worker: long-lived tasks that take leased jobs and run their handlers.
 
 A slot outlives its jobs because creating a task costs as much as everything else that is done for
-a quick one. What a handler leaves behind in its slot (context variables, an open cancel scope, a
-cancellation that it asked for itself) would reach the next job, so such a slot is replaced by a
-fresh one.
+a quick one. What a handler leaves behind in its slot (context variables, a cancellation that it
+asked for itself) would reach the next job, so such a slot is replaced by a fresh one.
 """
 
 from __future__ import annotations
@@ -20,6 +19,7 @@ import anyio
 import anyio.lowlevel
 import anyio.to_thread
 import msgspec
+from anyio._backends import _asyncio as anyio_asyncio
 
 from signalstack.core.handler import Fail
 from signalstack.core.job import Outcome
@@ -106,6 +106,8 @@ class Executor:
             slots.start_soon(self._keep_deadlines)
             for _ in range(self._concurrency):
                 slots.start_soon(self._slot, slots)
+        # Without slots the heartbeat would keep jobs that nobody runs from being rescued.
+        raise RuntimeError("the slots ended by themselves")
 
     def room(self) -> int:
         """Tell how many more jobs to lease: the free slots, and a few ahead when jobs are quick."""
@@ -174,26 +176,35 @@ class Executor:
         burst = 0
         while True:
             if not self._waiting:
-                free = anyio.Event()
-                self._idle.append(free)
-                self._on_room()
-                await free.wait()
+                await self._until_free()
                 burst = 0
-                continue
-            tidy = await self._execute(self._waiting.popleft())
-            if not tidy or task.cancelling() or copy_context() != clean:
+            else:
+                await self._execute(self._waiting.popleft())
+                burst += 1
+            if task.cancelling() or copy_context() != clean:
                 # A task begins with the context of who starts it: that must not be this one.
                 clean.run(slots.start_soon, self._slot, slots, name="slot")
                 await _shake_off()
                 return
-            burst += 1
             if burst >= _BURST:
                 burst = 0
                 self._on_room()
                 await anyio.lowlevel.cancel_shielded_checkpoint()
 
-    async def _execute(self, lease: Lease) -> bool:
-        """Run a job; False when its handler left something behind in this task."""
+    async def _until_free(self) -> None:
+        free = anyio.Event()
+        self._idle.append(free)
+        self._on_room()
+        try:
+            await free.wait()
+        except asyncio.CancelledError as error:
+            with suppress(ValueError):
+                self._idle.remove(free)
+            # What an earlier handler left running may cancel the task that it once ran in.
+            if _is_ours(error):
+                raise
+
+    async def _execute(self, lease: Lease) -> None:
         started_at = self._now()
         began = perf_counter()
         self._observer.tell(
@@ -207,7 +218,7 @@ class Executor:
                 at=started_at,
             )
         )
-        run, verdict, result = await self._run(lease, started_at, began)
+        verdict, result = await self._run(lease, started_at, began)
         duration_s = perf_counter() - began
         self._observer.tell(
             Finished(
@@ -231,11 +242,10 @@ class Executor:
                 delay_s=verdict.delay_s,
             )
         )
-        return run.tidy
 
     async def _run(
         self, lease: Lease, started_at: float, began: float
-    ) -> tuple[Run, Verdict, bytes | None]:
+    ) -> tuple[Verdict, bytes | None]:
         first = lease.attempt == 1
         timeout_s = self._timeout_s if lease.timeout_s is None else lease.timeout_s
         with (
@@ -261,7 +271,7 @@ class Executor:
                 self._earliest = run.ends_at
                 self._deadline_moved.set()
             try:
-                return run, *await self._call(run, span)
+                return await self._call(run, span)
             finally:
                 self._runs.discard(run)
                 if not self._runs:
@@ -270,20 +280,14 @@ class Executor:
     async def _call(self, run: Run, span: Span) -> tuple[Verdict, bytes | None]:
         lease = run.lease
         result: bytes | None = None
-        raised: BaseException | None = None
         try:
             job_type, payload = self._read(lease)
-            run.tidy = False
             with run.scope:
                 try:
                     result = _encode(await self._invoke(job_type, payload, run))
-                except BaseException as error:
-                    raised = error
-                    raise
-            run.tidy = True
+                finally:
+                    _close_scopes(run.scope)
         except BaseException as error:
-            # Another exception comes from leaving the scope: the handler left one of its own open.
-            run.tidy = run.tidy or error is raised
             if _is_ours(error):
                 raise
             verdict = self._judge(run, error)
@@ -362,6 +366,18 @@ def _limit_s(run: Run, default_s: float) -> float:
 def _is_ours(error: BaseException) -> bool:
     """Tell that this worker's slots end from a cancellation that a handler brought on itself."""
     return isinstance(error, asyncio.CancelledError) and anyio.current_effective_deadline() == -inf
+
+
+def _close_scopes(outer: anyio.CancelScope) -> None:
+    """Leave the scopes inside `outer` that a handler entered and did not leave.
+
+    anyio raises when an outer scope or the task ends before them; only its inside knows them.
+    """
+    task = cast("asyncio.Task[None]", asyncio.current_task())
+    state = anyio_asyncio._task_states[task]  # noqa: SLF001 # pyright: ignore[reportPrivateUsage, reportUnknownMemberType, reportUnknownVariableType] - there is no public way
+    while (inner := state.cancel_scope) is not None and inner is not outer:
+        _log.warning("scope_left_open")
+        inner.__exit__(None, None, None)
 
 
 async def _shake_off() -> None:

@@ -22,10 +22,9 @@ class Run:
     """The context that a handler gets; `stop` is why the run was told to end, if it was.
 
     `ends_at` is its deadline on the clock of `time.perf_counter`, which no adjustment moves.
-    `tidy` is False once the handler is known to have left something behind in its task.
     """
 
-    __slots__ = ("_deadline_at", "_traceparent", "ends_at", "lease", "scope", "stop", "tidy")
+    __slots__ = ("_deadline_at", "_traceparent", "ends_at", "lease", "scope", "stop")
 
     def __init__(
         self,
@@ -39,7 +38,6 @@ class Run:
         self.lease = lease
         self.scope = scope
         self.stop: Stop | None = None
-        self.tidy = True
         self.ends_at = ends_at
         self._deadline_at = deadline_at
         self._traceparent = traceparent
