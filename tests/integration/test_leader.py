@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import anyio
 import pytest
@@ -36,10 +36,13 @@ def short_lease(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @asynccontextmanager
-async def _maintaining(dsn: str) -> AsyncGenerator[RecordingObserver]:
+async def _maintaining(dsn: str, **settings: Any) -> AsyncGenerator[RecordingObserver]:
     """Run a process's maintenance, and give what it tells."""
     observer = RecordingObserver()
-    async with Pool(dsn, observer, max_size=4) as pool, anyio.create_task_group() as tasks:
+    async with (
+        Pool(dsn, observer, max_size=4, **settings) as pool,
+        anyio.create_task_group() as tasks,
+    ):
         tasks.start_soon(Maintenance(pool, observer).run)
         yield observer
         tasks.cancel_scope.cancel()
@@ -176,3 +179,23 @@ async def test_leader_outlives_a_lost_database(database_url: str, conn: Database
         await observer.seen(Queried, query="maintenance/lead", count=so_far + 4, timeout_s=10)
 
     assert (await _holder(conn))[1] <= 2
+
+
+async def test_chore_that_was_contended_is_done_again_soon(
+    database_url: str, conn: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(leader, "RETRY_S", 0.05)
+    child = await value(
+        conn, "SELECT 'signalstack.attempts_' || to_char(now() AT TIME ZONE 'UTC', 'YYYYMMDD')"
+    )
+    await conn.execute(f"DROP TABLE IF EXISTS {child}".encode())
+
+    async with connect(database_url) as rival:
+        await rival.execute("BEGIN")
+        await rival.execute("SELECT FROM signalstack.attempts")
+        async with _maintaining(database_url, lock_timeout_s=0.1) as observer:
+            await observer.seen(Queried, query="maintenance/make_partitions", count=2)
+            await rival.execute("COMMIT")
+            with anyio.fail_after(5):
+                while not await value(conn, "SELECT to_regclass(%s) IS NOT NULL", child):
+                    await anyio.lowlevel.checkpoint()

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 LEASE_S: Final = 10.0
 RENEW_S: Final = 3.0
 BATCH: Final = 10_000  # rows that one statement sums up or forgets
+RETRY_S: Final = 5.0
 ROLL_UP_S: Final = 5.0
 EXPIRE_S: Final = 60.0
 PARTITIONS_S: Final = 3_600.0
@@ -102,7 +103,7 @@ class Maintenance:
             )
         return done.workers > 0
 
-    def _chores(self) -> list[tuple[float, Callable[[Connection], Awaitable[object]]]]:
+    def _chores(self) -> list[tuple[float, Callable[[Connection], Awaitable[int]]]]:
         return [
             (PARTITIONS_S, lambda conn: chores.make_partitions(conn, days=PARTITION_DAYS)),
             (ORPHANS_S, lambda conn: self._rescue(conn, orphans=True)),
@@ -111,13 +112,17 @@ class Maintenance:
         ]
 
     async def _repeat(
-        self, interval_s: float, chore: Callable[[Connection], Awaitable[object]]
+        self, interval_s: float, chore: Callable[[Connection], Awaitable[int]]
     ) -> None:
         while True:
             done = await self._attempt(chore)
-            # What reached its limit has more to do: left for the next time, it would pile up.
-            more = isinstance(done, int) and done >= BATCH
-            await anyio.sleep(0 if more else interval_s)
+            if done is None:
+                # An hour without new partitions, say, is too long for a moment's contention.
+                await anyio.sleep(min(interval_s, RETRY_S))
+            elif done >= BATCH:
+                continue  # there is more: left for the next time, it would pile up
+            else:
+                await anyio.sleep(interval_s)
 
     async def _lead(self) -> chores.Term | None:
         return await self._attempt(lambda conn: chores.lead(conn, holder=self._id, lease_s=LEASE_S))

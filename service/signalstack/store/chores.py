@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
-from signalstack.store.query import Query, execute, fetch_one
+from signalstack.store.query import Query, execute, fetch_one, fetch_value
 
 if TYPE_CHECKING:
     from uuid import UUID
@@ -73,6 +73,6 @@ async def expire_idempotency(conn: Connection, *, limit: int) -> int:
     return await execute(conn, _EXPIRE, limit=limit)
 
 
-async def make_partitions(conn: Connection, *, days: int) -> None:
-    """Make the daily partitions up to this many days ahead."""
-    await execute(conn, _PARTITIONS, days=days)
+async def make_partitions(conn: Connection, *, days: int) -> int:
+    """Make the daily partitions up to this many days ahead; returns how many were missing."""
+    return await fetch_value(conn, _PARTITIONS, days=days) or 0
