@@ -165,7 +165,12 @@ class Link:
             self.reason = f"cannot connect to PostgreSQL: {describe_reason(error, self._dsn)}"
             raise UnavailableError(self.reason) from error
         try:
-            await self._prepare_session(connection)
+            with anyio.fail_after(self._timeout_s):
+                await self._prepare_session(connection)
+        except TimeoutError:
+            await connection.close()
+            self.reason = "PostgreSQL did not answer in time while the connection was set up"
+            raise UnavailableError(self.reason) from None
         except psycopg.OperationalError as error:
             await connection.close()
             self.reason = f"PostgreSQL ended the connection while it was set up: {error}"
