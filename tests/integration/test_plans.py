@@ -160,6 +160,7 @@ async def test_hot_queries_read_little_however_much_there_is(
     assert blocks["dispatch/busy_queues"] < 50
 
 
+@pytest.mark.parametrize("statistics", ["fresh", "of empty tables"])
 async def test_intake_never_reads_what_is_there(conn: Database, statistics: str) -> None:
     await _fill(conn, statistics=statistics)
     if statistics == "of empty tables":
