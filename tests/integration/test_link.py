@@ -146,6 +146,23 @@ async def test_lost_backend_fails_what_is_in_flight_and_the_link_comes_back(
     assert changes[-1] is None
 
 
+async def test_loss_is_noticed_however_the_socket_tells_it(
+    database_url: str, observer: RecordingObserver
+) -> None:
+    # A backend that ends with bytes unread resets the connection, which uvloop does not tell. It
+    # happens by luck: several links make it likely.
+    async with connect(database_url) as other:
+        await other.execute("SELECT pg_advisory_lock(1)")
+        for _ in range(15):
+            async with open_link(database_url, observer, STATEMENTS, timeout_s=60) as link:
+                waiting = [link.send(Call(NAP)), link.send(Call(ECHO, (b"unread",)))]
+                await other.execute("SELECT pg_terminate_backend(%s)", (link.backend_pid,))
+                with anyio.fail_after(5):
+                    for future in waiting:
+                        with pytest.raises(UnavailableError):
+                            await future
+
+
 async def test_closed_link_refuses_at_once_and_says_why(
     database_url: str, observer: RecordingObserver
 ) -> None:
