@@ -212,6 +212,6 @@ class Worker:
         self._claimer.room_changed()
 
     def _lease_lost(self) -> None:
-        # Others may run these jobs by now; whatever these runs still say is fenced off.
-        self._executor.take_back()
+        # Others may run these jobs by now; whatever is still said of them is then fenced off.
+        self._hand_back(self._executor.take_back())
         self._executor.end_all("lost")
