@@ -69,8 +69,17 @@ class Service:
         self.acknowledged.append(UUID(answer.json()["id"]))
         return self.acknowledged[-1]
 
-    async def post_for(self, stop: anyio.Event) -> None:
-        """Ask for one short job after the other; a pause after a refusal, as told to."""
+    @asynccontextmanager
+    async def load(self, callers: int = 4) -> AsyncGenerator[None]:
+        """Ask for short jobs all the time; at the end every answer is in."""
+        stop = anyio.Event()
+        async with anyio.create_task_group() as tasks:
+            for _ in range(callers):
+                tasks.start_soon(self._post_until, stop)
+            yield
+            stop.set()
+
+    async def _post_until(self, stop: anyio.Event) -> None:
         while not stop.is_set():
             if await self.post("nap", {"seconds": 0.005}) is None:
                 await anyio.sleep(LOOK_S)
@@ -147,16 +156,13 @@ async def test_jobs_of_a_killed_worker_are_run_by_another(service: Service) -> N
 
 
 async def test_killed_connections_lose_and_double_nothing(service: Service) -> None:
-    stop = anyio.Event()
-    async with service.worker(), anyio.create_task_group() as load:
-        for _ in range(4):
-            load.start_soon(service.post_for, stop)
-        for name in ("claim", "settle", "intake", "claim", "settle", "intake", "heartbeat") * 2:
-            mark = len(service.acknowledged)
-            await _until(lambda mark=mark: _more(service, mark + 20), 15)
-            # It may still be away from the last time.
-            await _until(partial(service.kill, f"signalstack {name}"), 10)
-        stop.set()
+    async with service.worker():
+        async with service.load():
+            for name in ("claim", "settle", "intake", "claim", "settle", "intake", "heartbeat") * 2:
+                mark = len(service.acknowledged)
+                await _until(partial(_more, service, mark + 20), 15)
+                # It may still be away from the last time.
+                await _until(partial(service.kill, f"signalstack {name}"), 10)
         await service.until_over(15)
     outcomes = await service.outcomes()
     assert {one["status"] for one in outcomes} == {"succeeded"}
@@ -168,24 +174,16 @@ async def test_what_was_acknowledged_outlives_a_crash_of_postgresql(data_dir: Pa
     server = await anyio.to_thread.run_sync(partial(embedded.start, data_dir))
     try:
         await migrate.up(server.facts.dsn)
-        stop = anyio.Event()
-        async with (
-            _open(server.facts.dsn) as service,
-            service.worker(),
-            service.worker(),
-            anyio.create_task_group() as load,
-        ):
-            for _ in range(4):
-                load.start_soon(service.post_for, stop)
-            for _ in range(2):
+        async with _open(server.facts.dsn) as service, service.worker(), service.worker():
+            async with service.load():
+                for _ in range(2):
+                    mark = len(service.acknowledged)
+                    await _until(partial(_more, service, mark + 100), 20)
+                    os.kill(server.facts.pid, signal.SIGQUIT)  # as `pg_ctl stop -m immediate` does
+                    await anyio.to_thread.run_sync(server.stop)
+                    server = await anyio.to_thread.run_sync(partial(embedded.start, data_dir))
                 mark = len(service.acknowledged)
-                await _until(lambda mark=mark: _more(service, mark + 100), 20)
-                os.kill(server.facts.pid, signal.SIGQUIT)  # what `pg_ctl stop -m immediate` sends
-                await anyio.to_thread.run_sync(server.stop)
-                server = await anyio.to_thread.run_sync(partial(embedded.start, data_dir))
-            mark = len(service.acknowledged)
-            await _until(lambda: _more(service, mark + 50), 20)
-            stop.set()
+                await _until(partial(_more, service, mark + 50), 20)
             await service.until_over(RESCUE_S)
             outcomes = await service.outcomes()
             assert {one["status"] for one in outcomes} == {"succeeded"}
@@ -195,15 +193,12 @@ async def test_what_was_acknowledged_outlives_a_crash_of_postgresql(data_dir: Pa
 
 
 async def test_a_terminated_worker_ends_in_order_and_loses_nothing(service: Service) -> None:
-    stop = anyio.Event()
-    async with service.worker() as first, service.worker(), anyio.create_task_group() as load:
-        for _ in range(4):
-            load.start_soon(service.post_for, stop)
-        await _until(lambda: _more(service, 50), 15)
-        assert await first.stop(signal.SIGTERM) == 0
-        mark = len(service.acknowledged)
-        await _until(lambda: _more(service, mark + 50), 15)
-        stop.set()
+    async with service.worker() as first, service.worker():
+        async with service.load():
+            await _until(partial(_more, service, 50), 15)
+            assert await first.stop(signal.SIGTERM) == 0
+            mark = len(service.acknowledged)
+            await _until(partial(_more, service, mark + 50), 15)
         await service.until_over(10)
     outcomes = await service.outcomes()
     assert {(one["status"], one["attempt"]) for one in outcomes} == {("succeeded", 1)}
