@@ -8,7 +8,7 @@ import socket
 from contextlib import asynccontextmanager
 from functools import partial
 from importlib.metadata import version
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import anyio
 import anyio.to_thread
@@ -44,6 +44,8 @@ if TYPE_CHECKING:
     from anyio.abc import TaskGroup, TaskStatus
 
     from signalstack.core.handler import JobType
+
+_CHORE_TIMEOUT_S: Final = 60.0
 
 
 class Database(msgspec.Struct, frozen=True, kw_only=True):
@@ -245,8 +247,21 @@ async def _start_worker(front: TaskGroup, background: TaskGroup, parts: _Parts) 
         random.Random(),  # noqa: S311 - jitter and lease tokens are no secrets
     )
     await front.start(worker.run, parts.shutdown)
-    background.start_soon(Maintenance(parts.pool, parts.observer).run)
+    background.start_soon(_keep_house, parts)
     return worker
+
+
+async def _keep_house(parts: _Parts) -> None:
+    # On connections of its own: its lease must not wait for requests, and a rescue may read long.
+    async with Pool(
+        parts.database.direct_dsn,
+        parts.observer,
+        name="signalstack maintenance",
+        max_size=2,
+        statement_timeout_s=_CHORE_TIMEOUT_S,
+        gauged=False,
+    ) as pool:
+        await Maintenance(pool, parts.observer).run()
 
 
 async def _start_api(

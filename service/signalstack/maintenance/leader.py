@@ -31,6 +31,8 @@ EXPIRE_S: Final = 60.0
 PARTITIONS_S: Final = 3_600.0
 PARTITION_DAYS: Final = 3
 ORPHANS_S: Final = 600.0
+# A claim that raced with a rescue has ended by then: statements have a shorter deadline.
+ORPHANS_AFTER_RESCUE_S: Final = 15.0
 # A lease is over a moment after its time, and not before.
 _MARGIN_S: Final = 0.05
 
@@ -46,6 +48,7 @@ class Maintenance:
         self._pool = pool
         self._observer = observer
         self._id = new_id()
+        self._buried = anyio.Event()
 
     async def run(self) -> None:
         """Stand for leader until cancelled, then resign."""
@@ -68,6 +71,7 @@ class Maintenance:
             async with anyio.create_task_group() as tasks:
                 for interval_s, chore in self._chores():
                     tasks.start_soon(self._repeat, interval_s, chore)
+                tasks.start_soon(self._look_for_orphans)
                 await self._hold(term)
                 tasks.cancel_scope.cancel()
         finally:
@@ -101,12 +105,22 @@ class Maintenance:
             _log.warning(
                 "workers_lost", workers=done.workers, rescued=done.rescued, failed=done.failed
             )
+        if done.workers:
+            self._buried.set()
         return done.workers > 0
+
+    async def _look_for_orphans(self) -> None:
+        """Take back what a worker claimed in the moment in which it was given up for dead."""
+        while True:
+            await self._attempt(lambda conn: self._rescue(conn, orphans=True))
+            self._buried = anyio.Event()
+            with anyio.move_on_after(ORPHANS_S):
+                await self._buried.wait()
+                await anyio.sleep(ORPHANS_AFTER_RESCUE_S)
 
     def _chores(self) -> list[tuple[float, Callable[[Connection], Awaitable[int]]]]:
         return [
             (PARTITIONS_S, lambda conn: chores.make_partitions(conn, days=PARTITION_DAYS)),
-            (ORPHANS_S, lambda conn: self._rescue(conn, orphans=True)),
             (ROLL_UP_S, lambda conn: chores.roll_up(conn, limit=BATCH)),
             (EXPIRE_S, lambda conn: chores.expire_idempotency(conn, limit=BATCH)),
         ]

@@ -41,6 +41,7 @@ SESSION: Final = {
     "statement_timeout": "10s",
     "lock_timeout": "5s",
     "idle_in_transaction_session_timeout": "10s",
+    "idle_session_timeout": "0",
 }
 # A lost claim is only a claim to be made again, so its commit need not wait for the disk.
 CLAIM_SESSION: Final = {**SESSION, "synchronous_commit": "off"}
