@@ -63,20 +63,20 @@ def _calls(worker: str) -> dict[str, Hot]:
     return {
         "dispatch/claim": Hot(
             arguments=f"'{{default,mail}}', {nil}, 100, 100, '{worker}', 7, 'poll'",
-            indexes={"jobs_ready", "jobs_pkey", "workers_pkey"},
+            indexes={"jobs_ready", "workers_pkey"},
         ),
-        "dispatch/promote": Hot(arguments="1000", indexes={"jobs_delayed", "jobs_pkey"}),
+        "dispatch/promote": Hot(arguments="1000", indexes={"jobs_delayed"}),
         "dispatch/busy_queues": Hot(arguments="", indexes={"jobs_ready"}),
         "dispatch/finish": Hot(
             arguments=f"{uuids}, {uuids}, {bigints}, {ones}, {times}, {times}, {nulls}, {nulls}",
             indexes={"jobs_pkey"},
-            session=dispatch.SESSION,
+            session=dispatch.SETTLE_SESSION,
         ),
         "dispatch/requeue": Hot(
             arguments=f"{uuids}, {uuids}, {bigints}, {nulls}, {times}, {times}, {nulls}, "
             f"{ones}, {nulls}, {ones}, {uuids}, {nulls}",
             indexes={"jobs_pkey"},
-            session=dispatch.SESSION,
+            session=dispatch.SETTLE_SESSION,
         ),
     }
 
@@ -104,11 +104,27 @@ async def _fill(conn: Database, *, statistics: str) -> None:
 async def _explain(
     conn: Database, name: str, hot: Hot, options: str = "FORMAT JSON"
 ) -> dict[str, Any]:
+    await _prepare(conn, name, hot)
+    return await _explain_prepared(conn, name, hot, options)
+
+
+async def _prepare(conn: Database, name: str, hot: Hot) -> None:
     for setting, wanted in hot.session.items():
         await conn.execute("SELECT set_config(%s, %s, false)", (setting, wanted))
-    await conn.execute("DEALLOCATE ALL")
-    await conn.execute(f"PREPARE hot AS {read(name)}".encode())
-    call = f"EXECUTE hot({hot.arguments})" if hot.arguments else "EXECUTE hot"
+    if await _is_prepared(conn, name):
+        await conn.execute(f'DEALLOCATE "{name}"'.encode())
+    await conn.execute(f'PREPARE "{name}" AS {read(name)}'.encode())
+
+
+async def _is_prepared(conn: Database, name: str) -> bool:
+    question = "SELECT EXISTS (SELECT FROM pg_prepared_statements WHERE name = %s)"
+    return await value(conn, question, name)
+
+
+async def _explain_prepared(
+    conn: Database, name: str, hot: Hot, options: str = "FORMAT JSON"
+) -> dict[str, Any]:
+    call = f'EXECUTE "{name}"({hot.arguments})' if hot.arguments else f'EXECUTE "{name}"'
     (found,) = await value(conn, f"EXPLAIN ({options}) {call}")
     return found["Plan"]
 
@@ -129,7 +145,7 @@ async def test_hot_queries_reach_jobs_by_their_indexes_alone(
     for name, hot in _calls(str(worker)).items():
         nodes = list(_nodes(await _explain(conn, name, hot)))
         kinds = {node["Node Type"] for node in nodes}
-        assert kinds.isdisjoint({"Seq Scan", "Hash Join", "Merge Join", "Bitmap Heap Scan"}), name
+        assert kinds.isdisjoint({"Seq Scan", "Hash Join", "Merge Join"}), name
         scans = [node for node in nodes if "Index Name" in node]
         assert {node["Index Name"] for node in scans} == hot.indexes, name
         unbound = [node for node in scans if "Index Cond" not in node]
@@ -137,18 +153,27 @@ async def test_hot_queries_reach_jobs_by_their_indexes_alone(
         assert len(unbound) == (1 if name == "dispatch/busy_queues" else 0), name
 
 
-@pytest.mark.parametrize("statistics", ["fresh", "of empty tables"])
+@pytest.mark.parametrize("statistics", ["fresh", "of empty tables", "planned when empty"])
 async def test_hot_queries_read_little_however_much_there_is(
     conn: Database, statistics: str
 ) -> None:
-    await _fill(conn, statistics=statistics)
     worker = await add_worker(conn)
+    calls = _calls(str(worker))
+    if statistics == "planned when empty":
+        # As in a worker that was idle while autovacuum passed by: its plans stay as they are.
+        await conn.execute("VACUUM ANALYZE signalstack.jobs")
+        for name, hot in calls.items():
+            await _prepare(conn, name, hot)
+            await _explain_prepared(conn, name, hot)
+    await _fill(conn, statistics=statistics)
     blocks: dict[str, int] = {}
 
-    for name, hot in _calls(str(worker)).items():
-        await conn.execute("BEGIN")
-        plan = await _explain(conn, name, hot, "ANALYZE, BUFFERS, FORMAT JSON")
-        await conn.execute("ROLLBACK")
+    # One transaction for all: psycopg forgets prepared statements with each ROLLBACK.
+    await conn.execute("BEGIN")
+    for name, hot in calls.items():
+        if statistics != "planned when empty":
+            await _prepare(conn, name, hot)
+        plan = await _explain_prepared(conn, name, hot, "ANALYZE, BUFFERS, FORMAT JSON")
         blocks[name] = plan["Shared Hit Blocks"] + plan["Shared Read Blocks"]
 
     # Blocks taken when this was written: 1,280 to claim 100, 1,500 to look for 500 outcomes, under

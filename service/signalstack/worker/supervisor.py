@@ -13,7 +13,7 @@ from signalstack.core.stage import SlotsChanged
 from signalstack.store.dispatch import (
     CLAIM_SESSION,
     CLAIM_STATEMENTS,
-    SESSION,
+    SETTLE_SESSION,
     SETTLE_STATEMENTS,
     Dispatch,
     Ended,
@@ -80,7 +80,9 @@ class Worker:
             settings=CLAIM_SESSION,
             listen=options.listen,
         )
-        self._settlements = Link("settle", dsn, SETTLE_STATEMENTS, observer, settings=SESSION)
+        self._settlements = Link(
+            "settle", dsn, SETTLE_STATEMENTS, observer, settings=SETTLE_SESSION
+        )
         self._dispatch = Dispatch(self._listener.link, self._settlements)
         self._heartbeat = Heartbeat(
             WorkerLease(

@@ -4,7 +4,9 @@
 -- its end; a lane whose jobs all run already takes no share, nor does it keep a claimer going
 -- round for nothing.
 -- MATERIALIZED: in a plain subquery the planner may run the locking SELECT more than once and claim
--- more than its limit. The update touches no indexed column, so it is a HOT update.
+-- more than its limit. The update touches no indexed column, so it is a HOT update. It finds its
+-- rows by ctid: a join would, planned while the table was empty, read a whole index later. A row
+-- that somebody else changed in that moment is not found, which `missed` tells.
 WITH RECURSIVE walk AS (
     SELECT q.queue, head.user_id
     FROM unnest($1::text[]) AS q (queue)
@@ -19,6 +21,8 @@ WITH RECURSIVE walk AS (
         ORDER BY j.user_id
         LIMIT 1
     ) AS head
+    -- A worker that was given up for dead must not lease anything more.
+    WHERE EXISTS (SELECT FROM signalstack.workers AS w WHERE w.id = $5::uuid)
     UNION ALL
     SELECT walk.queue, next.user_id
     FROM walk
@@ -58,10 +62,10 @@ share AS MATERIALIZED (
 ),
 
 chosen AS MATERIALIZED (
-    SELECT waiting.user_id, waiting.id
+    SELECT waiting.spot
     FROM lane
     CROSS JOIN LATERAL (
-        SELECT j.user_id, j.id
+        SELECT j.ctid AS spot
         FROM signalstack.jobs AS j
         WHERE
             NOT j.delayed
@@ -84,12 +88,7 @@ claimed AS (
         wake = coalesce(j.wake, $7::text),
         started_at = clock_timestamp(),
         updated_at = clock_timestamp()
-    FROM chosen
-    WHERE
-        j.user_id = chosen.user_id
-        AND j.id = chosen.id
-        -- A worker that was given up for dead must not lease anything more.
-        AND EXISTS (SELECT FROM signalstack.workers AS w WHERE w.id = $5::uuid)
+    WHERE j.ctid = ANY(ARRAY(SELECT chosen.spot FROM chosen))
     RETURNING
         j.user_id, j.id, j.type, j.queue, j.attempt, j.max_attempts, j.timeout_s, j.run_at, j.wake,
         j.traceparent, j.payload::text
@@ -99,6 +98,7 @@ SELECT
     share.lanes,
     share.jobs AS share,
     share.cursor,
+    (SELECT count(*) FROM chosen) > (SELECT count(*) FROM claimed) AS missed,
     claimed.user_id,
     claimed.id,
     claimed.type,
