@@ -10,7 +10,7 @@ import click
 from signalstack import settings as environment
 from signalstack.bench.command import bench
 from signalstack.cli.keys import keys
-from signalstack.cli.outcome import Group
+from signalstack.cli.outcome import Group, leave
 from signalstack.cli.schema import migrate
 from signalstack.cli.service import api, up, worker
 from signalstack.cli.trial import demo, doctor
@@ -24,7 +24,10 @@ _COMMANDS: Final[Sequence[click.Command]] = (up, api, worker, migrate, keys, doc
 
 def main() -> None:
     """Run the command line."""
-    commands(prog_name="signalstack")
+    try:
+        commands(prog_name="signalstack")
+    except SystemExit as end:
+        leave(end.code)
 
 
 @click.group(cls=Group, context_settings={"help_option_names": ["-h", "--help"]})

@@ -21,11 +21,11 @@ _CLAIM: Final = Statement("dispatch/claim")
 _PROMOTE: Final = Statement("dispatch/promote")
 _BUSY: Final = Statement("dispatch/busy_queues")
 _RING: Final = Statement("dispatch/ring")
-_CANARY: Final = Statement("dispatch/canary")
+_CLOCK: Final = Statement("dispatch/clock")
 _DISOWN: Final = Statement("dispatch/disown")
 _FINISH: Final = Statement("dispatch/finish")
 _REQUEUE: Final = Statement("dispatch/requeue")
-CLAIM_STATEMENTS: Final = (_CLAIM, _PROMOTE, _BUSY, _RING, _CANARY, _DISOWN)
+CLAIM_STATEMENTS: Final = (_CLAIM, _PROMOTE, _BUSY, _RING, _CLOCK, _DISOWN)
 SETTLE_STATEMENTS: Final = (_FINISH, _REQUEUE)
 
 PROMOTE_LIMIT: Final = 1_000
@@ -127,12 +127,12 @@ class Dispatch:
         """Tell the Unix time by the database's clock, as well as it is known here."""
         return time() + self._offset_s
 
-    async def notify(self, channel: str, payload: str) -> None:
-        """Send a notification; the answer sets our idea of the database's clock."""
+    async def read_clock(self) -> None:
+        """Compare the database's clock with ours; `now` goes by it from then on."""
         began_at, began = time(), perf_counter()
-        (result,) = await self._claims.run(Call(_CANARY, (channel.encode(), payload.encode())))
+        (result,) = await self._claims.run(Call(_CLOCK))
         middle = began_at + (perf_counter() - began) / 2
-        self._offset_s = binary.read_unix(result.get_value(0, 1) or bytes(8)) - middle
+        self._offset_s = binary.read_unix(result.get_value(0, 0) or b"") - middle
 
     async def ring(self, queues: Sequence[str]) -> None:
         """Wake the workers of queues that this one cannot serve."""

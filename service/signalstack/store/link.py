@@ -35,6 +35,8 @@ if TYPE_CHECKING:
     from signalstack.core.stage import Observer
 
 _RECONNECT_DELAYS_S: Final = (0.0, 0.05, 0.1, 0.25, 0.5, 1.0)
+# A connection that was lost sooner counts as a failed try.
+_STEADY_S: Final = 1.0
 # uvloop forgets a reader whose socket has an error (POLLERR: a reset, a TCP timeout) without
 # calling it, so the socket is looked at besides.
 _LOOK_S: Final = 0.25
@@ -140,13 +142,16 @@ class Link:
                     if on_change is not None:
                         on_change(str(error))
                     continue
-                tries = 0
+                opened_at = anyio.current_time()
+                tries += 1
                 if first:
                     task_status.started()
                     first = False
                 if on_change is not None:
                     on_change(None)
                 await self._until_lost()
+                if anyio.current_time() - opened_at > _STEADY_S:
+                    tries = 0
                 if on_change is not None:
                     on_change(self.reason)
         finally:

@@ -74,7 +74,7 @@ class Listener:
 
     @property
     def fault(self) -> str | None:
-        """Why notifications do not arrive, or None when they do."""
+        """Why notifications do not arrive, or None when they do or nobody wants them."""
         if not self.link.up:
             return self.link.reason
         return self._silent
@@ -92,12 +92,13 @@ class Listener:
 
     def _changed(self, reason: str | None) -> None:
         if reason is None:
-            self._silent = None if self._listen else "switched off: polling only"
+            self._silent = None
             # What was rung while nobody listened is lost, so look once after LISTEN.
             self._on_up()
-        self._observer.tell(
-            ListenerChanged(up=self.fault is None, reason=self.fault or "listening")
-        )
+        if self._listen:
+            self._tell(self.fault)
+        else:
+            self._tell("switched off: polling only")
 
     def _heard(self, channel: str, payload: str) -> None:
         if channel == self._probe_channel:
@@ -151,4 +152,7 @@ class Listener:
     def _note(self, silent: str | None) -> None:
         if silent != self._silent:
             self._silent = silent
-            self._observer.tell(ListenerChanged(up=silent is None, reason=silent or "listening"))
+            self._tell(silent)
+
+    def _tell(self, fault: str | None) -> None:
+        self._observer.tell(ListenerChanged(up=fault is None, reason=fault or "listening"))

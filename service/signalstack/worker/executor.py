@@ -21,7 +21,7 @@ import anyio.to_thread
 import msgspec
 from anyio._backends import _asyncio as anyio_asyncio
 
-from signalstack.core.handler import Fail
+from signalstack.core.handler import Fail, Retry
 from signalstack.core.job import Outcome
 from signalstack.core.log import bind, get_logger
 from signalstack.core.stage import Finished, Started
@@ -42,11 +42,14 @@ if TYPE_CHECKING:
     from signalstack.worker.verdict import RetryPolicy
 
 RESULT_LIMIT: Final = 262_144
-# Prefetch as many jobs as end within this time, so that a lease never waits long for its slot.
+# Prefetch as many jobs as end within this time, or while two claims take place if those are slow,
+# so that slots of quick jobs never run dry and a lease never waits long for its slot.
 AHEAD_S: Final = 0.01
-AHEAD_LIMIT: Final = 500
+AHEAD_LIMIT: Final = 1_000
 # Quick handlers never give way by themselves: let the loop breathe after so many.
 _BURST: Final = 32
+
+_ELSEWHERE_S: Final = 10.0
 
 _log: Final = get_logger("signalstack.worker")
 
@@ -89,6 +92,8 @@ class Executor:
         self._done_before = 0
         self._measured_at = 0.0
         self._rate = 0.0
+        self._asked_at = perf_counter()
+        self._claim_s = 0.0
 
     @property
     def busy(self) -> int:
@@ -117,11 +122,13 @@ class Executor:
             done = self._done - self._done_before
             self._rate = (self._rate + done / elapsed) / 2
             self._measured_at, self._done_before = now, self._done
-        ahead = min(int(self._rate * AHEAD_S), AHEAD_LIMIT)
+        self._asked_at = now
+        ahead = min(int(self._rate * max(AHEAD_S, 2 * self._claim_s)), AHEAD_LIMIT)
         return self._concurrency + ahead - len(self._runs) - len(self._waiting)
 
     def put(self, leases: Iterable[Lease]) -> None:
         """Take leased jobs in."""
+        self._claim_s = (self._claim_s + perf_counter() - self._asked_at) / 2
         self._waiting.extend(leases)
         for _ in range(min(len(self._waiting), len(self._idle))):
             self._idle.popleft().set()
@@ -318,7 +325,9 @@ class Executor:
     def _read(self, lease: Lease) -> tuple[JobType, object]:
         job_type = self._registry.get(lease.type)
         if job_type is None:
-            raise Fail(f"this worker has no handler for the job type {lease.type!r}")
+            # Another one may, while a new version is rolled out.
+            reason = f"this worker has no handler for the job type {lease.type!r}"
+            raise Retry(reason, after_s=_ELSEWHERE_S)
         decoder = self._decoders.get(lease.type)
         if decoder is None:
             decoder = self._decoders[lease.type] = msgspec.json.Decoder(job_type.payload)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
 import anyio
 import msgspec
 
+from signalstack.core.errors import UnavailableError
 from signalstack.core.job import Outcome
 from signalstack.core.log import get_logger
 from signalstack.core.stage import SlotsChanged
@@ -18,7 +20,7 @@ from signalstack.store.dispatch import (
     Dispatch,
     Ended,
 )
-from signalstack.store.link import Link
+from signalstack.store.link import Link, StatementError
 from signalstack.store.listener import LATER, READY, Listener
 from signalstack.store.workers import WorkerLease
 from signalstack.worker.claimer import Claimer
@@ -39,6 +41,8 @@ if TYPE_CHECKING:
 # Leases that wait this long for a slot were claimed too early: other workers may have room.
 _PATIENCE_S: Final = 0.2
 _LAST_WORDS_S: Final = 5.0
+# Clocks drift by some hundred microseconds a minute, and are set now and then.
+_CLOCK_S: Final = 60.0
 _log: Final = get_logger("signalstack.worker")
 
 
@@ -139,10 +143,12 @@ class Worker:
             await services.start(self._listener.run)
             await services.start(self._keep_settlements)
             await services.start(self._heartbeat.run)
+            await self._read_clock()
             services.start_soon(self._settler.run)
             services.start_soon(self._executor.run)
             services.start_soon(self._return_early_leases)
             services.start_soon(self._claimer.look_forever)
+            services.start_soon(self._keep_time)
             async with anyio.create_task_group() as claiming:
                 claiming.start_soon(self._claimer.claim_forever)
                 self._claimer.look()
@@ -151,6 +157,15 @@ class Worker:
                 self._claimer.stop()
             await self._finish_or_hand_back()
             services.cancel_scope.cancel()
+
+    async def _keep_time(self) -> None:
+        while True:
+            await anyio.sleep(_CLOCK_S)
+            await self._read_clock()
+
+    async def _read_clock(self) -> None:
+        with suppress(UnavailableError, StatementError):  # the clock of a minute ago will do
+            await self._dispatch.read_clock()
 
     async def _keep_settlements(
         self, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED

@@ -88,7 +88,7 @@ claimed AS (
         wake = coalesce(j.wake, $7::text),
         started_at = clock_timestamp(),
         updated_at = clock_timestamp()
-    WHERE j.ctid = ANY(ARRAY(SELECT chosen.spot FROM chosen))
+    WHERE j.ctid = any(array(SELECT chosen.spot FROM chosen))
     RETURNING
         j.user_id, j.id, j.type, j.queue, j.attempt, j.max_attempts, j.timeout_s, j.run_at, j.wake,
         j.traceparent, j.payload::text
@@ -98,7 +98,7 @@ SELECT
     share.lanes,
     share.jobs AS share,
     share.cursor,
-    (SELECT count(*) FROM chosen) > (SELECT count(*) FROM claimed) AS missed,
+    (SELECT count(*) FROM chosen) > (SELECT count(c.id) FROM claimed AS c) AS missed,
     claimed.user_id,
     claimed.id,
     claimed.type,

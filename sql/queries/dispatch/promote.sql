@@ -13,7 +13,7 @@ WITH due AS MATERIALIZED (
 moved AS (
     UPDATE signalstack.jobs AS j
     SET delayed = false
-    WHERE j.ctid = ANY(ARRAY(SELECT due.spot FROM due))
+    WHERE j.ctid = any(array(SELECT due.spot FROM due))
     RETURNING j.queue
 )
 

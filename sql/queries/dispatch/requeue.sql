@@ -1,5 +1,6 @@
 -- Put runs back that did not end their job: a retry after a delay, or a run handed back.
--- A run that never started (no started_at) gives its attempt back and leaves no trace.
+-- A run that never started (no started_at) gives its attempt back and leaves no trace; one that was
+-- handed back did not fail, so another one is allowed in its place.
 -- Guarded by the lease token, in id order, as in finish.sql.
 WITH back AS (
     UPDATE signalstack.jobs AS j
@@ -10,6 +11,9 @@ WITH back AS (
             ELSE j.run_at
         END,
         attempt = j.attempt - CASE WHEN o.started_at IS NULL THEN 1 ELSE 0 END,
+        max_attempts = j.max_attempts + CASE
+            WHEN o.outcome = 'released' AND o.started_at IS NOT NULL THEN 1 ELSE 0
+        END,
         wake = o.wake,
         last_error = coalesce(o.error, j.last_error),
         lease_token = NULL,

@@ -1,6 +1,6 @@
 -- Store the jobs of many requests in one statement, so that concurrent callers share one commit.
 -- A request with an idempotency key owns it when `ref` comes back as its own; its jobs name that
--- ref as their guard, so a repeat inserts nothing. NOTIFY is a doorbell: one a queue, not one a job.
+-- ref as their guard, so a repeat inserts nothing. NOTIFY is a doorbell: one a queue, not a job.
 WITH key AS (
     INSERT INTO signalstack.idempotency AS i (user_id, route, key, fingerprint, ref, expires_at)
     SELECT k.user_id, k.route, k.key, k.fingerprint, k.ref, now() + interval '24 hours'
