@@ -29,7 +29,7 @@ lint: setup ## ruff, pyright, import contracts, SQL style
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/basedpyright
-	$(BIN)/lint-imports --no-logo
+	$(BIN)/lint-imports --no-logo --no-cache
 	$(BIN)/sqlfluff lint --nocolor --disable-progress-bar sql/migrations sql/queries
 
 check: lint ## lint, then the whole suite with branch coverage: what a change must pass

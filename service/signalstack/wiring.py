@@ -8,7 +8,7 @@ import socket
 from contextlib import asynccontextmanager
 from functools import partial
 from importlib.metadata import version
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import anyio
 import anyio.to_thread
@@ -46,6 +46,8 @@ if TYPE_CHECKING:
     from anyio.abc import TaskGroup, TaskStatus
 
     from signalstack.core.handler import JobType
+
+_CHORE_TIMEOUT_S: Final = 60.0
 
 
 class Database(msgspec.Struct, frozen=True, kw_only=True):
@@ -87,6 +89,23 @@ async def open_database(
         yield Database(dsn=server.dsn, direct_dsn=server.dsn)
 
 
+def locate_database(settings: Settings) -> Database:
+    """Tell where the database of DATABASE_URL is, without asking it.
+
+    Raises:
+        SettingsError: DATABASE_URL is not set.
+    """
+    if settings.database_url is None:
+        raise SettingsError(
+            "DATABASE_URL is not set: it must look like postgresql://user:password@host:5432/name "
+            "(only `up`, `demo` and `bench` can do without, on an embedded PostgreSQL)"
+        )
+    return Database(
+        dsn=settings.database_url,
+        direct_dsn=settings.listen_database_url or settings.database_url,
+    )
+
+
 async def reach_database(settings: Settings) -> Database:
     """Wait until the database of DATABASE_URL takes connections.
 
@@ -94,15 +113,7 @@ async def reach_database(settings: Settings) -> Database:
         SettingsError: DATABASE_URL is not set.
         UnavailableError: it took none in the tries that the settings allow.
     """
-    if settings.database_url is None:
-        raise SettingsError(
-            "DATABASE_URL is not set: it must look like postgresql://user:password@host:5432/name "
-            "(only `up`, `demo` and `bench` can do without, on an embedded PostgreSQL)"
-        )
-    database = Database(
-        dsn=settings.database_url,
-        direct_dsn=settings.listen_database_url or settings.database_url,
-    )
+    database = locate_database(settings)
     tries = settings.db_connect_retries + 1
     for dsn in dict.fromkeys((database.dsn, database.direct_dsn)):
         await wait_for_database(dsn, retries=tries, delay_s=settings.db_connect_delay_s)
@@ -170,7 +181,8 @@ def open_pool(settings: Settings, database: Database, observer: Observer) -> Poo
         observer,
         min_size=settings.db_pool_min,
         max_size=settings.db_pool_max,
-        acquire_timeout_s=settings.request_timeout_s,
+        # Within the request's own deadline, so that a caller learns what was waited for.
+        acquire_timeout_s=settings.request_timeout_s / 2,
         statement_timeout_s=settings.request_timeout_s,
     )
 
@@ -261,8 +273,21 @@ async def _start_worker(front: TaskGroup, background: TaskGroup, parts: _Parts) 
         random.Random(),  # noqa: S311 - jitter and lease tokens are no secrets
     )
     await front.start(worker.run, parts.shutdown)
-    background.start_soon(Maintenance(parts.pool, parts.observer).run)
+    background.start_soon(_keep_house, parts)
     return worker
+
+
+async def _keep_house(parts: _Parts) -> None:
+    # On connections of its own: its lease must not wait for requests, and a rescue may read long.
+    async with Pool(
+        parts.database.direct_dsn,
+        parts.observer,
+        name="signalstack maintenance",
+        max_size=2,
+        statement_timeout_s=_CHORE_TIMEOUT_S,
+        gauged=False,
+    ) as pool:
+        await Maintenance(pool, parts.observer).run()
 
 
 async def _start_api(

@@ -83,7 +83,8 @@ CREATE TABLE signalstack.events (
 CREATE TABLE signalstack.events_default PARTITION OF signalstack.events DEFAULT;
 
 -- Live jobs only: small, claimed and settled without touching an index (HOT), so no index may
--- name a column that a claim writes. Finished ones move to finished_jobs.
+-- name a column that a claim writes, and a page must have room for what its rows become: a claimed
+-- row is a third larger than a waiting one. Finished ones move to finished_jobs.
 CREATE TABLE signalstack.jobs (
     user_id uuid NOT NULL,
     id uuid NOT NULL,
@@ -110,7 +111,7 @@ CREATE TABLE signalstack.jobs (
     payload jsonb NOT NULL,
     PRIMARY KEY (user_id, id)
 ) WITH (
-    fillfactor = 50,
+    fillfactor = 40,
     autovacuum_vacuum_scale_factor = 0.0,
     autovacuum_vacuum_threshold = 5000,
     autovacuum_vacuum_insert_scale_factor = 0.0,

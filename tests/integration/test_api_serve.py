@@ -257,3 +257,20 @@ async def test_an_answer_that_nobody_reads_holds_up_no_shutdown() -> None:
             await stream.send(b"GET /flood HTTP/1.1\r\nHost: a\r\n\r\n")
             await entered.wait()
         await stream.aclose()
+
+
+async def test_what_runs_beside_the_server_outlives_it() -> None:
+    shutdown, served, outlived = anyio.Event(), anyio.Event(), anyio.Event()
+
+    async def serve_to_the_end() -> None:
+        await serve(edge_alone((), Witness()), host="127.0.0.1", port=0, shutdown=shutdown)
+        served.set()
+
+    with anyio.fail_after(PATIENCE_S):
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(serve_to_the_end)
+            shutdown.set()
+            await served.wait()
+            outlived.set()
+
+    assert outlived.is_set()  # a group that is cancelled from inside ends without a word

@@ -30,7 +30,7 @@ def test_an_empty_environment_gives_the_documented_defaults() -> None:
     assert (loaded.host, loaded.port) == ("127.0.0.1", 8080)
     assert (loaded.metrics_host, loaded.metrics_port) == ("127.0.0.1", 9464)
     assert (loaded.log_level, loaded.log_format) == ("info", "json")
-    assert (loaded.worker_concurrency, loaded.worker_queues) == (10, ("default",))
+    assert (loaded.worker_concurrency, loaded.worker_queues) == (10, None)
     assert (loaded.max_attempts, loaded.retry_base_delay_s, loaded.retry_max_delay_s) == (3, 1, 60)
     assert (loaded.request_timeout_s, loaded.job_timeout_s, loaded.lease_s) == (5, 30, 30)
     assert (loaded.poll_interval_s, loaded.shutdown_timeout_s) == (5, 30)

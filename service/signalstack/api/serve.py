@@ -56,6 +56,7 @@ async def serve(
         # Shielded, because Hypercorn does not survive being cancelled: it is asked to stop instead.
         with anyio.CancelScope(shield=True) as serving:
             tasks.start_soon(_end, shutdown, grace_s, stop, requests, ended, serving)
+            cancelled = _count_cancellations()
             try:
                 await hypercorn_serve(
                     cast("ASGIFramework", requests),
@@ -68,6 +69,7 @@ async def serve(
                 if not serving.cancel_called:
                     raise
             finally:
+                _forget_cancellations(down_to=cancelled)
                 ended.set()
         tasks.cancel_scope.cancel()
 
@@ -117,6 +119,22 @@ async def _end(
         with anyio.move_on_after(_LAST_RESORT_S, shield=True):
             await ended.wait()
         serving.cancel()
+
+
+def _count_cancellations() -> int:
+    task = asyncio.current_task()
+    return 0 if task is None else task.cancelling()
+
+
+def _forget_cancellations(*, down_to: int) -> None:
+    """Take back what Hypercorn's end leaves behind: a cancellation of the task that serves.
+
+    Up to Python 3.12 a task group that fails while it is being left keeps its own cancellation
+    counted. anyio would take that for one from outside, and so end everything beside the server.
+    """
+    task = asyncio.current_task()
+    while task is not None and task.cancelling() > down_to:
+        task.uncancel()
 
 
 async def _listen(host: str, port: int) -> socket.socket:

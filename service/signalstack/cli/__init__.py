@@ -8,21 +8,26 @@ from typing import TYPE_CHECKING, Final
 import click
 
 from signalstack import settings as environment
+from signalstack.bench.command import bench
 from signalstack.cli.keys import keys
-from signalstack.cli.outcome import Group
+from signalstack.cli.outcome import Group, leave
 from signalstack.cli.schema import migrate
 from signalstack.cli.service import api, up, worker
+from signalstack.cli.trial import demo, doctor
 from signalstack.telemetry import logs
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-_COMMANDS: Final[Sequence[click.Command]] = (up, api, worker, migrate, keys)
+_COMMANDS: Final[Sequence[click.Command]] = (up, api, worker, migrate, keys, doctor, demo, bench)
 
 
 def main() -> None:
     """Run the command line."""
-    commands(prog_name="signalstack")
+    try:
+        commands(prog_name="signalstack")
+    except SystemExit as end:
+        leave(end.code)
 
 
 @click.group(cls=Group, context_settings={"help_option_names": ["-h", "--help"]})

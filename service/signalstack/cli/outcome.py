@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import logging
+import os
 import sys
-from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
+import threading
+from typing import TYPE_CHECKING, Any, Final, NoReturn, TypeVar, cast
 
 import anyio
 import click
@@ -37,6 +40,16 @@ class Group(click.Group):
 def run(work: Callable[[], Awaitable[Result]]) -> Result:
     """Run an async command to its end."""
     return anyio.run(work, backend_options={"use_uvloop": sys.platform == "linux"})
+
+
+def leave(code: str | int | None) -> NoReturn:
+    """End the process, also when a plain handler that nobody can stop still has a thread."""
+    logging.shutdown()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    if any(not thread.daemon for thread in threading.enumerate()[1:]):
+        os._exit(code if isinstance(code, int) else FAILED if code else 0)
+    sys.exit(code)
 
 
 def _known(error: BaseException) -> SignalStackError | None:

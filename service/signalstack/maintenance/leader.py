@@ -25,13 +25,17 @@ if TYPE_CHECKING:
 LEASE_S: Final = 10.0
 RENEW_S: Final = 3.0
 BATCH: Final = 10_000  # rows that one statement sums up or forgets
+RETRY_S: Final = 5.0
 ROLL_UP_S: Final = 5.0
 EXPIRE_S: Final = 60.0
 PARTITIONS_S: Final = 3_600.0
 PARTITION_DAYS: Final = 3
 ORPHANS_S: Final = 600.0
-# A lease is over a moment after its time, and not before.
-_MARGIN_S: Final = 0.05
+# A claim that raced with a rescue has ended by then: statements have a shorter deadline.
+ORPHANS_AFTER_RESCUE_S: Final = 15.0
+# A lease is over a moment after its time, and not before; who stands by leaves it to the leader.
+MARGIN_S: Final = 0.05
+STANDBY_MARGIN_S: Final = 0.5
 
 Result = TypeVar("Result")
 
@@ -45,50 +49,57 @@ class Maintenance:
         self._pool = pool
         self._observer = observer
         self._id = new_id()
+        self._buried = anyio.Event()
 
     async def run(self) -> None:
         """Stand for leader until cancelled, then resign."""
         self._observer.tell(LeaderChanged(leading=False))
         try:
             while True:
-                term = await self._lead()
-                if term is None:
+                standing = await self._stand()
+                if standing is None:
                     await anyio.sleep(RENEW_S)
+                elif standing.term is None:
+                    # Not only the leader rescues: it may be the one that died.
+                    await self._rescue_in_time(standing.next_end_s, STANDBY_MARGIN_S)
                 else:
-                    await self._serve(term)
+                    await self._serve(standing)
         finally:
             with anyio.move_on_after(LEASE_S, shield=True):
                 await self._attempt(lambda conn: chores.resign(conn, holder=self._id))
 
-    async def _serve(self, term: chores.Term) -> None:
+    async def _serve(self, standing: chores.Standing) -> None:
         """Do the chores for as long as the lease is renewed."""
         self._observer.tell(LeaderChanged(leading=True))
         try:
             async with anyio.create_task_group() as tasks:
                 for interval_s, chore in self._chores():
                     tasks.start_soon(self._repeat, interval_s, chore)
-                await self._hold(term)
+                tasks.start_soon(self._look_for_orphans)
+                await self._hold(standing)
                 tasks.cancel_scope.cancel()
         finally:
             self._observer.tell(LeaderChanged(leading=False))
 
-    async def _hold(self, term: chores.Term) -> None:
-        """Renew until that has failed for the length of a lease."""
+    async def _hold(self, standing: chores.Standing) -> None:
+        """Renew until another one leads, or that has failed for the length of a lease."""
         ends_at = anyio.current_time() + LEASE_S
         while True:
-            await self._rescue_in_time(term.next_end_s)
+            await self._rescue_in_time(standing.next_end_s, MARGIN_S)
             renewed_at = anyio.current_time()
-            renewed = await self._lead()
+            renewed = await self._stand()
+            if renewed is not None and renewed.term is None:
+                return
             if renewed is not None:
-                term, ends_at = renewed, renewed_at + LEASE_S
+                standing, ends_at = renewed, renewed_at + LEASE_S
             elif anyio.current_time() > ends_at:
                 return
 
-    async def _rescue_in_time(self, next_end_s: float | None) -> None:
+    async def _rescue_in_time(self, next_end_s: float | None, margin_s: float) -> None:
         """Wait until the next renewal; rescue in between when a worker's lease ends."""
         until = anyio.current_time() + RENEW_S
-        while next_end_s is not None and next_end_s + _MARGIN_S < until - anyio.current_time():
-            await anyio.sleep(max(next_end_s + _MARGIN_S, _MARGIN_S))
+        while next_end_s is not None and next_end_s + margin_s < until - anyio.current_time():
+            await anyio.sleep(max(next_end_s, 0.0) + margin_s)
             rescued = await self._attempt(lambda conn: self._rescue(conn, orphans=False))
             next_end_s = None if rescued else RENEW_S / 3
         await anyio.sleep(max(until - anyio.current_time(), 0.0))
@@ -100,26 +111,40 @@ class Maintenance:
             _log.warning(
                 "workers_lost", workers=done.workers, rescued=done.rescued, failed=done.failed
             )
+        if done.workers:
+            self._buried.set()
         return done.workers > 0
 
-    def _chores(self) -> list[tuple[float, Callable[[Connection], Awaitable[object]]]]:
+    async def _look_for_orphans(self) -> None:
+        """Take back what a worker claimed in the moment in which it was given up for dead."""
+        while True:
+            await self._attempt(lambda conn: self._rescue(conn, orphans=True))
+            self._buried = anyio.Event()
+            with anyio.move_on_after(ORPHANS_S):
+                await self._buried.wait()
+                await anyio.sleep(ORPHANS_AFTER_RESCUE_S)
+
+    def _chores(self) -> list[tuple[float, Callable[[Connection], Awaitable[int]]]]:
         return [
             (PARTITIONS_S, lambda conn: chores.make_partitions(conn, days=PARTITION_DAYS)),
-            (ORPHANS_S, lambda conn: self._rescue(conn, orphans=True)),
             (ROLL_UP_S, lambda conn: chores.roll_up(conn, limit=BATCH)),
             (EXPIRE_S, lambda conn: chores.expire_idempotency(conn, limit=BATCH)),
         ]
 
     async def _repeat(
-        self, interval_s: float, chore: Callable[[Connection], Awaitable[object]]
+        self, interval_s: float, chore: Callable[[Connection], Awaitable[int]]
     ) -> None:
         while True:
             done = await self._attempt(chore)
-            # What reached its limit has more to do: left for the next time, it would pile up.
-            more = isinstance(done, int) and done >= BATCH
-            await anyio.sleep(0 if more else interval_s)
+            if done is None:
+                # An hour without new partitions, say, is too long for a moment's contention.
+                await anyio.sleep(min(interval_s, RETRY_S))
+            elif done >= BATCH:
+                continue  # there is more: left for the next time, it would pile up
+            else:
+                await anyio.sleep(interval_s)
 
-    async def _lead(self) -> chores.Term | None:
+    async def _stand(self) -> chores.Standing | None:
         return await self._attempt(lambda conn: chores.lead(conn, holder=self._id, lease_s=LEASE_S))
 
     async def _attempt(self, chore: Callable[[Connection], Awaitable[Result]]) -> Result | None:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
-from signalstack.store.query import Query, execute, fetch_one
+from signalstack.store.query import Query, execute, fetch_one, fetch_value
 
 if TYPE_CHECKING:
     from uuid import UUID
@@ -14,10 +14,13 @@ if TYPE_CHECKING:
     from signalstack.store.query import Connection
 
 
-class Term(msgspec.Struct, frozen=True, kw_only=True):
-    """A term of leadership, and the seconds until some worker's lease ends (None: no workers)."""
+class Standing(msgspec.Struct, frozen=True, kw_only=True):
+    """The term that one leads (None: another one does), and when some worker's lease ends.
 
-    term: int
+    That is in seconds from now, None when there are no workers.
+    """
+
+    term: int | None
     next_end_s: float | None
 
 
@@ -36,7 +39,7 @@ class RolledUp(msgspec.Struct, frozen=True, kw_only=True):
     rolled: int
 
 
-_LEAD: Final = Query("maintenance/lead", Term)
+_LEAD: Final = Query("maintenance/lead", Standing)
 _RESIGN: Final = Query("maintenance/resign", int)
 _RESCUE: Final = Query("maintenance/rescue", Rescue)
 _ROLL_UP: Final = Query("maintenance/roll_up", RolledUp)
@@ -46,9 +49,10 @@ _PARTITIONS: Final = Query("maintenance/make_partitions", int)
 _LOST: Final = "the worker that ran this job died or lost its lease"
 
 
-async def lead(conn: Connection, *, holder: UUID, lease_s: float) -> Term | None:
-    """Take or renew the leadership; None when another process has it."""
-    return await fetch_one(conn, _LEAD, holder=holder, lease_s=lease_s)
+async def lead(conn: Connection, *, holder: UUID, lease_s: float) -> Standing:
+    """Take or renew the leadership, unless another process has it."""
+    standing = await fetch_one(conn, _LEAD, holder=holder, lease_s=lease_s)
+    return standing or Standing(term=None, next_end_s=None)
 
 
 async def resign(conn: Connection, *, holder: UUID) -> None:
@@ -73,6 +77,6 @@ async def expire_idempotency(conn: Connection, *, limit: int) -> int:
     return await execute(conn, _EXPIRE, limit=limit)
 
 
-async def make_partitions(conn: Connection, *, days: int) -> None:
-    """Make the daily partitions up to this many days ahead."""
-    await execute(conn, _PARTITIONS, days=days)
+async def make_partitions(conn: Connection, *, days: int) -> int:
+    """Make the daily partitions up to this many days ahead; returns how many were missing."""
+    return await fetch_value(conn, _PARTITIONS, days=days) or 0

@@ -21,11 +21,12 @@ _CLAIM: Final = Statement("dispatch/claim")
 _PROMOTE: Final = Statement("dispatch/promote")
 _BUSY: Final = Statement("dispatch/busy_queues")
 _RING: Final = Statement("dispatch/ring")
-_CANARY: Final = Statement("dispatch/canary")
+_CLOCK: Final = Statement("dispatch/clock")
+_DISOWN: Final = Statement("dispatch/disown")
 _FINISH: Final = Statement("dispatch/finish")
 _REQUEUE: Final = Statement("dispatch/requeue")
 _CANCELLED: Final = Statement("dispatch/cancelled")
-CLAIM_STATEMENTS: Final = (_CLAIM, _PROMOTE, _BUSY, _RING, _CANARY, _CANCELLED)
+CLAIM_STATEMENTS: Final = (_CLAIM, _PROMOTE, _BUSY, _RING, _CLOCK, _DISOWN, _CANCELLED)
 SETTLE_STATEMENTS: Final = (_FINISH, _REQUEUE)
 
 PROMOTE_LIMIT: Final = 1_000
@@ -41,7 +42,11 @@ SESSION: Final = {
     "statement_timeout": "10s",
     "lock_timeout": "5s",
     "idle_in_transaction_session_timeout": "10s",
+    "idle_session_timeout": "0",
 }
+# Bitmap scans need an index condition: a plan made while the table was empty cannot read an index
+# from end to end once it is full.
+SETTLE_SESSION: Final = {**SESSION, "enable_indexscan": "off", "enable_indexonlyscan": "off"}
 # A lost claim is only a claim to be made again, so its commit need not wait for the disk.
 CLAIM_SESSION: Final = {**SESSION, "synchronous_commit": "off"}
 
@@ -134,12 +139,12 @@ class Dispatch:
         """Tell the Unix time by the database's clock, as well as it is known here."""
         return time() + self._offset_s
 
-    async def notify(self, channel: str, payload: str) -> None:
-        """Send a notification; the answer sets our idea of the database's clock."""
+    async def read_clock(self) -> None:
+        """Compare the database's clock with ours; `now` goes by it from then on."""
         began_at, began = time(), perf_counter()
-        (result,) = await self._claims.run(Call(_CANARY, (channel.encode(), payload.encode())))
+        (result,) = await self._claims.run(Call(_CLOCK))
         middle = began_at + (perf_counter() - began) / 2
-        self._offset_s = binary.read_unix(result.get_value(0, 1) or bytes(8)) - middle
+        self._offset_s = binary.read_unix(result.get_value(0, 0) or b"") - middle
 
     async def ring(self, queues: Sequence[str]) -> None:
         """Wake the workers of queues that this one cannot serve."""
@@ -175,13 +180,19 @@ class Dispatch:
         walked = binary.read_int4(result.get_value(0, 0) or b"")
         share = binary.read_int4(result.get_value(0, 1) or b"")
         cut = walked >= lanes
-        wait_s = result.get_value(0, 14)
+        missed = result.get_value(0, 3) == b"\x01"
+        wait_s = result.get_value(0, 15)
         return Claim(
             leases=leases,
-            drained=not cut and not _some_lane_is_full(leases, share),
+            drained=not cut and not missed and not _some_lane_is_full(leases, share),
             cursor=(result.get_value(0, 2) or NIL) if cut else NIL,
             wait_s=None if wait_s is None else max(binary.read_float8(wait_s), 0.0),
         )
+
+    async def disown(self, tokens: Sequence[int]) -> int:
+        """Give back what claims with these tokens leased, if anything; returns how many jobs."""
+        (result,) = await self._claims.run(Call(_DISOWN, (binary.int8_array(tokens),)))
+        return binary.read_int8(result.get_value(0, 0) or b"")
 
     async def busy_queues(self) -> list[str]:
         """List all queues that have claimable jobs."""
@@ -235,26 +246,26 @@ class Dispatch:
 
     def _read_leases(self, result: PGresult, token: int) -> list[Lease]:
         value, text = result.get_value, self._text
-        if value(0, 3) is None:
+        if value(0, 4) is None:
             return []
         leases: list[Lease] = []
         for row in range(result.ntuples):
-            id_ = value(row, 4) or NIL
-            timeout_s, traceparent = value(row, 9), value(row, 12)
+            id_ = value(row, 5) or NIL
+            timeout_s, traceparent = value(row, 10), value(row, 13)
             leases.append(
                 Lease(
-                    user_id=value(row, 3) or b"",
+                    user_id=value(row, 4) or b"",
                     id=id_,
                     job_id=binary.read_uuid(id_),
-                    type=text(value(row, 5) or b""),
-                    queue=text(value(row, 6) or b""),
-                    attempt=binary.read_int4(value(row, 7) or b""),
-                    max_attempts=binary.read_int4(value(row, 8) or b""),
+                    type=text(value(row, 6) or b""),
+                    queue=text(value(row, 7) or b""),
+                    attempt=binary.read_int4(value(row, 8) or b""),
+                    max_attempts=binary.read_int4(value(row, 9) or b""),
                     timeout_s=None if timeout_s is None else binary.read_float8(timeout_s),
-                    due_at=binary.read_unix(value(row, 10) or b""),
-                    wake=_WAKES[value(row, 11) or b"backlog"],
+                    due_at=binary.read_unix(value(row, 11) or b""),
+                    wake=_WAKES[value(row, 12) or b"backlog"],
                     traceparent=None if traceparent is None else traceparent.decode(),
-                    payload=value(row, 13) or b"null",
+                    payload=value(row, 14) or b"null",
                     token=token,
                 )
             )

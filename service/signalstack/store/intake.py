@@ -43,6 +43,7 @@ SESSION: Final = {
     "statement_timeout": "4s",
     "lock_timeout": "3s",
     "idle_in_transaction_session_timeout": "10s",
+    "idle_session_timeout": "0",
 }
 _FLUSH_JOBS: Final = 1_000
 # Data exceptions, statement too complex or too large: the row's fault, not PostgreSQL's.

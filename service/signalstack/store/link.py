@@ -9,6 +9,7 @@ cancellation can neither break the connection nor leave a statement half read.
 from __future__ import annotations
 
 import asyncio
+import select
 from collections import deque
 from collections.abc import Sequence
 from time import perf_counter
@@ -34,6 +35,11 @@ if TYPE_CHECKING:
     from signalstack.core.stage import Observer
 
 _RECONNECT_DELAYS_S: Final = (0.0, 0.05, 0.1, 0.25, 0.5, 1.0)
+# A connection that was lost sooner counts as a failed try.
+_STEADY_S: Final = 1.0
+# uvloop forgets a reader whose socket has an error (POLLERR: a reset, a TCP timeout) without
+# calling it, so the socket is looked at besides.
+_LOOK_S: Final = 0.25
 
 
 class StatementError(SignalStackError):
@@ -136,13 +142,16 @@ class Link:
                     if on_change is not None:
                         on_change(str(error))
                     continue
-                tries = 0
+                opened_at = anyio.current_time()
+                tries += 1
                 if first:
                     task_status.started()
                     first = False
                 if on_change is not None:
                     on_change(None)
-                await self._lost.wait()
+                await self._until_lost()
+                if anyio.current_time() - opened_at > _STEADY_S:
+                    tries = 0
                 if on_change is not None:
                     on_change(self.reason)
         finally:
@@ -165,7 +174,12 @@ class Link:
             self.reason = f"cannot connect to PostgreSQL: {describe_reason(error, self._dsn)}"
             raise UnavailableError(self.reason) from error
         try:
-            await self._prepare_session(connection)
+            with anyio.fail_after(self._timeout_s):
+                await self._prepare_session(connection)
+        except TimeoutError:
+            await connection.close()
+            self.reason = "PostgreSQL did not answer in time while the connection was set up"
+            raise UnavailableError(self.reason) from None
         except psycopg.OperationalError as error:
             await connection.close()
             self.reason = f"PostgreSQL ended the connection while it was set up: {error}"
@@ -232,6 +246,13 @@ class Link:
             if not batch.future.done():
                 batch.future.set_exception(UnavailableError(f"PostgreSQL went away: {self.reason}"))
         self._lost.set()
+
+    async def _until_lost(self) -> None:
+        while not self._lost.is_set():
+            with anyio.move_on_after(_LOOK_S):
+                await self._lost.wait()
+            if self._pg is not None and _is_hung_up(self._fd):
+                self._on_readable()
 
     async def _prepare_session(self, connection: psycopg.AsyncConnection) -> None:
         pg = connection.pgconn
@@ -335,6 +356,12 @@ class Link:
             batch.future.set_exception(batch.error)
         else:
             batch.future.set_result(batch.results)
+
+
+def _is_hung_up(fd: int) -> bool:
+    poll = select.poll()
+    poll.register(fd, 0)  # an error and the end are told unasked
+    return bool(poll.poll(0))
 
 
 async def _prepare(connection: psycopg.AsyncConnection, statement: Statement) -> None:

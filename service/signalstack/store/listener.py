@@ -12,10 +12,13 @@ from typing import TYPE_CHECKING, Final
 from uuid import uuid4
 
 import anyio
+import psycopg
 
 from signalstack.core.errors import UnavailableError
 from signalstack.core.stage import ListenerChanged, RoundTripped
 from signalstack.store.link import Call, Link, Statement, StatementError
+from signalstack.store.outage import translate_errors
+from signalstack.store.pool import connection_string
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -53,6 +56,7 @@ class Listener:
         settings: Mapping[str, str] | None = None,
         listen: bool = True,
     ) -> None:
+        self._dsn = dsn
         self._probe_channel = f"signalstack_probe_{uuid4().hex}"
         self._answered = anyio.Event()
         self._on_notify = on_notify
@@ -72,7 +76,7 @@ class Listener:
 
     @property
     def fault(self) -> str | None:
-        """Why notifications do not arrive, or None when they do."""
+        """Why notifications do not arrive, or None when they do or nobody wants them."""
         if not self.link.up:
             return self.link.reason
         return self._silent
@@ -90,12 +94,13 @@ class Listener:
 
     def _changed(self, reason: str | None) -> None:
         if reason is None:
-            self._silent = None if self._listen else "switched off: polling only"
+            self._silent = None
             # What was rung while nobody listened is lost, so look once after LISTEN.
             self._on_up()
-        self._observer.tell(
-            ListenerChanged(up=self.fault is None, reason=self.fault or "listening")
-        )
+        if self._listen:
+            self._tell(self.fault)
+        else:
+            self._tell("switched off: polling only")
 
     def _heard(self, channel: str, payload: str) -> None:
         if channel == self._probe_channel:
@@ -113,7 +118,7 @@ class Listener:
         self._answered = anyio.Event()
         began = perf_counter()
         try:
-            await self.link.run(Call(_CANARY, (self._probe_channel.encode(), b"")))
+            await self._send_canary()
         except UnavailableError:
             return  # the link says so itself, and reconnects
         except StatementError as error:
@@ -132,7 +137,24 @@ class Listener:
         else:
             self.link.drop("a notification to oneself did not come back")
 
+    async def _send_canary(self) -> None:
+        if self.link.pooled:
+            # A pooler hands on what a client rings for itself, while it has the server connection
+            # that listens, and nothing that others ring: only a stranger's canary proves anything.
+            with translate_errors(), anyio.move_on_after(PROBE_DEADLINE_S):
+                async with await psycopg.AsyncConnection.connect(
+                    connection_string(self._dsn, "signalstack canary"),
+                    autocommit=True,
+                    prepare_threshold=None,
+                ) as stranger:
+                    await stranger.execute("SELECT pg_notify(%s, '')", (self._probe_channel,))
+        else:
+            await self.link.run(Call(_CANARY, (self._probe_channel.encode(), b"")))
+
     def _note(self, silent: str | None) -> None:
         if silent != self._silent:
             self._silent = silent
-            self._observer.tell(ListenerChanged(up=silent is None, reason=silent or "listening"))
+            self._tell(silent)
+
+    def _tell(self, fault: str | None) -> None:
+        self._observer.tell(ListenerChanged(up=fault is None, reason=fault or "listening"))

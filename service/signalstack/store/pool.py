@@ -45,7 +45,8 @@ _log: Final = get_logger("signalstack.store")
 class Pool:
     """Lends connections in autocommit mode; open it with `async with`.
 
-    Waiting for a connection, for a lock, for a statement: each has its limit, in seconds.
+    Waiting for a connection, for a lock, for a statement: each has its limit, in seconds. Only
+    one pool of a process is `gauged`: its connections are those that the metrics count.
     """
 
     def __init__(
@@ -60,8 +61,10 @@ class Pool:
         statement_timeout_s: float = 5.0,
         lock_timeout_s: float = 2.0,
         idle_in_transaction_timeout_s: float = 10.0,
+        gauged: bool = True,
     ) -> None:
         self._observer = observer
+        self._gauged = gauged
         self._lent = 0
         self._deadline_s = statement_timeout_s + _GRACE_S
         self._settings = {
@@ -136,6 +139,8 @@ class Pool:
 
     def sample(self) -> None:
         """Tell the observer how many connections are in each state."""
+        if not self._gauged:
+            return
         stats = self._connections.get_stats()
         # The pool's own size counts connections that are still being opened.
         self._observer.tell(

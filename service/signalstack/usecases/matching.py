@@ -110,14 +110,27 @@ class Matchers:
     async def reload(self, user_id: UUID) -> Matcher:
         """Read the tenant's subscriptions anew."""
         version, rows = await subscribe.load_for_matching(self._pool, user_id)
-        matcher = Matcher(version=version, rules=[_compile(row) for row in rows])
+        rules = [rule for row in rows if (rule := _compile(row)) is not None]
+        matcher = Matcher(version=version, rules=rules)
         self._known[user_id] = matcher
         if len(self._known) > TENANTS_LIMIT:
             self._known.popitem(last=False)
         return matcher
 
 
-def _compile(row: MatchingSubscription) -> _Rule:
+def _compile(row: MatchingSubscription) -> _Rule | None:
+    """Compile a subscription; one that an older build accepted and this one does not is left out.
+
+    It must not keep the tenant's other subscriptions from their events.
+    """
+    try:
+        return _make_rule(row)
+    except InvalidError as error:
+        _log.error("subscription_refused", subscription_id=row.id, error=str(error))
+        return None
+
+
+def _make_rule(row: MatchingSubscription) -> _Rule:
     given = row.job.payload
     return _Rule(
         id=row.id,

@@ -31,6 +31,8 @@ if TYPE_CHECKING:
     from signalstack.store.dispatch import Claim, Dispatch, Lease
 
 _LANES: Final = 16
+# A claim that we gave up may go on over there until its statement_timeout.
+_DOUBT_S: Final = 12.0
 _KNOWN_QUEUES_LIMIT: Final = 1_000
 _QUEUE_NAME: Final = re.compile(r"[\x21-\x7e]{1,100}")
 _log: Final = get_logger("signalstack.worker")
@@ -62,6 +64,8 @@ class Claimer:
         self._rng = rng
         self._cause: Wake | None = None
         self._cursor = NIL
+        self._fruitful = True
+        self._doubtful: dict[int, float] = {}
         self._signal = anyio.Event()
         self._timer_signal = anyio.Event()
         self._timer_at = 0.0
@@ -136,19 +140,22 @@ class Claimer:
         cause, self._cause = self._cause or Wake.BACKLOG, None
         self._observer.tell(Woken(cause=cause))
         began = perf_counter()
-        cursor = self._cursor
+        cursor, token = self._cursor, self._rng.getrandbits(63)
         try:
             claim = await self._dispatch.claim(
                 list(self._queues),
                 worker_id=self._worker_id(),
-                token=self._rng.getrandbits(63),
+                token=token,
                 limit=limit,
-                lanes=max(limit, _LANES),
+                # Fewer lanes than queues would pass queues over whose first lane was not reached.
+                lanes=max(limit, _LANES, len(self._queues)),
                 cursor=cursor,
                 cause=cause,
             )
         except UnavailableError:
-            return  # the listener looks again as soon as it is back
+            # It may have been done all the same. The listener looks again as soon as it is back.
+            self._doubtful[token] = anyio.current_time() + _DOUBT_S
+            return
         except StatementError as error:
             _log.warning("claim_failed", error=str(error), sqlstate=error.sqlstate)
             return
@@ -164,19 +171,28 @@ class Claimer:
         if claim.wait_s is not None:
             self._claim_at = min(self._claim_at, anyio.current_time() + claim.wait_s)
             self.expect(claim.wait_s)
-        wrapped = cursor != NIL and claim.cursor == NIL
-        if self._cause is None and (not claim.drained or wrapped or len(claim.leases) >= limit):
+        self._fruitful = self._fruitful or bool(claim.leases)
+        more = not claim.drained or len(claim.leases) >= limit
+        if cursor != NIL and claim.cursor == NIL:
+            # Round: lanes before the start are due again, unless a whole round found nothing but
+            # jobs that run already.
+            more, self._fruitful = self._fruitful, False
+        if self._cause is None and more:
             self._cause = Wake.BACKLOG
 
     async def _promote(self, *, poll: bool) -> float:
         """Promote what is due; returns the seconds until more will be."""
         try:
+            if self._doubtful:
+                await self._disown()
             if poll and self._serves_all:
-                for queue in await self._dispatch.busy_queues():
-                    self._serves(queue)
+                busy = await self._dispatch.busy_queues()
+                # Only these are known to be queues: names that were just heard make room for them.
+                known = () if len(self._queues) >= _KNOWN_QUEUES_LIMIT else self._queues
+                self._queues = dict.fromkeys((DEFAULT_QUEUE, *known, *busy))
             promotion = await self._dispatch.promote()
             elsewhere = [queue for queue in promotion.queues if not self._serves(queue)]
-            if promotion.count > self._room() or elsewhere:
+            if self._stopping or promotion.count > self._room() or elsewhere:
                 await self._dispatch.ring(promotion.queues)
         except UnavailableError:
             return self._poll_interval_s
@@ -192,9 +208,21 @@ class Claimer:
             return 0.0
         return self._poll_interval_s if promotion.next_s is None else promotion.next_s
 
+    async def _disown(self) -> None:
+        """Give back what was leased by claims whose answer did not arrive."""
+        now = anyio.current_time()
+        count = await self._dispatch.disown(list(self._doubtful))
+        if count:
+            _log.warning("claims_disowned", jobs=count)
+            self._wake(Wake.POLL)
+        self._doubtful = {token: at for token, at in self._doubtful.items() if at > now}
+        if self._doubtful:
+            self.expect(min(self._doubtful.values()) - now)
+
     def _wake(self, cause: Wake) -> None:
         if self._cause is None or cause is Wake.NOTIFY:
             self._cause = cause
+        self._fruitful = True
         self._signal.set()
 
     def _serves(self, queue: str) -> bool:

@@ -1,15 +1,17 @@
 """The slots of a worker: long-lived tasks that take leased jobs and run their handlers.
 
 A slot outlives its jobs because creating a task costs as much as everything else that is done for
-a quick one. What a handler leaves behind in its slot's context variables would reach the next job,
-so a slot whose context changed is replaced by a fresh one.
+a quick one. What a handler leaves behind in its slot (context variables, a cancellation that it
+asked for itself) would reach the next job, so such a slot is replaced by a fresh one.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections import deque
+from contextlib import suppress
 from contextvars import copy_context
+from math import inf
 from time import perf_counter
 from typing import TYPE_CHECKING, Final, cast
 
@@ -17,8 +19,9 @@ import anyio
 import anyio.lowlevel
 import anyio.to_thread
 import msgspec
+from anyio._backends import _asyncio as anyio_asyncio
 
-from signalstack.core.handler import Fail
+from signalstack.core.handler import Fail, Retry
 from signalstack.core.job import Outcome
 from signalstack.core.log import bind, get_logger
 from signalstack.core.stage import Finished, Started
@@ -40,11 +43,14 @@ if TYPE_CHECKING:
     from signalstack.worker.verdict import RetryPolicy
 
 RESULT_LIMIT: Final = 262_144
-# Prefetch as many jobs as end within this time, so that a lease never waits long for its slot.
+# Prefetch as many jobs as end within this time, or while two claims take place if those are slow,
+# so that slots of quick jobs never run dry and a lease never waits long for its slot.
 AHEAD_S: Final = 0.01
-AHEAD_LIMIT: Final = 500
+AHEAD_LIMIT: Final = 1_000
 # Quick handlers never give way by themselves: let the loop breathe after so many.
 _BURST: Final = 32
+
+_ELSEWHERE_S: Final = 10.0
 
 _log: Final = get_logger("signalstack.worker")
 
@@ -81,10 +87,14 @@ class Executor:
         self._runs: set[Run] = set()
         self._queued = anyio.Event()
         self._quiet = anyio.Event()
+        self._earliest = inf
+        self._deadline_moved = anyio.Event()
         self._done = 0
         self._done_before = 0
         self._measured_at = 0.0
         self._rate = 0.0
+        self._asked_at = perf_counter()
+        self._claim_s = 0.0
 
     @property
     def busy(self) -> int:
@@ -99,8 +109,11 @@ class Executor:
     async def run(self) -> None:
         """Keep the slots until cancelled."""
         async with anyio.create_task_group() as slots:
+            slots.start_soon(self._keep_deadlines)
             for _ in range(self._concurrency):
                 slots.start_soon(self._slot, slots)
+        # Without slots the heartbeat would keep jobs that nobody runs from being rescued.
+        raise RuntimeError("the slots ended by themselves")
 
     def room(self) -> int:
         """Tell how many more jobs to lease: the free slots, and a few ahead when jobs are quick."""
@@ -110,11 +123,13 @@ class Executor:
             done = self._done - self._done_before
             self._rate = (self._rate + done / elapsed) / 2
             self._measured_at, self._done_before = now, self._done
-        ahead = min(int(self._rate * AHEAD_S), AHEAD_LIMIT)
+        self._asked_at = now
+        ahead = min(int(self._rate * max(AHEAD_S, 2 * self._claim_s)), AHEAD_LIMIT)
         return self._concurrency + ahead - len(self._runs) - len(self._waiting)
 
     def put(self, leases: Iterable[Lease]) -> None:
         """Take leased jobs in."""
+        self._claim_s = (self._claim_s + perf_counter() - self._asked_at) / 2
         self._waiting.extend(leases)
         for _ in range(min(len(self._waiting), len(self._idle))):
             self._idle.popleft().set()
@@ -166,26 +181,53 @@ class Executor:
         for run in list(self._runs):
             run.end(stop)
 
+    async def _keep_deadlines(self) -> None:
+        """End runs at their deadlines: one timer for all, since few runs ever reach theirs."""
+        while True:
+            self._deadline_moved = anyio.Event()
+            with anyio.move_on_after(max(self._earliest - perf_counter(), 0.0)):
+                await self._deadline_moved.wait()
+                continue
+            now = perf_counter()
+            for run in [run for run in self._runs if run.ends_at <= now]:
+                run.scope.cancel()
+            self._earliest = min(
+                (run.ends_at for run in self._runs if run.ends_at > now), default=inf
+            )
+
     async def _slot(self, slots: TaskGroup) -> None:
         clean = copy_context()
+        task = cast("asyncio.Task[None]", asyncio.current_task())
         burst = 0
         while True:
             if not self._waiting:
-                free = anyio.Event()
-                self._idle.append(free)
-                self._on_room()
-                await free.wait()
+                await self._until_free()
                 burst = 0
-                continue
-            await self._execute(self._waiting.popleft())
-            if copy_context() != clean:
-                slots.start_soon(self._slot, slots, name="slot")
+            else:
+                await self._execute(self._waiting.popleft())
+                burst += 1
+            if task.cancelling() or copy_context() != clean:
+                # A task begins with the context of who starts it: that must not be this one.
+                clean.run(slots.start_soon, self._slot, slots, name="slot")
+                await _shake_off()
                 return
-            burst += 1
             if burst >= _BURST:
                 burst = 0
                 self._on_room()
                 await anyio.lowlevel.cancel_shielded_checkpoint()
+
+    async def _until_free(self) -> None:
+        free = anyio.Event()
+        self._idle.append(free)
+        self._on_room()
+        try:
+            await free.wait()
+        except asyncio.CancelledError as error:
+            with suppress(ValueError):
+                self._idle.remove(free)
+            # What an earlier handler left running may cancel the task that it once ran in.
+            if _is_ours(error):
+                raise
 
     async def _execute(self, lease: Lease) -> None:
         started_at = self._now()
@@ -201,7 +243,7 @@ class Executor:
                 at=started_at,
             )
         )
-        verdict, result = await self._run(lease, started_at)
+        verdict, result = await self._run(lease, started_at, began)
         duration_s = perf_counter() - began
         self._observer.tell(
             Finished(
@@ -226,7 +268,9 @@ class Executor:
             )
         )
 
-    async def _run(self, lease: Lease, started_at: float) -> tuple[Verdict, bytes | None]:
+    async def _run(
+        self, lease: Lease, started_at: float, began: float
+    ) -> tuple[Verdict, bytes | None]:
         first = lease.attempt == 1
         timeout_s = self._timeout_s if lease.timeout_s is None else lease.timeout_s
         with (
@@ -236,18 +280,21 @@ class Executor:
                 "consumer",
                 parent=lease.traceparent if first else None,
                 link=None if first else lease.traceparent,
-                attributes={
-                    "messaging.destination.name": lease.queue,
-                    "messaging.message.id": str(lease.job_id),
-                    "signalstack.job.type": lease.type,
-                    "signalstack.job.attempt": lease.attempt,
-                    "signalstack.wake": lease.wake.value,
-                },
             ) as span,
         ):
-            scope = anyio.CancelScope(deadline=anyio.current_time() + timeout_s)
-            run = Run(lease, scope, started_at + timeout_s, span.traceparent or lease.traceparent)
+            if span.traceparent is not None:  # nobody reads them otherwise
+                span.set(_attributes(lease))
+            run = Run(
+                lease,
+                anyio.CancelScope(),
+                deadline_at=started_at + timeout_s,
+                ends_at=began + timeout_s,
+                traceparent=span.traceparent or lease.traceparent,
+            )
             self._runs.add(run)
+            if run.ends_at < self._earliest:
+                self._earliest = run.ends_at
+                self._deadline_moved.set()
             try:
                 return await self._call(run, span)
             finally:
@@ -261,18 +308,14 @@ class Executor:
         try:
             job_type, payload = self._read(lease)
             with run.scope:
-                returned = await self._invoke(job_type, payload, run)
-                result = _encode(returned)
+                try:
+                    result = _encode(await self._invoke(job_type, payload, run))
+                finally:
+                    _close_scopes(run.scope)
         except BaseException as error:
             if _is_ours(error):
                 raise
-            verdict = judge(
-                error,
-                attempt=lease.attempt,
-                max_attempts=lease.max_attempts,
-                policy=self._policy,
-                rng=self._rng.random,
-            )
+            verdict = self._judge(run, error)
             span.fail(verdict.error or "")
             _log.warning(
                 "job_failed",
@@ -300,7 +343,9 @@ class Executor:
     def _read(self, lease: Lease) -> tuple[JobType, object]:
         job_type = self._registry.get(lease.type)
         if job_type is None:
-            raise Fail(f"this worker has no handler for the job type {lease.type!r}")
+            # Another one may, while a new version is rolled out.
+            reason = f"this worker has no handler for the job type {lease.type!r}"
+            raise Retry(reason, after_s=_ELSEWHERE_S)
         decoder = self._decoders.get(lease.type)
         if decoder is None:
             decoder = self._decoders[lease.type] = msgspec.json.Decoder(job_type.payload)
@@ -314,16 +359,33 @@ class Executor:
             return Verdict(outcome=Outcome.CANCELLED, error="cancelled while it ran")
         if run.stop is not None:
             return Verdict(outcome=Outcome.RELEASED, error=f"handed back: {run.stop}")
-        return judge(
-            TimeoutError(f"the job ran longer than {_limit_s(run, self._timeout_s):g} s"),
-            attempt=run.lease.attempt,
+        limit_s = _limit_s(run, self._timeout_s)
+        return self._judge(run, TimeoutError(f"the job ran longer than {limit_s:g} s"))
+
+    def _judge(self, run: Run, error: BaseException) -> Verdict:
+        verdict = judge(
+            error,
+            # What a handler raises because it was told to stop must not use its last attempt up.
+            attempt=run.lease.attempt if run.stop is None else 0,
             max_attempts=run.lease.max_attempts,
             policy=self._policy,
             rng=self._rng.random,
         )
+        if run.stop is not None and verdict.outcome is Outcome.RETRIED:
+            return Verdict(outcome=Outcome.RELEASED, error=verdict.error)
+        return verdict
 
 
 _SUCCEEDED: Final = Verdict(outcome=Outcome.SUCCEEDED)
+
+
+def _attributes(lease: Lease) -> dict[str, str | float | bool]:
+    return {
+        "messaging.message.id": str(lease.job_id),
+        "signalstack.job.type": lease.type,
+        "signalstack.job.attempt": lease.attempt,
+        "signalstack.wake": lease.wake.value,
+    }
 
 
 def _limit_s(run: Run, default_s: float) -> float:
@@ -331,11 +393,26 @@ def _limit_s(run: Run, default_s: float) -> float:
 
 
 def _is_ours(error: BaseException) -> bool:
-    """Tell our own cancellation from a handler that let an inner one escape."""
-    if not isinstance(error, asyncio.CancelledError):
-        return False
-    task = asyncio.current_task()
-    return task is not None and task.cancelling() > 0
+    """Tell that this worker's slots end from a cancellation that a handler brought on itself."""
+    return isinstance(error, asyncio.CancelledError) and anyio.current_effective_deadline() == -inf
+
+
+def _close_scopes(outer: anyio.CancelScope) -> None:
+    """Leave the scopes inside `outer` that a handler entered and did not leave.
+
+    anyio raises when an outer scope or the task ends before them; only its inside knows them.
+    """
+    task = cast("asyncio.Task[None]", asyncio.current_task())
+    state = anyio_asyncio._task_states[task]  # noqa: SLF001 # pyright: ignore[reportPrivateUsage, reportUnknownMemberType, reportUnknownVariableType] - there is no public way
+    while (inner := state.cancel_scope) is not None and inner is not outer:
+        _log.warning("scope_left_open")
+        inner.__exit__(None, None, None)
+
+
+async def _shake_off() -> None:
+    """Take a cancellation that is still on its way: in a task that ends, it would end all slots."""
+    with suppress(asyncio.CancelledError):
+        await asyncio.sleep(0)
 
 
 def _encode(returned: object) -> bytes | None:

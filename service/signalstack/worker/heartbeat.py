@@ -27,10 +27,18 @@ _log: Final = get_logger("signalstack.worker")
 class Heartbeat:
     """Renews a lease three times in its length; `worker_id` is the worker's current identity."""
 
-    def __init__(self, lease: WorkerLease, *, lease_s: float, on_lost: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        lease: WorkerLease,
+        *,
+        lease_s: float,
+        on_lost: Callable[[], None],
+        on_regained: Callable[[], None],
+    ) -> None:
         self._lease = lease
         self._interval_s = lease_s / 3
         self._on_lost = on_lost
+        self._on_regained = on_regained
         self._stop = threading.Event()
         self._ended = anyio.Event()
         self._leave = False
@@ -88,6 +96,7 @@ class Heartbeat:
                     _log.error("lease_lost", worker_id=self._worker_id)
                     say(self._on_lost)
                     self._register()
+                    say(self._on_regained)
             except UnavailableError as error:
                 _log.warning("heartbeat_failed", error=str(error))
                 wait_s = min(_AGAIN_S, self._interval_s)

@@ -19,16 +19,26 @@ _log: Final = get_logger("signalstack.job")
 
 
 class Run:
-    """The context that a handler gets; `stop` is why the run was told to end, if it was."""
+    """The context that a handler gets; `stop` is why the run was told to end, if it was.
 
-    __slots__ = ("_deadline_at", "_traceparent", "lease", "scope", "stop")
+    `ends_at` is its deadline on the clock of `time.perf_counter`, which no adjustment moves.
+    """
+
+    __slots__ = ("_deadline_at", "_traceparent", "ends_at", "lease", "scope", "stop")
 
     def __init__(
-        self, lease: Lease, scope: anyio.CancelScope, deadline_at: float, traceparent: str | None
+        self,
+        lease: Lease,
+        scope: anyio.CancelScope,
+        *,
+        deadline_at: float,
+        ends_at: float,
+        traceparent: str | None,
     ) -> None:
         self.lease = lease
         self.scope = scope
         self.stop: Stop | None = None
+        self.ends_at = ends_at
         self._deadline_at = deadline_at
         self._traceparent = traceparent
 

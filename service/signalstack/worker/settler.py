@@ -25,6 +25,9 @@ BATCH: Final = 1_000
 # With more than this unsettled, the worker claims no more until PostgreSQL has caught up.
 BACKLOG_LIMIT: Final = 2_000
 _RETRY_S: Final = 0.5
+# Data, constraints, limits: the row's fault. All else (contention, shutdown, a full disk, a standby
+# that is not promoted yet) may pass, and an outcome must outlast it.
+_ROW_FAULTS: Final = ("22", "23", "54")
 _log: Final = get_logger("signalstack.worker")
 
 
@@ -119,7 +122,8 @@ class Settler:
         ]
 
     async def _settle_refused(self, batch: list[Ended], error: StatementError) -> list[Ended]:
-        if error.sqlstate.startswith(("40", "55", "57")):  # contention or shutdown: same again
+        if not error.sqlstate.startswith(_ROW_FAULTS):
+            _log.warning("settlement_put_off", error=str(error), sqlstate=error.sqlstate)
             return batch
         if len(batch) > 1:  # one bad row must hurt only itself
             return [left for end in batch for left in await self._settle([end])]

@@ -16,7 +16,7 @@ from signalstack.core.stage import SlotsChanged
 from signalstack.store.dispatch import (
     CLAIM_SESSION,
     CLAIM_STATEMENTS,
-    SESSION,
+    SETTLE_SESSION,
     SETTLE_STATEMENTS,
     Dispatch,
     Ended,
@@ -42,6 +42,8 @@ if TYPE_CHECKING:
 # Leases that wait this long for a slot were claimed too early: other workers may have room.
 _PATIENCE_S: Final = 0.2
 _LAST_WORDS_S: Final = 5.0
+# Clocks drift by some hundred microseconds a minute, and are set now and then.
+_CLOCK_S: Final = 60.0
 _log: Final = get_logger("signalstack.worker")
 
 
@@ -78,12 +80,14 @@ class Worker:
             name="claim",
             channels=(READY, LATER, CANCEL),
             on_notify=self._heard,
-            on_up=self._reconnected,
+            on_up=self._look,
             statements=CLAIM_STATEMENTS,
             settings=CLAIM_SESSION,
             listen=options.listen,
         )
-        self._settlements = Link("settle", dsn, SETTLE_STATEMENTS, observer, settings=SESSION)
+        self._settlements = Link(
+            "settle", dsn, SETTLE_STATEMENTS, observer, settings=SETTLE_SESSION
+        )
         self._dispatch = Dispatch(self._listener.link, self._settlements)
         self._heartbeat = Heartbeat(
             WorkerLease(
@@ -95,6 +99,8 @@ class Worker:
             ),
             lease_s=options.lease_s,
             on_lost=self._lease_lost,
+            # Nobody answers a claim of a worker without a lease: what was rung meanwhile is missed.
+            on_regained=self._look,
         )
         self._settler = Settler(
             self._dispatch,
@@ -138,11 +144,13 @@ class Worker:
             await services.start(self._listener.run)
             await services.start(self._keep_settlements)
             await services.start(self._heartbeat.run)
+            await self._read_clock()
             services.start_soon(self._settler.run)
             services.start_soon(self._executor.run)
             services.start_soon(self._return_early_leases)
             services.start_soon(self._claimer.look_forever)
             services.start_soon(self._look_for_cancelled)
+            services.start_soon(self._keep_time)
             async with anyio.create_task_group() as claiming:
                 claiming.start_soon(self._claimer.claim_forever)
                 self._claimer.look()
@@ -151,6 +159,15 @@ class Worker:
                 self._claimer.stop()
             await self._finish_or_hand_back()
             services.cancel_scope.cancel()
+
+    async def _keep_time(self) -> None:
+        while True:
+            await anyio.sleep(_CLOCK_S)
+            await self._read_clock()
+
+    async def _read_clock(self) -> None:
+        with suppress(UnavailableError, StatementError):  # the clock of a minute ago will do
+            await self._dispatch.read_clock()
 
     async def _keep_settlements(
         self, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED
@@ -224,7 +241,7 @@ class Worker:
                 for job_id in await self._dispatch.cancelled(running):
                     self._cancel(str(UUID(bytes=job_id)))
 
-    def _reconnected(self) -> None:
+    def _look(self) -> None:
         self._claimer.look()
 
     def _expect(self, delay_s: float) -> None:
@@ -234,6 +251,6 @@ class Worker:
         self._claimer.room_changed()
 
     def _lease_lost(self) -> None:
-        # Others may run these jobs by now; whatever these runs still say is fenced off.
-        self._executor.take_back()
+        # Others may run these jobs by now; whatever is still said of them is then fenced off.
+        self._hand_back(self._executor.take_back())
         self._executor.end_all("lost")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import isnan
 from typing import TYPE_CHECKING, Final, cast
 
 import msgspec
@@ -43,18 +44,19 @@ def judge(
     """Decide what an exception that left a handler means.
 
     `Retry` and `Fail` count wherever they are raised, also inside the task groups of a handler.
+    Nothing that a handler put into its exception makes this raise: it would end the worker, and
+    then the next one that takes the job.
     """
     leaves = list(_leaves(error))
     for leaf in leaves:
         if isinstance(leaf, Fail):
-            return Verdict(outcome=Outcome.FAILED, error=clip(leaf.reason))
+            return Verdict(outcome=Outcome.FAILED, error=clip(_reason(leaf)))
     asked = next((leaf for leaf in leaves if isinstance(leaf, Retry)), None)
-    text = clip(asked.reason if asked is not None else _describe(error, leaves))
+    text = clip(_reason(asked) if asked is not None else _describe(error, leaves))
     if attempt >= max_attempts:
         return Verdict(outcome=Outcome.FAILED, error=text)
-    if asked is not None and asked.after_s is not None:
-        delay_s = min(max(asked.after_s, 0.0), _RETRY_LIMIT_S)
-    else:
+    delay_s = None if asked is None else _seconds(getattr(asked, "after_s", None))
+    if delay_s is None:
         delay_s = backoff(attempt, base_s=policy.base_s, max_s=policy.max_s, rng=rng)
     return Verdict(outcome=Outcome.RETRIED, error=text, delay_s=delay_s)
 
@@ -66,13 +68,35 @@ def clip(text: str) -> str:
 
 
 def _leaves(error: BaseException) -> Iterator[BaseException]:
-    if isinstance(error, BaseExceptionGroup):
-        for inner in cast("BaseExceptionGroup[BaseException]", error).exceptions:
-            yield from _leaves(inner)
-    else:
-        yield error
+    left = [error]
+    while left:
+        found = left.pop()
+        if isinstance(found, BaseExceptionGroup):
+            left.extend(reversed(cast("BaseExceptionGroup[BaseException]", found).exceptions))
+        else:
+            yield found
 
 
 def _describe(error: BaseException, leaves: list[BaseException]) -> str:
     told = leaves if isinstance(error, BaseExceptionGroup) else [error]
-    return "; ".join(f"{type(leaf).__name__}: {leaf}".removesuffix(": ") for leaf in told)
+    return "; ".join(f"{type(leaf).__name__}: {_text(leaf)}".removesuffix(": ") for leaf in told)
+
+
+def _reason(asked: Fail | Retry) -> str:
+    # A subclass need not have called our __init__, and nothing checks what a reason is.
+    return _text(getattr(asked, "reason", asked))
+
+
+def _text(value: object) -> str:
+    try:
+        return str(value)
+    except Exception:  # noqa: BLE001 - a user's __str__ may raise anything
+        return "(its text cannot be read)"
+
+
+def _seconds(after_s: object) -> float | None:
+    """Read what a handler asked for; None when it is no number."""
+    if not isinstance(after_s, int | float):
+        return None
+    bounded = min(max(after_s, 0.0), _RETRY_LIMIT_S)
+    return None if isnan(bounded) else float(bounded)

@@ -1,5 +1,10 @@
 -- Which of these leased jobs somebody wants cancelled: the answer to a notification that got lost.
-SELECT j.id
+-- LIMIT 1 has each looked up by its key, whatever plan was made while the table was empty.
+SELECT wanted.id
 FROM unnest($1::uuid[], $2::uuid[]) AS o (user_id, id)
-INNER JOIN signalstack.jobs AS j ON o.user_id = j.user_id AND o.id = j.id
-WHERE j.cancel_requested
+CROSS JOIN LATERAL (
+    SELECT j.id
+    FROM signalstack.jobs AS j
+    WHERE j.user_id = o.user_id AND j.id = o.id AND j.cancel_requested
+    LIMIT 1
+) AS wanted

@@ -4,7 +4,9 @@
 -- its end; a lane whose jobs all run already takes no share, nor does it keep a claimer going
 -- round for nothing.
 -- MATERIALIZED: in a plain subquery the planner may run the locking SELECT more than once and claim
--- more than its limit. The update touches no indexed column, so it is a HOT update.
+-- more than its limit. The update touches no indexed column, so it is a HOT update. It finds its
+-- rows by ctid: a join would, planned while the table was empty, read a whole index later. A row
+-- that somebody else changed in that moment is not found, which `missed` tells.
 -- A limited lane is claimed by one worker at a time: its row of queues is locked first, and one
 -- that is locked is left for later. No lock is ever waited for.
 WITH RECURSIVE walk AS (
@@ -21,6 +23,8 @@ WITH RECURSIVE walk AS (
         ORDER BY j.user_id
         LIMIT 1
     ) AS head
+    -- A worker that was given up for dead must not lease anything more.
+    WHERE EXISTS (SELECT FROM signalstack.workers AS w WHERE w.id = $5::uuid)
     UNION ALL
     SELECT walk.queue, next.user_id
     FROM walk
@@ -107,10 +111,10 @@ allowed AS MATERIALIZED (
 ),
 
 chosen AS MATERIALIZED (
-    SELECT waiting.user_id, waiting.id, allowed.limited
+    SELECT waiting.spot
     FROM allowed
     CROSS JOIN LATERAL (
-        SELECT j.user_id, j.id
+        SELECT j.ctid AS spot
         FROM signalstack.jobs AS j
         WHERE
             NOT j.delayed
@@ -130,16 +134,13 @@ claimed AS (
         attempt = j.attempt + 1,
         worker_id = $5::uuid,
         lease_token = $6::bigint,
-        limited = chosen.limited,
+        limited = (j.user_id, j.queue) IN (
+            SELECT l.user_id, l.queue FROM lane AS l WHERE l.limited
+        ),
         wake = coalesce(j.wake, $7::text),
         started_at = clock_timestamp(),
         updated_at = clock_timestamp()
-    FROM chosen
-    WHERE
-        j.user_id = chosen.user_id
-        AND j.id = chosen.id
-        -- A worker that was given up for dead must not lease anything more.
-        AND EXISTS (SELECT FROM signalstack.workers AS w WHERE w.id = $5::uuid)
+    WHERE j.ctid = any(array(SELECT chosen.spot FROM chosen))
     RETURNING
         j.user_id, j.id, j.type, j.queue, j.attempt, j.max_attempts, j.timeout_s, j.run_at, j.wake,
         j.traceparent, j.limited, j.watch, j.payload::text
@@ -200,6 +201,7 @@ SELECT
     share.lanes,
     share.jobs AS share,
     share.cursor,
+    (SELECT count(*) FROM chosen) > (SELECT count(c.id) FROM claimed AS c) AS missed,
     claimed.user_id,
     claimed.id,
     claimed.type,

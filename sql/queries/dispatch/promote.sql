@@ -2,7 +2,7 @@
 -- statement_timestamp(): clock_timestamp() is volatile and cannot bound an index scan, which would
 -- then read every delayed job there is.
 WITH due AS MATERIALIZED (
-    SELECT j.user_id, j.id
+    SELECT j.ctid AS spot
     FROM signalstack.jobs AS j
     WHERE j.delayed AND j.run_at <= statement_timestamp()
     ORDER BY j.run_at
@@ -13,8 +13,7 @@ WITH due AS MATERIALIZED (
 moved AS (
     UPDATE signalstack.jobs AS j
     SET delayed = false
-    FROM due
-    WHERE j.user_id = due.user_id AND j.id = due.id
+    WHERE j.ctid = any(array(SELECT due.spot FROM due))
     RETURNING j.id, j.queue, j.watch
 ),
 

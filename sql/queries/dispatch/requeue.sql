@@ -1,5 +1,6 @@
 -- Put runs back that did not end their job: a retry after a delay, or a run handed back.
--- A run that never started (no started_at) gives its attempt back and leaves no trace.
+-- A run that never started (no started_at) gives its attempt back and leaves no trace; one that was
+-- handed back did not fail, so another one is allowed in its place.
 -- A run whose job was cancelled meanwhile is not put back: it comes back as such, to be finished.
 -- Guarded by the lease token, in id order, as in finish.sql.
 WITH ended AS MATERIALIZED (
@@ -20,6 +21,9 @@ back AS (
             ELSE j.run_at
         END,
         attempt = j.attempt - CASE WHEN o.started_at IS NULL THEN 1 ELSE 0 END,
+        max_attempts = j.max_attempts + CASE
+            WHEN o.outcome = 'released' AND o.started_at IS NOT NULL THEN 1 ELSE 0
+        END,
         wake = o.wake,
         last_error = coalesce(o.error, j.last_error),
         lease_token = NULL,

@@ -1,7 +1,7 @@
 -- Store events and the jobs that their subscriptions made of them, all in one statement.
 -- `version` is the tenant's version of its subscriptions that the jobs were made from: when it is
--- out of date nothing of that event is stored, its id does not come back, and the caller matches anew.
--- Keys guard as in enqueue.sql.
+-- out of date nothing of that event is stored, its id does not come back, and the caller matches
+-- anew. Keys guard as in enqueue.sql.
 WITH key AS (
     INSERT INTO signalstack.idempotency AS i (user_id, route, key, fingerprint, ref, expires_at)
     SELECT k.user_id, k.route, k.key, k.fingerprint, k.ref, now() + interval '24 hours'
@@ -12,7 +12,9 @@ WITH key AS (
     )
     ORDER BY k.user_id, k.route, k.key
     ON CONFLICT (user_id, route, key) DO UPDATE SET
-        fingerprint = CASE WHEN i.expires_at > now() THEN i.fingerprint ELSE excluded.fingerprint END,
+        fingerprint = CASE
+            WHEN i.expires_at > now() THEN i.fingerprint ELSE excluded.fingerprint
+        END,
         ref = CASE WHEN i.expires_at > now() THEN i.ref ELSE excluded.ref END,
         expires_at = CASE WHEN i.expires_at > now() THEN i.expires_at ELSE excluded.expires_at END
     RETURNING i.user_id, i.route, i.key, i.fingerprint, i.ref

@@ -1,6 +1,6 @@
 -- Store the jobs of many requests in one statement, so that concurrent callers share one commit.
--- A request with an idempotency key owns it when `ref` comes back as its own; its jobs name that ref
--- as their guard, so a repeat inserts nothing. NOTIFY is a doorbell: one a queue, not one a job.
+-- A request with an idempotency key owns it when `ref` comes back as its own; its jobs name that
+-- ref as their guard, so a repeat inserts nothing. NOTIFY is a doorbell: one a queue, not a job.
 WITH key AS (
     INSERT INTO signalstack.idempotency AS i (user_id, route, key, fingerprint, ref, expires_at)
     SELECT k.user_id, k.route, k.key, k.fingerprint, k.ref, now() + interval '24 hours'
@@ -8,7 +8,9 @@ WITH key AS (
         AS k (user_id, route, key, fingerprint, ref)
     ORDER BY k.user_id, k.route, k.key
     ON CONFLICT (user_id, route, key) DO UPDATE SET
-        fingerprint = CASE WHEN i.expires_at > now() THEN i.fingerprint ELSE excluded.fingerprint END,
+        fingerprint = CASE
+            WHEN i.expires_at > now() THEN i.fingerprint ELSE excluded.fingerprint
+        END,
         ref = CASE WHEN i.expires_at > now() THEN i.ref ELSE excluded.ref END,
         expires_at = CASE WHEN i.expires_at > now() THEN i.expires_at ELSE excluded.expires_at END
     RETURNING i.user_id, i.route, i.key, i.fingerprint, i.ref

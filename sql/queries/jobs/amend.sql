@@ -35,7 +35,7 @@ told AS (
         CASE WHEN c.delayed THEN 'signalstack_later' ELSE 'signalstack_ready' END, c.queue
     )
     FROM changed AS c
-    WHERE %(timed)s
+    -- Also when its time stays: a claim just now has passed over the row that was being changed.
     UNION ALL
     SELECT pg_notify('signalstack_changed', c.id::text)
     FROM changed AS c

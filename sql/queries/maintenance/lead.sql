@@ -1,14 +1,20 @@
--- Take or renew the lease of the maintenance leader; no row means that another one holds it.
+-- Take or renew the lease of the maintenance leader, unless another one holds it (then no term).
 -- It also tells when the next worker's lease would end, so that rescue needs no polling.
-INSERT INTO signalstack.leaders AS l (name, holder, term, lease_until)
-VALUES ('maintenance', %(holder)s, 1, clock_timestamp() + %(lease_s)s * interval '1 second')
-ON CONFLICT (name) DO UPDATE SET
-    holder = excluded.holder,
-    term = l.term + CASE WHEN l.holder = excluded.holder THEN 0 ELSE 1 END,
-    lease_until = excluded.lease_until
-WHERE l.holder = excluded.holder OR l.lease_until < clock_timestamp()
-RETURNING
-    l.term,
+WITH led AS (
+    INSERT INTO signalstack.leaders AS l (name, holder, term, lease_until)
+    VALUES (
+        'maintenance', %(holder)s, 1, clock_timestamp() + %(lease_s)s * interval '1 second'
+    )
+    ON CONFLICT (name) DO UPDATE SET
+        holder = excluded.holder,
+        term = l.term + CASE WHEN l.holder = excluded.holder THEN 0 ELSE 1 END,
+        lease_until = excluded.lease_until
+    WHERE l.holder = excluded.holder OR l.lease_until < clock_timestamp()
+    RETURNING l.term
+)
+
+SELECT
+    (SELECT led.term FROM led) AS term,
     (
         SELECT extract(EPOCH FROM min(w.lease_until) - clock_timestamp())::double precision
         FROM signalstack.workers AS w

@@ -1,0 +1,80 @@
+"""The description of the API, for programs and for people: `/openapi.json` and `/docs`."""
+
+from __future__ import annotations
+
+from hashlib import sha256
+from typing import TYPE_CHECKING, Any, Final
+
+import msgspec
+
+from signalstack.api import codec, documentation, openapi
+from signalstack.api.operation import JSON, Answer, AnyOperation, Bare, Operation
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from signalstack.core.handler import Registry
+
+HTML: Final = "text/html; charset=utf-8"
+# Kept, but asked for again each time: another version may answer next.
+_CACHE: Final = (b"cache-control", b"no-cache")
+
+
+class _Kept(msgspec.Struct, frozen=True, kw_only=True):
+    """A document as it is sent, made once."""
+
+    content: bytes
+    media: str
+    etag: str
+    headers: tuple[tuple[bytes, bytes], ...]
+
+    def answer(self, call: Bare) -> Answer:
+        """Send it, unless the caller has it."""
+        known = call.exchange.headers.get("if-none-match", "")
+        if known == "*" or self.etag in (tag.strip() for tag in known.split(",")):
+            return Answer(status=304, headers=self.headers)
+        return Answer(body=self.content, media=self.media, headers=self.headers)
+
+
+class Description:
+    """Describes operations, and itself among them."""
+
+    def __init__(self, operations: Sequence[AnyOperation], registry: Registry) -> None:
+        self.operations: tuple[AnyOperation, ...] = (
+            _operation("/openapi.json", "This description, as OpenAPI 3.1", self.get_openapi, JSON),
+            _operation("/docs", "This description, as a page to read", self.get_docs, HTML),
+        )
+        document = openapi.build((*operations, *self.operations), registry)
+        self._document = _keep(codec.encode(document), JSON)
+        page = documentation.render(document)
+        policy = (b"content-security-policy", documentation.policy(page).encode("ascii"))
+        self._page = _keep(page.encode(), HTML, policy)
+
+    async def get_openapi(self, call: Bare) -> Answer:
+        """Give the whole API as an OpenAPI document, for tools to read."""
+        return self._document.answer(call)
+
+    async def get_docs(self, call: Bare) -> Answer:
+        """Give the whole API as one page, which loads nothing else and runs no script."""
+        return self._page.answer(call)
+
+
+def _operation(path: str, summary: str, handler: Any, media: str) -> AnyOperation:
+    return Operation(
+        method="GET",
+        path=path,
+        summary=summary,
+        handler=handler,
+        answers={200: dict[str, Any] if media == JSON else str, 304: None},
+        reads=("If-None-Match",),
+        tells={200: ("ETag",), 304: ("ETag",)},
+        produces=media.partition(";")[0],
+        needs=None,
+        versioned=False,
+    )
+
+
+def _keep(content: bytes, media: str, *headers: tuple[bytes, bytes]) -> _Kept:
+    etag = f'"{sha256(content).hexdigest()[:32]}"'
+    told = ((b"etag", etag.encode("ascii")), _CACHE, *headers)
+    return _Kept(content=content, media=media, etag=etag, headers=told)

@@ -1,0 +1,1 @@
+"""Measures dispatch and throughput with real processes, each figure beside its floor."""

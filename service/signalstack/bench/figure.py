@@ -1,0 +1,133 @@
+"""What was measured: figures, the floors beside them, and whether a target was reached."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from statistics import median
+from typing import TYPE_CHECKING, Final, Literal
+
+import msgspec
+
+from signalstack.core.errors import SignalStackError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+_MS: Final = 1e6  # nanoseconds
+
+
+class BenchError(SignalStackError):
+    """Something could not be measured; the message says what went wrong."""
+
+
+class Figure(msgspec.Struct, frozen=True, kw_only=True):
+    """One figure: a latency (`value` is its p50) or a rate (`value` is the median of `runs`).
+
+    `floor` names the figure that is the least this one could be, measured in the same run;
+    figures that are nothing but floors have none.
+    """
+
+    name: str
+    title: str
+    unit: Literal["ms", "1/s"]
+    value: float
+    p95: float | None = None
+    p99: float | None = None
+    count: int | None = None
+    runs: list[float] = []
+    floor: str | None = None
+
+
+class Verdict(msgspec.Struct, frozen=True, kw_only=True):
+    """A target, what was reached, and whether that is enough."""
+
+    target: str
+    reached: str
+    met: bool
+
+
+class Machine(msgspec.Struct, frozen=True, kw_only=True):
+    """Where it was measured."""
+
+    cpus: int
+    platform: str
+    python: str
+    postgresql: str
+
+
+class Report(msgspec.Struct, frozen=True, kw_only=True):
+    """One run of the bench."""
+
+    version: str
+    at: datetime
+    seconds: float
+    quick: bool
+    machine: Machine
+    figures: list[Figure]
+    verdicts: list[Verdict]
+
+
+def latency(
+    name: str, title: str, durations_ns: Sequence[int], *, floor: str | None = None
+) -> Figure:
+    """Make a figure of single durations, in nanoseconds."""
+    if not durations_ns:
+        raise BenchError(f"nothing was measured for {name}")
+    ordered = sorted(durations_ns)
+    return Figure(
+        name=name,
+        title=title,
+        unit="ms",
+        value=_quantile(ordered, 0.50) / _MS,
+        p95=_quantile(ordered, 0.95) / _MS,
+        p99=_quantile(ordered, 0.99) / _MS,
+        count=len(ordered),
+        floor=floor,
+    )
+
+
+def rate(name: str, title: str, runs: Sequence[float], *, floor: str | None = None) -> Figure:
+    """Make a figure of the rates, per second, that the rounds of a measurement reached."""
+    if not runs:
+        raise BenchError(f"nothing was measured for {name}")
+    return Figure(
+        name=name, title=title, unit="1/s", value=median(runs), runs=list(runs), floor=floor
+    )
+
+
+def judge(figures: Sequence[Figure]) -> list[Verdict]:
+    """Hold the figures against their targets; what was not measured is not judged."""
+    at = {figure.name: figure.value for figure in figures}
+    verdicts: list[Verdict] = []
+    if {"idle.commit_to_start", "idle.notify"} <= at.keys():
+        start, floor = at["idle.commit_to_start"], at["idle.notify"]
+        verdicts.append(
+            Verdict(
+                target="idle: commit → handler start, p50 ≤ 3 times a bare NOTIFY round trip",
+                reached=f"{start / floor:.2f} times ({start:.2f} ms to {floor:.2f} ms)",
+                met=start <= 3 * floor,
+            )
+        )
+    if "drain.1" in at:
+        verdicts.append(
+            Verdict(
+                target="drain with one worker process ≥ 15,000 jobs/s",
+                reached=f"{at['drain.1']:,.0f} jobs/s",
+                met=at["drain.1"] >= 15_000,  # noqa: PLR2004 - said in the line above
+            )
+        )
+    if {"enqueue.64", "enqueue.64.floor"} <= at.keys():
+        ratio = at["enqueue.64"] / at["enqueue.64.floor"]
+        verdicts.append(
+            Verdict(
+                target="64 concurrent callers ≥ 3 times one transaction per insert",
+                reached=f"{ratio:.2f} times",
+                met=ratio >= 3,  # noqa: PLR2004 - said in the line above
+            )
+        )
+    return verdicts
+
+
+def _quantile(ordered: Sequence[int], share: float) -> float:
+    """Take the smallest value that at least this share of all does not exceed (nearest rank)."""
+    return ordered[max(-(-int(share * 1_000) * len(ordered) // 1_000) - 1, 0)]

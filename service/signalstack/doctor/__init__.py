@@ -1,0 +1,1 @@
+"""Doctor: whether a database is fit for SignalStack."""

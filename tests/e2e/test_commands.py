@@ -1,0 +1,223 @@
+"""The other commands through real processes: what they print, and with which code they end."""
+
+from __future__ import annotations
+
+import re
+import socket
+from typing import TYPE_CHECKING
+
+import httpx2
+import psycopg
+import pytest
+
+from gate import WITH_GATE, open_gate
+from processes import finish, start
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+@pytest.fixture
+def taken_port() -> Iterator[str]:
+    """Give a port of 127.0.0.1 that somebody listens on."""
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        yield str(taken.getsockname()[1])
+
+
+@pytest.mark.parametrize("command", ["api", "worker"])
+async def test_a_database_without_schema_is_refused_with_the_command_to_run(
+    empty_database_url: str, command: str
+) -> None:
+    code, output, errors = await finish(command, DATABASE_URL=empty_database_url)
+
+    assert (code, output) == (1, "")
+    assert "run `signalstack migrate up`" in errors
+    assert "Traceback" not in errors
+
+
+@pytest.mark.parametrize("command", ["api", "worker"])
+async def test_serving_ends_with_0_when_asked_to(database_url: str, command: str) -> None:
+    async with start(command, DATABASE_URL=database_url) as process:
+        await process.read(r"^metrics +http://127\.0\.0\.1:\d+/metrics$")
+
+        assert await process.stop() == 0
+
+    assert ("API " in process.output) == (command == "api")
+
+
+async def test_api_and_worker_apart_do_a_job_together(database_url: str) -> None:
+    code, key, _ = await finish("keys", "create", "--user", "acme", DATABASE_URL=database_url)
+    assert code == 0
+    given = {"DATABASE_URL": database_url, **WITH_GATE}
+    async with (
+        open_gate() as gate,
+        start("api", **given) as api,
+        start("worker", **given) as worker,
+    ):
+        base = await api.read(r"^API +(\S+)")
+        await worker.read("^metrics")
+        async with httpx2.AsyncClient(base_url=base, headers={"x-api-key": key.strip()}) as client:
+            job = {"type": "hold", "payload": {"port": gate.port}}
+            answer = await client.post("/v1/jobs", json=job)
+        run = await gate.knocked()
+        await run.send(b".")
+        assert await worker.stop() == 0
+
+    with psycopg.connect(database_url) as conn:
+        query = "SELECT status FROM signalstack.finished_jobs WHERE id = %s"
+        assert conn.execute(query, [answer.json()["id"]]).fetchone() == ("succeeded",)
+
+
+async def test_up_migrates_a_database_that_it_is_given(empty_database_url: str) -> None:
+    async with start("up", DATABASE_URL=empty_database_url) as process:
+        await process.read(r"^API key +(\S+)")
+
+        assert await process.stop() == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "variables", "says"),
+    [
+        (["up"], {"PORT": "http"}, ["PORT is 'http'", "65535"]),
+        (["api"], {"REQUEST_TIMEOUT": "5 parsecs"}, ["REQUEST_TIMEOUT is '5 parsecs'", "500ms"]),
+        (["api"], {"DB_POOL_MIN": "9", "DB_POOL_MAX": "2"}, ["DB_POOL_MIN is 9", "which is 2"]),
+        (["api"], {}, ["DATABASE_URL is not set", "postgresql://"]),
+        (["worker"], {}, ["DATABASE_URL is not set"]),
+        (["keys", "list"], {}, ["DATABASE_URL is not set"]),
+        (["doctor"], {}, ["DATABASE_URL is not set"]),
+        (["worker", "--queues", "a,,b"], {}, ["WORKER_QUEUES is 'a,,b'"]),
+        (["worker", "--concurrency", "0"], {}, ["--concurrency"]),
+        (["nothing"], {}, ["No such command"]),
+    ],
+)
+async def test_wrong_settings_and_usage_end_with_2_and_say_what_would_be_right(
+    arguments: list[str], variables: dict[str, str], says: list[str]
+) -> None:
+    code, output, errors = await finish(*arguments, **variables)
+
+    assert (code, output) == (2, "")
+    assert all(part in errors for part in says), errors
+    assert "Traceback" not in errors
+
+
+async def test_a_missing_module_of_handlers_ends_with_2(database_url: str) -> None:
+    code, _, errors = await finish(
+        "worker", DATABASE_URL=database_url, SIGNALSTACK_HANDLERS="no.such:HANDLERS"
+    )
+
+    assert code == 2
+    assert "SIGNALSTACK_HANDLERS=no.such:HANDLERS" in errors
+
+
+@pytest.mark.parametrize("command", ["api", "worker", "keys list", "migrate version"])
+async def test_postgresql_away_is_tried_so_often_and_then_told(command: str) -> None:
+    code, output, errors = await finish(
+        *command.split(),
+        DATABASE_URL="postgresql://someone:hush@127.0.0.1:1/nobody",
+        DB_CONNECT_RETRIES="2",
+        DB_CONNECT_DELAY="1ms",
+    )
+
+    assert (code, output) == (1, "")
+    assert len(re.findall(r"database_away", errors)) == 3
+    assert "PostgreSQL at 127.0.0.1, port 1, took no connection in 3 tries" in errors
+    assert "hush" not in errors
+
+
+@pytest.mark.parametrize("variable", ["PORT", "METRICS_PORT"])
+async def test_a_port_in_use_ends_with_2_and_names_it(
+    database_url: str, taken_port: str, variable: str
+) -> None:
+    code, output, errors = await finish(
+        "api", **{"DATABASE_URL": database_url, variable: taken_port}
+    )
+
+    assert (code, output) == (2, "")
+    assert variable in errors
+    assert taken_port in errors
+    assert "in use" in errors or "listens on" in errors
+    assert "Traceback" not in errors
+
+
+async def test_a_key_is_made_listed_and_revoked(database_url: str) -> None:
+    there = {"DATABASE_URL": database_url}
+    code, key, about = await finish(
+        "keys", "create", "--user", "acme", "--scopes", "read,admin", **there
+    )
+    assert code == 0
+    assert re.fullmatch(r"ss_live_\w+\n", key)
+    (key_id,) = re.findall(r"^key (\w+) of acme \(admin, read\):$", about, re.MULTILINE)
+
+    _, before, _ = await finish("keys", "list", **there)
+    code, revoked, _ = await finish("keys", "revoke", key_id, **there)
+    _, after, _ = await finish("keys", "list", **there)
+
+    assert re.search(rf"^{key_id} +active +admin,read +\S+ +acme$", before, re.MULTILINE)
+    assert (code, revoked) == (0, f"revoked {key_id} of acme\n")
+    assert re.search(rf"^{key_id} +revoked ", after, re.MULTILINE)
+    assert key.strip() not in before
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "says"),
+    [
+        (["keys", "revoke", "nothing"], 1, "there is no key nothing"),
+        (["keys", "create", "--user", "acme", "--scopes", "root"], 2, "read, write, admin"),
+        (["keys", "create", "--user", ""], 1, "1 to 200"),
+        (["keys", "create"], 2, "--user"),
+    ],
+)
+async def test_a_key_that_cannot_be_is_refused(
+    database_url: str, arguments: list[str], code: int, says: str
+) -> None:
+    ended, output, errors = await finish(*arguments, DATABASE_URL=database_url)
+
+    assert (ended, output) == (code, "")
+    assert says in errors
+
+
+async def test_the_schema_goes_up_and_down(empty_database_url: str) -> None:
+    there = {"DATABASE_URL": empty_database_url}
+
+    told = [
+        await finish("migrate", *step, **there)
+        for step in (["version"], ["up"], ["up"], ["version"], ["down", "--steps", "99"], ["down"])
+    ]
+
+    assert [code for code, _, _ in told] == [0] * 6
+    fresh, applied, again, current, reverted, bare = (output for _, output, _ in told)
+    latest = fresh.splitlines()[0].removeprefix("0 of ")
+    assert "pending 0001 foundation" in fresh
+    assert "applied 0001 foundation" in applied
+    assert again == "nothing to apply\n"
+    assert current == f"{latest} of {latest}\n"
+    assert "reverted 0001 foundation" in reverted
+    assert bare == "nothing to revert\n"
+
+
+async def test_the_queues_of_a_worker_are_declared(database_url: str) -> None:
+    async with start("worker", "--queues", "mail,reports", DATABASE_URL=database_url) as process:
+        await process.read("^metrics")
+        with psycopg.connect(database_url) as conn:
+            rows = conn.execute("SELECT name FROM signalstack.queues ORDER BY name").fetchall()
+
+    assert [name for (name,) in rows] == ["default", "mail", "reports"]
+
+
+async def test_doctor_prints_a_line_a_check_and_fails_for_a_fault(
+    empty_database_url: str,
+) -> None:
+    code, output, _ = await finish("doctor", DATABASE_URL=empty_database_url)
+
+    assert code == 1
+    assert re.search(r"^ok +listen +a notification arrived", output, re.MULTILINE)
+    assert re.search(r"^fault +schema +.*signalstack migrate up", output, re.MULTILINE)
+    assert re.search(r"^\d+ faults?$", output, re.MULTILINE)
+
+
+@pytest.mark.parametrize("arguments", ["", "up", "worker", "keys create", "migrate up", "demo"])
+async def test_help_is_there_for_everything(arguments: str) -> None:
+    code, output, _ = await finish(*arguments.split(), "--help")
+
+    assert code == 0
+    assert output.startswith("Usage: ")

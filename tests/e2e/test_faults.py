@@ -1,0 +1,255 @@
+"""What was acknowledged ends exactly once, whoever is killed meanwhile, by real processes."""
+
+from __future__ import annotations
+
+import os
+import signal
+from contextlib import asynccontextmanager
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+from uuid import UUID
+
+import anyio
+import anyio.to_thread
+import httpx2
+import psycopg
+import pytest
+from psycopg.rows import DictRow, dict_row
+
+from front import make_key
+from processes import Running, start
+from signalstack.core.key import Scope
+from signalstack.store import embedded, migrate
+from tenants import open_pool
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Awaitable, Callable
+
+pytestmark = pytest.mark.slow
+
+LEASE_S: Final = 3
+# A leader that was killed holds its own lease for ten seconds, and candidates look every three.
+RESCUE_S: Final = LEASE_S + 10 + 3 + 4
+LOOK_S: Final = 0.1
+_SETTINGS: Final = {
+    "SIGNALSTACK_HANDLERS": "handlers_for_tests:HANDLERS",
+    "PYTHONPATH": str(Path(__file__).parent),
+    "LEASE_SECONDS": str(LEASE_S),
+    "POLL_INTERVAL": "500ms",
+    "DB_CONNECT_DELAY": "200ms",
+    "RETRY_BASE_DELAY": "50ms",
+}
+
+
+class Service:
+    """An API process, its client, and the database behind it."""
+
+    def __init__(self, dsn: str, client: httpx2.AsyncClient) -> None:
+        self.dsn = dsn
+        self.client = client
+        self.acknowledged: list[UUID] = []
+        self.answers: set[int] = set()
+
+    @asynccontextmanager
+    async def worker(self, **settings: str) -> AsyncGenerator[Running]:
+        """Run a worker process; killed at the end, if it is still there."""
+        given = {"DATABASE_URL": self.dsn, **_SETTINGS, **settings}
+        async with start("worker", **given) as process:
+            await process.read(r"^metrics +(\S+)")
+            yield process
+
+    async def post(self, type_: str, payload: object = None, **given: object) -> UUID | None:
+        """Ask for a job; None when the answer was no."""
+        body = {"type": type_, "payload": payload, **given}
+        answer = await self.client.post("/v1/jobs", json=body)
+        self.answers.add(answer.status_code)
+        if answer.status_code != 201:
+            return None
+        self.acknowledged.append(UUID(answer.json()["id"]))
+        return self.acknowledged[-1]
+
+    @asynccontextmanager
+    async def load(self, callers: int = 4) -> AsyncGenerator[None]:
+        """Ask for short jobs all the time; at the end every answer is in."""
+        stop = anyio.Event()
+        async with anyio.create_task_group() as tasks:
+            for _ in range(callers):
+                tasks.start_soon(self._post_until, stop)
+            yield
+            stop.set()
+
+    async def _post_until(self, stop: anyio.Event) -> None:
+        while not stop.is_set():
+            if await self.post("nap", {"seconds": 0.005}) is None:
+                await anyio.sleep(LOOK_S)
+
+    async def until_running(self, job: UUID) -> None:
+        """Wait until a worker runs a job."""
+
+        async def runs() -> bool:
+            return (await self.client.get(f"/v1/jobs/{job}")).json()["status"] == "running"
+
+        await _until(runs, 10)
+
+    async def until_over(self, within_s: float) -> None:
+        """Wait until nothing that was acknowledged is left to do."""
+
+        async def over() -> bool:
+            (row,) = await self.rows(
+                "SELECT count(*) AS live FROM signalstack.jobs WHERE id = ANY(%s)",
+                self.acknowledged,
+            )
+            return row["live"] == 0
+
+        await _until(over, within_s)
+
+    async def kill(self, name: str) -> bool:
+        """End the connections of this name; False when there are none."""
+        found = await self.rows(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+            " WHERE datname = current_database() AND application_name = %s",
+            name,
+        )
+        return bool(found)
+
+    async def outcomes(self) -> list[DictRow]:
+        """List how the acknowledged jobs ended: each one exactly once."""
+        found = await self.rows(
+            "SELECT id, status, attempt, result FROM signalstack.finished_jobs"
+            " WHERE id = ANY(%s) ORDER BY id",
+            self.acknowledged,
+        )
+        assert [row["id"] for row in found] == sorted(set(self.acknowledged))
+        assert len(found) == len(self.acknowledged)
+        return found
+
+    async def rows(self, query: str, *parameters: object) -> list[DictRow]:
+        """Ask the database over a connection of its own."""
+        async with await psycopg.AsyncConnection[DictRow].connect(
+            self.dsn, autocommit=True, row_factory=dict_row
+        ) as conn:
+            return await (await conn.execute(query.encode(), parameters)).fetchall()
+
+
+@pytest.fixture
+async def service(database_url: str) -> AsyncGenerator[Service]:
+    async with _open(database_url) as service:
+        yield service
+
+
+async def test_jobs_of_a_killed_worker_are_run_by_another(service: Service) -> None:
+    async with service.worker() as first:
+        for _ in range(5):
+            job = await service.post("hold")
+            assert job is not None
+            await service.until_running(job)
+        async with service.worker() as second:
+            first.process.kill()
+            await service.until_over(RESCUE_S)
+    outcomes = await service.outcomes()
+    assert [(one["status"], one["result"]) for one in outcomes] == [
+        ("succeeded", {"pid": second.pid, "attempt": 2})
+    ] * 5
+    lost = await service.rows("SELECT outcome, count(*) AS n FROM signalstack.attempts GROUP BY 1")
+    assert lost == [{"outcome": "lost", "n": 5}]
+
+
+async def test_killed_connections_lose_and_double_nothing(service: Service) -> None:
+    async with service.worker():
+        async with service.load():
+            for name in ("claim", "settle", "intake", "claim", "settle", "intake", "heartbeat") * 2:
+                mark = len(service.acknowledged)
+                await _until(partial(_more, service, mark + 20), 15)
+                # It may still be away from the last time.
+                await _until(partial(service.kill, f"signalstack {name}"), 10)
+        await service.until_over(15)
+    outcomes = await service.outcomes()
+    assert {one["status"] for one in outcomes} == {"succeeded"}
+    assert {one["attempt"] for one in outcomes} == {1}
+    assert service.answers <= {201, 503}
+
+
+async def test_what_was_acknowledged_outlives_a_crash_of_postgresql(data_dir: Path) -> None:
+    server = await anyio.to_thread.run_sync(partial(embedded.start, data_dir))
+    try:
+        await migrate.up(server.facts.dsn)
+        async with _open(server.facts.dsn) as service, service.worker(), service.worker():
+            async with service.load():
+                for _ in range(2):
+                    mark = len(service.acknowledged)
+                    await _until(partial(_more, service, mark + 100), 20)
+                    os.kill(server.facts.pid, signal.SIGQUIT)  # as `pg_ctl stop -m immediate` does
+                    await anyio.to_thread.run_sync(server.stop)
+                    server = await anyio.to_thread.run_sync(partial(embedded.start, data_dir))
+                mark = len(service.acknowledged)
+                await _until(partial(_more, service, mark + 50), 20)
+            await service.until_over(RESCUE_S)
+            outcomes = await service.outcomes()
+            assert {one["status"] for one in outcomes} == {"succeeded"}
+            assert service.answers == {201, 503}
+    finally:
+        await anyio.to_thread.run_sync(server.stop)
+
+
+async def test_a_terminated_worker_ends_in_order_and_loses_nothing(service: Service) -> None:
+    async with service.worker() as first, service.worker():
+        async with service.load():
+            await _until(partial(_more, service, 50), 15)
+            assert await first.stop(signal.SIGTERM) == 0
+            mark = len(service.acknowledged)
+            await _until(partial(_more, service, mark + 50), 15)
+        await service.until_over(10)
+    outcomes = await service.outcomes()
+    assert {(one["status"], one["attempt"]) for one in outcomes} == {("succeeded", 1)}
+    assert service.answers == {201}
+
+
+async def test_the_late_word_of_a_worker_that_was_stopped_does_not_count(service: Service) -> None:
+    async with service.worker() as leader, service.worker(WORKER_QUEUES="naps") as first:
+        job = await service.post("nap", {"seconds": 1.0}, queue="naps", max_attempts=2)
+        assert job is not None
+        await service.until_running(job)
+        (row,) = await service.rows(
+            "SELECT name FROM signalstack.workers WHERE id ="
+            " (SELECT worker_id FROM signalstack.jobs WHERE id = %s)",
+            job,
+        )
+        asleep, awake = (
+            (first, leader) if row["name"].endswith(f":{first.pid}") else (leader, first)
+        )
+        asleep.process.send_signal(signal.SIGSTOP)
+        await service.until_over(RESCUE_S)
+        asleep.process.send_signal(signal.SIGCONT)
+        await asleep.read_error(r"lease_lost")
+
+        async def counted() -> bool:
+            url = asleep.output.split()[1]
+            async with httpx2.AsyncClient() as client:
+                text = (await client.get(url)).text
+            return "signalstack_stale_settlements_total 1.0" in text
+
+        await _until(counted, 10)
+    (outcome,) = await service.outcomes()
+    assert outcome["result"] == {"pid": awake.pid, "attempt": 2}
+
+
+@asynccontextmanager
+async def _open(dsn: str) -> AsyncGenerator[Service]:
+    async with open_pool(dsn) as pool:
+        key = await make_key(pool, "acme", *Scope)
+    async with start("api", DATABASE_URL=dsn, **_SETTINGS) as api:
+        url = await api.read(r"^API +(\S+)")
+        headers = {"authorization": f"Bearer {key}"}
+        async with httpx2.AsyncClient(base_url=url, headers=headers, timeout=20) as client:
+            yield Service(dsn, client)
+
+
+async def _until(holds: Callable[[], Awaitable[bool]], within_s: float) -> None:
+    with anyio.fail_after(within_s):
+        while not await holds():  # noqa: ASYNC110 - other processes set no event of ours
+            await anyio.sleep(LOOK_S)
+
+
+async def _more(service: Service, count: int) -> bool:
+    return len(service.acknowledged) >= count

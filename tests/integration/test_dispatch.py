@@ -1,0 +1,481 @@
+"""Claiming, promoting and settling: limits, shares, order, and the fence around each run."""
+
+from __future__ import annotations
+
+from collections import Counter
+from datetime import UTC, datetime, timedelta
+from itertools import count
+from time import time
+from typing import TYPE_CHECKING, Any
+
+import anyio
+import msgspec
+import pytest
+
+from recording import RecordingObserver
+from rows import (
+    add_jobs,
+    add_user,
+    add_worker,
+    connect,
+    new_write,
+    open_dispatch,
+    open_link,
+    rows,
+    value,
+)
+from signalstack.core.ids import new_id
+from signalstack.core.job import Outcome, Wake
+from signalstack.store.dispatch import NIL, Claim, Dispatch, Ended, Lease
+from signalstack.store.intake import SESSION as INTAKE_SESSION
+from signalstack.store.intake import STATEMENTS as INTAKE_STATEMENTS
+from signalstack.store.intake import Intake
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator
+    from uuid import UUID
+
+    from rows import Database
+
+_TOKENS = count(1)
+
+
+@pytest.fixture
+async def conn(database_url: str) -> AsyncGenerator[Database]:
+    async with connect(database_url) as conn:
+        yield conn
+
+
+@pytest.fixture
+async def dispatch(database_url: str) -> AsyncGenerator[Dispatch]:
+    async with open_dispatch(database_url, RecordingObserver()) as dispatch:
+        yield dispatch
+
+
+@pytest.fixture
+async def worker(conn: Database) -> UUID:
+    return await add_worker(conn)
+
+
+@pytest.fixture
+async def tenant(conn: Database) -> UUID:
+    return await add_user(conn)
+
+
+async def _claim(dispatch: Dispatch, worker: UUID, limit: int, **options: Any) -> Claim:
+    usual: dict[str, Any] = {
+        "lanes": 16,
+        "cursor": NIL,
+        "cause": Wake.POLL,
+        "token": next(_TOKENS),
+    }
+    queues = options.pop("queues", ["default"])
+    return await dispatch.claim(queues, worker_id=worker, limit=limit, **usual | options)
+
+
+def _ids(claim: Claim) -> list[UUID]:
+    return [lease.job_id for lease in claim.leases]
+
+
+def _ended(lease: Lease, outcome: Outcome, **fields: Any) -> Ended:
+    now = time()
+    usual: dict[str, Any] = {"started_at": now - 1, "finished_at": now}
+    return Ended(lease=lease, outcome=outcome, **usual | fields)
+
+
+async def test_claim_never_takes_more_than_its_limit(
+    dispatch: Dispatch, conn: Database, worker: UUID
+) -> None:
+    tenants = [await add_user(conn, str(n)) for n in range(3)]
+    for tenant in tenants:
+        await add_jobs(conn, tenant, 20)
+
+    for limit in (1, 2, 5, 7):
+        assert len((await _claim(dispatch, worker, limit)).leases) == limit
+    assert (
+        await value(conn, "SELECT count(*) FROM signalstack.jobs WHERE lease_token IS NOT NULL")
+        == 15
+    )
+
+
+async def test_claim_keeps_its_limit_when_statistics_lie(
+    dispatch: Dispatch, conn: Database, worker: UUID, tenant: UUID
+) -> None:
+    # Analysed while empty, autovacuum off: the planner takes a large table for a tiny one.
+    await conn.execute("ALTER TABLE signalstack.jobs SET (autovacuum_enabled = off)")
+    await conn.execute("VACUUM ANALYZE signalstack.jobs")
+    await add_jobs(conn, tenant, 500)
+
+    claim = await _claim(dispatch, worker, 21)
+
+    assert len(set(_ids(claim))) == len(claim.leases) == 21
+    assert (
+        await value(conn, "SELECT count(*) FROM signalstack.jobs WHERE lease_token IS NOT NULL")
+        == 21
+    )
+
+
+async def test_second_worker_skips_what_the_first_is_claiming(
+    database_url: str, dispatch: Dispatch, conn: Database, worker: UUID, tenant: UUID
+) -> None:
+    ids = await add_jobs(conn, tenant, 10)
+
+    async with connect(database_url) as other:
+        await other.execute("BEGIN")
+        await other.execute(
+            "SELECT FROM signalstack.jobs WHERE id = ANY(%s) FOR UPDATE", (ids[:4],)
+        )
+        claim = await _claim(dispatch, worker, 10)
+        await other.execute("ROLLBACK")
+
+    assert _ids(claim) == ids[4:]
+
+
+async def test_two_claimers_never_get_the_same_job(
+    database_url: str, dispatch: Dispatch, conn: Database, worker: UUID, tenant: UUID
+) -> None:
+    ids = await add_jobs(conn, tenant, 300)
+    second = await add_worker(conn)
+    claimed: list[UUID] = []
+
+    async def claim_all(dispatch: Dispatch, worker: UUID) -> None:
+        while (claim := await _claim(dispatch, worker, 7)).leases:
+            claimed.extend(_ids(claim))
+
+    async with (
+        open_dispatch(database_url, RecordingObserver()) as rival,
+        anyio.create_task_group() as tasks,
+    ):
+        tasks.start_soon(claim_all, dispatch, worker)
+        await claim_all(rival, second)
+
+    # One that found everything locked stopped early; what is left is claimable still.
+    claimed += _ids(await _claim(dispatch, worker, 300))
+    assert sorted(claimed) == sorted(ids)
+
+
+async def test_flood_of_one_tenant_does_not_starve_another(
+    dispatch: Dispatch, conn: Database, worker: UUID
+) -> None:
+    small, flood = await add_user(conn, "small"), await add_user(conn, "flood")
+    await add_jobs(conn, flood, 5_000)
+    (one,) = await add_jobs(conn, small, 1)
+
+    claim = await _claim(dispatch, worker, 10)
+
+    assert one in _ids(claim)
+    assert Counter(lease.user_id for lease in claim.leases)[flood.bytes] == 5
+    assert not claim.drained
+    assert len((await _claim(dispatch, worker, 10)).leases) == 10
+
+
+async def test_each_lane_gets_an_even_share(
+    dispatch: Dispatch, conn: Database, worker: UUID
+) -> None:
+    for n in range(3):
+        await add_jobs(conn, await add_user(conn, str(n)), 50)
+    await add_jobs(conn, await add_user(conn, "also mails"), 50, queue="mail")
+
+    claim = await _claim(dispatch, worker, 20, queues=["default", "mail"])
+
+    lanes = Counter((lease.user_id, lease.queue) for lease in claim.leases)
+    assert sorted(lanes.values()) == [5, 5, 5, 5]
+
+
+async def test_cursor_walks_all_lanes_and_wraps(
+    dispatch: Dispatch, conn: Database, worker: UUID
+) -> None:
+    tenants = sorted([await add_user(conn, str(n)) for n in range(10)])
+    for tenant in tenants:
+        await add_jobs(conn, tenant, 2)
+    walked: list[list[bytes]] = []
+    cursor = NIL
+
+    for _ in range(4):
+        claim = await _claim(dispatch, worker, 4, lanes=4, cursor=cursor)
+        walked.append([lease.user_id for lease in claim.leases])
+        cursor = claim.cursor
+
+    def them(*which: int) -> list[bytes]:
+        return [tenants[n].bytes for n in which]
+
+    assert [sorted(set(lane)) for lane in walked] == [
+        them(0, 1, 2, 3),
+        them(4, 5, 6, 7),
+        them(8, 9),
+        them(0, 1, 2, 3),
+    ]
+
+
+async def test_short_queue_does_not_hide_tenants_of_a_long_one(
+    dispatch: Dispatch, conn: Database, worker: UUID
+) -> None:
+    tenants = sorted([await add_user(conn, str(n)) for n in range(12)])
+    for tenant in tenants:
+        await add_jobs(conn, tenant, 1, queue="long")
+    await add_jobs(conn, tenants[0], 30, queue="short")
+    seen: set[bytes] = set()
+    cursor = NIL
+
+    for _ in range(12):
+        claim = await _claim(dispatch, worker, 4, lanes=4, cursor=cursor, queues=["long", "short"])
+        seen |= {lease.user_id for lease in claim.leases if lease.queue == "long"}
+        cursor = claim.cursor
+
+    assert seen == {tenant.bytes for tenant in tenants}
+
+
+async def test_lanes_whose_jobs_all_run_take_no_share_and_leave_nothing_to_look_for(
+    dispatch: Dispatch, conn: Database, worker: UUID
+) -> None:
+    for n in range(20):
+        await add_jobs(conn, await add_user(conn, str(n)), 1)
+    await _claim(dispatch, worker, 20, lanes=20)
+    waiting = await add_user(conn, "waiting")
+
+    idle = await _claim(dispatch, worker, 10)
+    await add_jobs(conn, waiting, 30)
+    busy = await _claim(dispatch, worker, 10)
+
+    assert (idle.leases, idle.drained, idle.cursor) == ([], True, NIL)
+    assert {lease.user_id for lease in busy.leases} == {waiting.bytes}
+    assert len(busy.leases) == 10
+
+
+async def test_higher_priority_goes_first_and_equals_in_order_of_arrival(
+    dispatch: Dispatch, conn: Database, worker: UUID, tenant: UUID
+) -> None:
+    usual = await add_jobs(conn, tenant, 3)
+    low = await add_jobs(conn, tenant, 2, priority=-1)
+    high = await add_jobs(conn, tenant, 2, priority=5)
+
+    claims = [await _claim(dispatch, worker, 3) for _ in range(3)]
+
+    assert [id_ for claim in claims for id_ in sorted(_ids(claim))] == [
+        *sorted([*high, usual[0]]),
+        *sorted([*usual[1:], low[0]]),
+        low[1],
+    ]
+
+
+async def test_only_the_given_queues_are_claimed(
+    dispatch: Dispatch, conn: Database, worker: UUID, tenant: UUID
+) -> None:
+    await add_jobs(conn, tenant, queue="a")
+    (mine,) = await add_jobs(conn, tenant, queue="b")
+
+    claim = await _claim(dispatch, worker, 10, queues=["b", "c"])
+
+    assert _ids(claim) == [mine]
+    assert claim.drained
+    assert await dispatch.busy_queues() == ["a", "b"]
+
+
+async def test_empty_claim_is_drained(dispatch: Dispatch, worker: UUID) -> None:
+    assert await _claim(dispatch, worker, 10) == Claim(leases=[], drained=True, cursor=NIL)
+
+
+async def test_lease_tells_what_the_run_needs(
+    dispatch: Dispatch, conn: Database, worker: UUID, tenant: UUID
+) -> None:
+    (id_,) = await add_jobs(conn, tenant, max_attempts=7)
+    await conn.execute(
+        "UPDATE signalstack.jobs SET timeout_s = 2.5, traceparent = '00-a-b-01', payload = '[1]'"
+    )
+
+    (lease,) = (await _claim(dispatch, worker, 1, cause=Wake.NOTIFY, token=77)).leases
+
+    assert (lease.user_id, lease.id, lease.job_id) == (tenant.bytes, id_.bytes, id_)
+    assert (lease.type, lease.queue, lease.attempt, lease.max_attempts) == ("noop", "default", 1, 7)
+    assert (lease.timeout_s, lease.traceparent, lease.payload) == (2.5, "00-a-b-01", b"[1]")
+    assert (lease.wake, lease.token) == (Wake.NOTIFY, 77)
+    assert lease.due_at == pytest.approx(time(), abs=30)
+
+
+async def test_claim_touches_no_index(
+    dispatch: Dispatch, conn: Database, worker: UUID, tenant: UUID
+) -> None:
+    await add_jobs(conn, tenant, 50)
+
+    await _claim(dispatch, worker, 50)
+
+    # A row version that is not heap-only has an index entry of its own.
+    await conn.execute("CREATE EXTENSION IF NOT EXISTS pageinspect")
+    for index in ("jobs_ready", "jobs_pkey"):
+        query = "SELECT count(*) FROM bt_page_items(%s, 1)"
+        assert await value(conn, query, f"signalstack.{index}") == 50
+
+
+async def test_delayed_job_is_claimed_only_once_it_is_due_and_promoted(
+    dispatch: Dispatch, conn: Database, worker: UUID, tenant: UUID
+) -> None:
+    now = datetime.now(UTC)
+    (due,) = await add_jobs(conn, tenant, run_at=now - timedelta(seconds=1), queue="a")
+    await add_jobs(conn, tenant, run_at=now + timedelta(hours=1), queue="b")
+    await add_jobs(conn, tenant, run_at=now + timedelta(hours=2), queue="b")
+
+    before = await _claim(dispatch, worker, 10, queues=["a", "b"])
+    promotion = await dispatch.promote()
+    after = await _claim(dispatch, worker, 10, queues=["a", "b"])
+
+    assert before.leases == []
+    assert (promotion.queues, promotion.count) == (["a"], 1)
+    assert promotion.next_s == pytest.approx(3_600, abs=30)
+    assert _ids(after) == [due]
+    assert after.leases[0].wake is Wake.TIMER
+
+
+async def test_promotion_of_nothing_expects_nothing(dispatch: Dispatch) -> None:
+    promotion = await dispatch.promote()
+
+    assert (promotion.queues, promotion.count, promotion.next_s) == ([], 0, None)
+
+
+async def test_finished_job_moves_and_is_counted(
+    dispatch: Dispatch, conn: Database, worker: UUID, tenant: UUID
+) -> None:
+    await add_jobs(conn, tenant, 3)
+    leases = (await _claim(dispatch, worker, 3)).leases
+    ended = [
+        _ended(leases[0], Outcome.SUCCEEDED, result=b'{"n": 1}'),
+        _ended(leases[1], Outcome.FAILED, error="no luck"),
+        _ended(leases[2], Outcome.CANCELLED),
+    ]
+
+    settled = await dispatch.settle(ended, worker_id=worker)
+
+    assert settled == {lease.id for lease in leases}
+    assert await value(conn, "SELECT count(*) FROM signalstack.jobs") == 0
+    kept = await rows(
+        conn,
+        "SELECT id, status, attempt, worker_id, result, last_error, finished_at > started_at "
+        "FROM signalstack.finished_jobs ORDER BY id",
+    )
+    assert kept == [
+        (leases[0].job_id, "succeeded", 1, worker, {"n": 1}, None, True),
+        (leases[1].job_id, "failed", 1, worker, None, "no luck", True),
+        (leases[2].job_id, "cancelled", 1, worker, None, None, True),
+    ]
+    counted = await rows(
+        conn,
+        "SELECT jobs_succeeded, jobs_failed, jobs_cancelled FROM signalstack.metrics_delta",
+    )
+    assert counted == [(1, 1, 1)]
+
+
+@pytest.mark.parametrize("outcome", [Outcome.SUCCEEDED, Outcome.RETRIED, Outcome.RELEASED])
+async def test_outcome_of_a_lost_lease_changes_nothing(
+    dispatch: Dispatch, conn: Database, worker: UUID, tenant: UUID, outcome: Outcome
+) -> None:
+    await add_jobs(conn, tenant, 2)
+    ours, lost = (await _claim(dispatch, worker, 2)).leases
+    stale = msgspec.structs.replace(lost, token=lost.token + 1)
+    before = await rows(conn, "SELECT * FROM signalstack.jobs WHERE id = %s", lost.job_id)
+
+    settled = await dispatch.settle(
+        [_ended(ours, outcome), _ended(stale, outcome)], worker_id=worker
+    )
+
+    assert settled == {ours.id}
+    assert await rows(conn, "SELECT * FROM signalstack.jobs WHERE id = %s", lost.job_id) == before
+    for table, key in (("finished_jobs", "id"), ("attempts", "job_id")):
+        query = f"SELECT count(*) FROM signalstack.{table} WHERE {key} = %s"  # noqa: S608 - ours
+        assert await value(conn, query, lost.job_id) == 0
+
+
+async def test_outcome_told_twice_is_recorded_once(
+    dispatch: Dispatch, conn: Database, worker: UUID, tenant: UUID
+) -> None:
+    await add_jobs(conn, tenant)
+    (lease,) = (await _claim(dispatch, worker, 1)).leases
+
+    first = await dispatch.settle([_ended(lease, Outcome.SUCCEEDED)], worker_id=worker)
+    second = await dispatch.settle([_ended(lease, Outcome.FAILED)], worker_id=worker)
+
+    assert (first, second) == ({lease.id}, set())
+    assert await value(conn, "SELECT array_agg(status) FROM signalstack.finished_jobs") == [
+        "succeeded"
+    ]
+    assert await value(conn, "SELECT sum(jobs_failed) FROM signalstack.metrics_delta") == 0
+
+
+async def test_retried_run_waits_and_leaves_an_attempt(
+    dispatch: Dispatch, conn: Database, worker: UUID, tenant: UUID
+) -> None:
+    await add_jobs(conn, tenant)
+    (lease,) = (await _claim(dispatch, worker, 1)).leases
+
+    await dispatch.settle(
+        [_ended(lease, Outcome.RETRIED, error="try later", delay_s=60.0)], worker_id=worker
+    )
+
+    (job,) = await rows(
+        conn,
+        "SELECT delayed, attempt, lease_token, worker_id, started_at, wake, last_error, "
+        "run_at - clock_timestamp() > interval '50 s' FROM signalstack.jobs",
+    )
+    assert job == (True, 1, None, None, None, "retry", "try later", True)
+    attempts = await rows(
+        conn, "SELECT attempt, outcome, worker_id, wake, error FROM signalstack.attempts"
+    )
+    assert attempts == [(1, "retried", worker, "poll", "try later")]
+
+
+async def test_released_run_is_claimable_at_once_and_rings(
+    database_url: str, dispatch: Dispatch, conn: Database, worker: UUID, tenant: UUID
+) -> None:
+    await add_jobs(conn, tenant)
+    (lease,) = (await _claim(dispatch, worker, 1)).leases
+
+    async with connect(database_url) as listener:
+        await listener.execute("LISTEN signalstack_ready")
+        await dispatch.settle([_ended(lease, Outcome.RELEASED)], worker_id=worker)
+        rung = [bell.payload async for bell in listener.notifies(timeout=5, stop_after=1)]
+
+    assert rung == ["default"]
+    (again,) = (await _claim(dispatch, worker, 1)).leases
+    assert (again.attempt, again.wake) == (2, Wake.POLL)
+    assert await value(conn, "SELECT array_agg(outcome) FROM signalstack.attempts") == ["released"]
+
+
+async def test_run_that_never_began_gives_its_attempt_back(
+    dispatch: Dispatch, conn: Database, worker: UUID, tenant: UUID
+) -> None:
+    await add_jobs(conn, tenant)
+    (lease,) = (await _claim(dispatch, worker, 1)).leases
+
+    await dispatch.settle([_ended(lease, Outcome.RELEASED, started_at=None)], worker_id=worker)
+
+    (again,) = (await _claim(dispatch, worker, 1)).leases
+    assert again.attempt == 1
+    assert await value(conn, "SELECT count(*) FROM signalstack.attempts") == 0
+
+
+async def test_worker_that_was_given_up_claims_nothing(
+    dispatch: Dispatch, conn: Database, tenant: UUID
+) -> None:
+    await add_jobs(conn, tenant)
+
+    claim = await _claim(dispatch, new_id(), 10)
+
+    assert claim.leases == []
+    assert await value(conn, "SELECT attempt FROM signalstack.jobs") == 0
+
+
+async def test_what_the_intake_stores_is_what_a_worker_claims(
+    database_url: str, dispatch: Dispatch, worker: UUID, tenant: UUID
+) -> None:
+    observer = RecordingObserver()
+    async with open_link(
+        database_url, observer, INTAKE_STATEMENTS, settings=INTAKE_SESSION
+    ) as link:
+        write = new_write(tenant)
+        await Intake(link, observer).submit(write)
+
+    assert _ids(await _claim(dispatch, worker, 10)) == [write.ref]
+
+
+async def test_the_clock_goes_by_the_databases(dispatch: Dispatch) -> None:
+    await dispatch.read_clock()
+
+    assert dispatch.now() == pytest.approx(time(), abs=5)

@@ -1,0 +1,201 @@
+"""The maintenance leader: one leads, the next follows, and the house is kept meanwhile."""
+
+from __future__ import annotations
+
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any
+
+import anyio
+import pytest
+
+from recording import RecordingObserver
+from rows import add_jobs, add_user, add_worker, connect, rows, value
+from signalstack.core.ids import new_id
+from signalstack.core.stage import LeaderChanged, Queried, Rescued
+from signalstack.maintenance import leader
+from signalstack.maintenance.leader import Maintenance
+from signalstack.store.pool import Pool
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator
+    from uuid import UUID
+
+    from rows import Database
+
+
+@pytest.fixture
+async def conn(database_url: str) -> AsyncGenerator[Database]:
+    async with connect(database_url) as conn:
+        yield conn
+
+
+@pytest.fixture(autouse=True)
+def short_lease(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(leader, "LEASE_S", 0.6)
+    monkeypatch.setattr(leader, "RENEW_S", 0.1)
+
+
+@asynccontextmanager
+async def _maintaining(dsn: str, **settings: Any) -> AsyncGenerator[RecordingObserver]:
+    """Run a process's maintenance, and give what it tells."""
+    observer = RecordingObserver()
+    async with (
+        Pool(dsn, observer, max_size=4, **settings) as pool,
+        anyio.create_task_group() as tasks,
+    ):
+        tasks.start_soon(Maintenance(pool, observer).run)
+        yield observer
+        tasks.cancel_scope.cancel()
+
+
+async def _holder(conn: Database) -> tuple[UUID, int]:
+    ((holder, term),) = await rows(conn, "SELECT holder, term FROM signalstack.leaders")
+    return holder, term
+
+
+async def test_one_of_two_leads_and_the_other_follows_when_it_resigns(
+    database_url: str, conn: Database
+) -> None:
+    async with _maintaining(database_url) as second:
+        async with _maintaining(database_url) as first:
+            # Which of the two was faster does not matter: take them as they come.
+            await first.seen(Queried, query="maintenance/lead", count=3)
+            await second.seen(Queried, query="maintenance/lead", count=3)
+            leading = [
+                observer
+                for observer in (first, second)
+                if observer.facts(LeaderChanged, leading=True)
+            ]
+            assert len(leading) == 1
+        await second.seen(LeaderChanged, leading=True)
+
+    assert (await _holder(conn))[1] <= 2
+
+
+async def test_leader_that_fell_silent_is_followed_when_its_lease_ends(
+    database_url: str, conn: Database
+) -> None:
+    silent = new_id()
+    await conn.execute(
+        "INSERT INTO signalstack.leaders "
+        "VALUES ('maintenance', %s, 7, clock_timestamp() + interval '300 ms')",
+        (silent,),
+    )
+
+    async with _maintaining(database_url) as observer:
+        await observer.seen(LeaderChanged, leading=True)
+        holder, term = await _holder(conn)
+
+    assert holder != silent
+    assert term == 8
+
+
+async def test_leader_whose_lease_was_taken_stops_leading(
+    database_url: str, conn: Database
+) -> None:
+    async with _maintaining(database_url) as observer:
+        await observer.seen(LeaderChanged, leading=True)
+        usurper = new_id()
+        await conn.execute(
+            "UPDATE signalstack.leaders "
+            "SET holder = %s, term = term + 1, lease_until = now() + interval '1 hour'",
+            (usurper,),
+        )
+        await observer.seen(LeaderChanged, leading=False, count=2)
+
+    # Resigning must not take the lease from whoever has it now.
+    assert (await _holder(conn))[0] == usurper
+    assert await value(conn, "SELECT lease_until > now() FROM signalstack.leaders")
+
+
+async def test_term_begins_with_every_chore(database_url: str, conn: Database) -> None:
+    user_id = await add_user(conn)
+    await conn.execute(
+        "INSERT INTO signalstack.metrics_delta (user_id, hour, jobs_created) "
+        "VALUES (%s, date_trunc('hour', now()), 3)",
+        (user_id,),
+    )
+
+    async with _maintaining(database_url) as observer:
+        for chore in ("make_partitions", "rescue", "roll_up", "expire_idempotency"):
+            await observer.seen(Queried, query=f"maintenance/{chore}")
+
+    today = await value(
+        conn,
+        "SELECT to_regclass('signalstack.events_' || "
+        "to_char((now() + interval '3 days') AT TIME ZONE 'UTC', 'YYYYMMDD')) IS NOT NULL",
+    )
+    assert today
+    assert await value(conn, "SELECT jobs_created FROM signalstack.metrics_hourly") == 3
+
+
+async def test_chore_that_reached_its_limit_goes_on_at_once(
+    database_url: str, conn: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(leader, "BATCH", 2)
+    user_id = await add_user(conn)
+    await conn.execute(
+        "INSERT INTO signalstack.idempotency "
+        "SELECT %s, 'jobs', n::text, '', %s, now() - interval '1 day' "
+        "FROM generate_series(1, 7) AS n",
+        (user_id, user_id),
+    )
+
+    async with _maintaining(database_url) as observer:
+        await observer.seen(Queried, query="maintenance/expire_idempotency", count=4)
+        assert await value(conn, "SELECT count(*) FROM signalstack.idempotency") == 0
+
+
+async def test_jobs_are_rescued_when_a_lease_ends_without_anybody_polling(
+    database_url: str, conn: Database
+) -> None:
+    await conn.execute("SELECT pg_sleep_until(pg_postmaster_start_time() + interval '3.1 seconds')")
+    user_id = await add_user(conn)
+    await add_jobs(conn, user_id)
+
+    async with _maintaining(database_url) as observer:
+        await observer.seen(LeaderChanged, leading=True)
+        await observer.seen(Queried, query="maintenance/rescue")
+        worker = await add_worker(conn, lease_s=0.3)
+        await conn.execute(
+            "UPDATE signalstack.jobs SET attempt = 1, lease_token = 1, worker_id = %s, "
+            "started_at = now()",
+            (worker,),
+        )
+        rescued = await observer.seen(Rescued)
+
+    assert rescued.count == 1
+    assert await value(conn, "SELECT lease_token IS NULL FROM signalstack.jobs")
+
+
+async def test_leader_outlives_a_lost_database(database_url: str, conn: Database) -> None:
+    async with _maintaining(database_url) as observer:
+        await observer.seen(LeaderChanged, leading=True)
+        await conn.execute(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+            "WHERE datname = current_database() AND pid <> pg_backend_pid()"
+        )
+        so_far = len(observer.facts(Queried, query="maintenance/lead"))
+        await observer.seen(Queried, query="maintenance/lead", count=so_far + 4, timeout_s=10)
+
+    assert (await _holder(conn))[1] <= 2
+
+
+async def test_chore_that_was_contended_is_done_again_soon(
+    database_url: str, conn: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(leader, "RETRY_S", 0.05)
+    child = await value(
+        conn, "SELECT 'signalstack.attempts_' || to_char(now() AT TIME ZONE 'UTC', 'YYYYMMDD')"
+    )
+    await conn.execute(f"DROP TABLE IF EXISTS {child}".encode())
+
+    async with connect(database_url) as rival:
+        await rival.execute("BEGIN")
+        await rival.execute("SELECT FROM signalstack.attempts")
+        async with _maintaining(database_url, lock_timeout_s=0.1) as observer:
+            await observer.seen(Queried, query="maintenance/make_partitions", count=2)
+            await rival.execute("COMMIT")
+            with anyio.fail_after(5):
+                while not await value(conn, "SELECT to_regclass(%s) IS NOT NULL", child):
+                    await anyio.lowlevel.checkpoint()

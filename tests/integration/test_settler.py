@@ -1,0 +1,186 @@
+"""How outcomes are recorded when PostgreSQL is away, refuses, or has heard it before."""
+
+from __future__ import annotations
+
+from contextlib import asynccontextmanager
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import anyio
+import msgspec
+import pytest
+
+from recording import RecordingObserver
+from signalstack.core.ids import new_id
+from signalstack.core.job import Outcome, Wake
+from signalstack.core.stage import Queried, Settled
+from signalstack.store.dispatch import (
+    CLAIM_STATEMENTS,
+    NIL,
+    SESSION,
+    SETTLE_STATEMENTS,
+    Dispatch,
+    Ended,
+    Lease,
+)
+from signalstack.store.link import Link
+from signalstack.worker.settler import BATCH, Settler
+from working import Shop, open_shop
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, AsyncIterator
+
+PATIENCE_S = 10
+
+
+@pytest.fixture
+async def shop(database_url: str) -> AsyncIterator[Shop]:
+    async with open_shop(database_url) as shop:
+        yield shop
+
+
+class Desk:
+    """A settler at work, and leases for it to settle."""
+
+    def __init__(self, settler: Settler, dispatch: Dispatch, facts: RecordingObserver) -> None:
+        self.settler = settler
+        self.facts = facts
+        self._dispatch = dispatch
+        self._worker_id = new_id()
+
+    async def lease(self, shop: Shop, count: int) -> list[Lease]:
+        """Enqueue jobs and claim them."""
+        await shop.enqueue_many("noop", [None] * count)
+        await shop.rows(
+            "INSERT INTO signalstack.workers (id, name, queues, concurrency, lease_until)"
+            " VALUES (%s, 'desk', '{}', 1, now() + interval '1 h') ON CONFLICT DO NOTHING",
+            self._worker_id,
+        )
+        claim = await self._dispatch.claim(
+            ["default"],
+            worker_id=self._worker_id,
+            token=new_id().int % 2**63,
+            limit=count,
+            lanes=16,
+            cursor=NIL,
+            cause=Wake.POLL,
+        )
+        return claim.leases
+
+    async def drained(self) -> None:
+        """Wait until everything is recorded."""
+        with anyio.fail_after(PATIENCE_S):
+            await self.settler.drain()
+
+
+@asynccontextmanager
+async def _desk(dsn: str) -> AsyncGenerator[Desk]:
+    facts = RecordingObserver()
+    claims = Link("claim", dsn, CLAIM_STATEMENTS, facts, settings=SESSION)
+    link = Link("settle", dsn, SETTLE_STATEMENTS, facts, settings=SESSION)
+    dispatch = Dispatch(claims, link)
+    settler = Settler(
+        dispatch, facts, worker_id=new_id, on_retry=lambda _: None, on_room=lambda: None
+    )
+    async with anyio.create_task_group() as tasks:
+        await tasks.start(claims.keep)
+        await tasks.start(partial(link.keep, on_change=lambda _: settler.reconnected()))
+        tasks.start_soon(settler.run)
+        yield Desk(settler, dispatch, facts)
+        tasks.cancel_scope.cancel()
+
+
+def _succeeded(lease: Lease, **given: Any) -> Ended:
+    ended = Ended(lease=lease, outcome=Outcome.SUCCEEDED, started_at=1e9, finished_at=1e9 + 1)
+    return msgspec.structs.replace(ended, **given)
+
+
+async def _finished(shop: Shop) -> dict[str, int]:
+    rows = await shop.rows("SELECT status, count(*) AS n FROM signalstack.finished_jobs GROUP BY 1")
+    return {row["status"]: row["n"] for row in rows}
+
+
+async def test_what_ends_together_is_recorded_together(shop: Shop) -> None:
+    async with _desk(shop.dsn) as desk:
+        for lease in await desk.lease(shop, BATCH + 500):
+            desk.settler.add(_succeeded(lease))
+        assert desk.settler.backlog == BATCH + 500
+        await desk.drained()
+        assert [len(fact.jobs) for fact in desk.facts.facts(Settled)] == [BATCH, 500]
+    assert await _finished(shop) == {"succeeded": BATCH + 500}
+
+
+async def test_outcomes_wait_while_postgresql_is_away(shop: Shop) -> None:
+    async with _desk(shop.dsn) as desk:
+        leases = await desk.lease(shop, 50)
+        for lease in leases:
+            desk.settler.add(_succeeded(lease))
+        await shop.kill("settle")
+        await desk.drained()
+    assert await _finished(shop) == {"succeeded": 50}
+
+
+async def test_outcomes_outlast_a_full_disk(shop: Shop) -> None:
+    """Refused, and not for any fault of theirs: what succeeded must not be told as failed."""
+    async with _desk(shop.dsn) as desk:
+        leases = await desk.lease(shop, 3)
+        await shop.rows(
+            "CREATE FUNCTION full_disk() RETURNS trigger LANGUAGE plpgsql AS"
+            " $$ BEGIN RAISE 'no space left' USING ERRCODE = 'disk_full'; END $$"
+        )
+        await shop.rows(
+            "CREATE TRIGGER full_disk BEFORE INSERT ON signalstack.finished_jobs"
+            " EXECUTE FUNCTION full_disk()"
+        )
+        for lease in leases:
+            desk.settler.add(_succeeded(lease, result=b"1"))
+        await desk.facts.seen(Queried, query="dispatch/finish")
+        assert not desk.facts.facts(Settled)
+        await shop.rows("DROP TRIGGER full_disk ON signalstack.finished_jobs")
+        await desk.drained()
+    assert await _finished(shop) == {"succeeded": 3}
+
+
+async def test_a_row_that_postgresql_cannot_keep_hurts_only_itself(shop: Shop) -> None:
+    async with _desk(shop.dsn) as desk:
+        leases = await desk.lease(shop, 40)
+        for number, lease in enumerate(leases):
+            desk.settler.add(_succeeded(lease, result=b"{" if number == 7 else b"1"))
+        await desk.drained()
+    assert await _finished(shop) == {"succeeded": 39, "failed": 1}
+    ran = await shop.ran(leases[7].job_id)
+    assert (ran.last_error or "").startswith("PostgreSQL cannot store the result: invalid input")
+
+
+async def test_what_was_said_twice_counts_once(shop: Shop) -> None:
+    """As when the answer to the first settlement got lost: the second one finds it done."""
+    async with _desk(shop.dsn) as desk:
+        (lease,) = await desk.lease(shop, 1)
+        desk.settler.add(_succeeded(lease))
+        await desk.facts.seen(Settled, jobs=lease.job_id)
+        desk.settler.add(_succeeded(lease, outcome=Outcome.FAILED, error="late"))
+        await desk.facts.seen(Settled, jobs=(), stale=1)
+    assert await _finished(shop) == {"succeeded": 1}
+
+
+async def test_an_outcome_with_another_token_is_dropped(shop: Shop) -> None:
+    async with _desk(shop.dsn) as desk:
+        (lease,) = await desk.lease(shop, 1)
+        stranger = msgspec.structs.replace(lease, token=lease.token ^ 1)
+        for outcome in (Outcome.SUCCEEDED, Outcome.RETRIED, Outcome.RELEASED):
+            desk.settler.add(_succeeded(stranger, outcome=outcome))
+        await desk.drained()
+        assert sum(fact.stale for fact in desk.facts.facts(Settled)) == 3
+        desk.settler.add(_succeeded(lease))
+        await desk.drained()
+    assert await _finished(shop) == {"succeeded": 1}
+
+
+async def test_a_lease_that_was_never_used_leaves_no_trace(shop: Shop) -> None:
+    async with _desk(shop.dsn) as desk:
+        (lease,) = await desk.lease(shop, 1)
+        desk.settler.add(_succeeded(lease, outcome=Outcome.RELEASED, started_at=None))
+        await desk.drained()
+    assert await shop.past(lease.job_id) == []
+    (row,) = await shop.rows("SELECT attempt, lease_token, delayed FROM signalstack.jobs")
+    assert row == {"attempt": 0, "lease_token": None, "delayed": False}
