@@ -15,6 +15,7 @@ from signalstack.api import (
     stream,
     subscriptions,
 )
+from signalstack.api.description import Description
 from signalstack.api.middleware import Edge
 from signalstack.api.operation import AnyOperation, routes
 
@@ -39,4 +40,5 @@ OPERATIONS: Final[tuple[AnyOperation, ...]] = (
 
 def create_app(parts: Parts) -> ASGIApp:
     """Build the ASGI application; it needs no lifespan and runs on any server."""
-    return Edge(routes(OPERATIONS, parts), parts.observer)
+    description = Description(OPERATIONS, parts.registry)
+    return Edge(routes((*OPERATIONS, *description.operations), parts), parts.observer)

@@ -1,3 +1,9 @@
 """stub"""
-def render(d): return "x"
-def policy(p): return "default-src 'none'"
+
+
+def render(d):
+    return "x"
+
+
+def policy(p):
+    return "default-src 'none'"

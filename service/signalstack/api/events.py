@@ -10,6 +10,7 @@ import anyio
 import msgspec
 
 from signalstack.api import body, codec, idempotency, paging
+from signalstack.api.cloudevent import CloudEvent
 from signalstack.api.operation import JSON, Answer, Bare, Call, Operation
 from signalstack.api.paging import PageQuery
 from signalstack.core import cloudevent
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
 
 STRUCTURED: Final = "application/cloudevents+json"
 BATCH: Final = "application/cloudevents-batch+json"
+CloudEvents = Annotated[list[CloudEvent], msgspec.Meta(max_length=cloudevent.MAX_BATCH)]
 _NIL: Final = UUID(int=0)
 
 # These end by a look-ahead: `$` would let a line feed at the end through.
@@ -106,7 +108,12 @@ class EventPage(msgspec.Struct, frozen=True, kw_only=True):
 
 
 async def receive_events(call: Call[bytes, None]) -> Answer:
-    """Accept an event or a batch; one that is known answers with what it became then."""
+    """Accept an event or a batch; one that is known answers with what it became then.
+
+    An event is known by its sender's `source` and `id`, or else by the `Idempotency-Key`. Besides
+    the media types below CloudEvents come in binary mode: attributes as headers `ce-…`, and data of
+    any media type as the body.
+    """
     try:
         mode, events = _read(call.exchange.headers, call.body)
         key = idempotency.key_of(call.exchange.headers)
@@ -149,7 +156,7 @@ OPERATIONS: Final = (
         # In binary mode a CloudEvent's data is of any media type; `_read` judges all of them.
         media=(),
         decode=bytes,
-        shapes={JSON: EventRequest, STRUCTURED: dict[str, Any], BATCH: list[dict[str, Any]]},
+        shapes={JSON: EventRequest, STRUCTURED: CloudEvent, BATCH: CloudEvents},
         answers={201: ReceivedEvent | ReceivedEvents, 200: ReceivedEvent | ReceivedEvents},
         reads=("Idempotency-Key",),
         tells={201: ("Location",), 200: ("Location", "Idempotent-Replayed")},

@@ -38,9 +38,10 @@ class CreatedJobs(msgspec.Struct, frozen=True, kw_only=True):
 
 
 async def create_job(call: Call[JobRequest, None]) -> Answer:
-    """Accept one job; the same key and body again answers with the job there is.
+    """Accept one job; the same key and body again answers 200 with the job there is.
 
-    With `Prefer: wait=N` the answer is the finished job, if it ends within N seconds.
+    With `Prefer: wait=N` the answer is 200 with the finished job, if it ends within N seconds, and
+    otherwise 202 with the job as it stands.
     """
     wait_s = waiting.preferred_s(call.exchange.headers)
     if wait_s > 0:

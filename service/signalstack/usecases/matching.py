@@ -83,7 +83,7 @@ class _Rule(msgspec.Struct, frozen=True, kw_only=True):
 
 def try_out(row: MatchingSubscription, event: NewEvent, *, max_attempts: int) -> NewJob | str:
     """Make the job that one subscription makes of an event, or say why it makes none."""
-    rule = _compile(row)
+    rule = _make_rule(row)
     if not matches_type(rule.event_type, event.type):
         return f"the event's type {event.type!r} is not taken: {rule.event_type!r} is"
     payload: Json = msgspec.json.decode(event.payload)

@@ -139,7 +139,7 @@ released AS (
     UPDATE signalstack.queues AS q
     SET running = greatest(q.running - freed.jobs, 0)
     FROM slot
-    INNER JOIN freed ON freed.user_id = slot.user_id AND freed.queue = slot.name
+    INNER JOIN freed ON slot.user_id = freed.user_id AND slot.name = freed.queue
     WHERE q.user_id = slot.user_id AND q.name = slot.name
 ),
 

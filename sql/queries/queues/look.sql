@@ -1,6 +1,6 @@
 -- The queues that a tenant may use, its own before the operator's of the same name, and how its
--- part of each stands. Read from the index of claimable jobs alone, so that neither history nor delayed
--- jobs cost anything; at most `budget` of them in all, so that no backlog does either.
+-- part of each stands. Read from the index of claimable jobs alone, so that neither history nor
+-- delayed jobs cost anything; at most `budget` of them in all, so that no backlog does either.
 -- The oldest is sought below that limit too, by skipping from priority to priority: what waits for
 -- ever behind others is what people look for.
 WITH mine AS MATERIALIZED (
