@@ -72,7 +72,7 @@ async def test_a_committed_job_is_run_at_once(database_url: str, conn: Database)
 
 async def test_an_unknown_type_fails_visibly(database_url: str, conn: Database) -> None:
     async with working(database_url) as seen:
-        job = await value(conn, "SELECT signalstack.enqueue('acme', 'nonsense')")
+        job = await value(conn, "SELECT signalstack.enqueue('acme', 'nonsense', max_attempts => 1)")
         await seen.seen(Settled, jobs=job)
 
     error = await value(conn, "SELECT last_error FROM signalstack.finished_jobs")
