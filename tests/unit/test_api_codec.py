@@ -21,6 +21,7 @@ class Nested(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
 class Filter(msgspec.Struct, kw_only=True):
     limit: int = 50
     type: str | None = None
+    until: datetime | None = None
 
 
 @pytest.mark.parametrize(
@@ -78,6 +79,12 @@ def test_a_query_fills_its_struct() -> None:
 def test_a_query_that_is_not_exact_is_malformed(raw: bytes) -> None:
     with pytest.raises(MalformedError):
         codec.read_query(raw, Filter)
+
+
+def test_null_is_a_word_where_words_are_taken_and_malformed_elsewhere() -> None:
+    assert codec.read_query(b"type=null", Filter) == Filter(type="null")
+    with pytest.raises(MalformedError, match="until: leave it out"):
+        codec.read_query(b"until=null", Filter)
 
 
 def test_no_query_is_taken_where_none_is_declared() -> None:

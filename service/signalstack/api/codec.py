@@ -50,10 +50,12 @@ def read_query(raw: bytes, into: type[T] | None) -> T:
                 f"unknown query parameter {name[:64]!r}; known are {', '.join(names)}"
             )
     try:
-        return msgspec.convert(given, into, strict=False)
+        found = msgspec.convert(given, into, strict=False)
     except msgspec.ValidationError as error:
         fault = explain(error)
         raise MalformedError(f"query parameter {fault.pointer[1:]}: {fault.detail}") from None
+    _refuse_null(given, cast("msgspec.Struct", found))
+    return found
 
 
 def identify(text: str) -> UUID:
@@ -82,6 +84,13 @@ def encode(answer: object) -> bytes:
 def canonical(value: object) -> bytes:
     """Encode a value so that equal ones have equal bytes, whatever the order of their members."""
     return msgspec.json.encode(value, order="sorted")
+
+
+def _refuse_null(given: Mapping[str, str], found: msgspec.Struct) -> None:
+    """Refuse the word `null`, which would be taken for a parameter that is not there."""
+    for name, field in zip(found.__struct_encode_fields__, found.__struct_fields__, strict=True):
+        if name in given and getattr(found, field) is None:
+            raise MalformedError(f"query parameter {name}: leave it out instead of giving null")
 
 
 def _parameters(raw: bytes) -> Mapping[str, str]:

@@ -144,7 +144,7 @@ class _Drawer:
             schema = schemas[0] if len(schemas) == 1 else {"anyOf": schemas}
             answer["description"] += self._gist(schema)
             if operation.produces == stream.MEDIA_TYPE:
-                schema = {"type": "string", "x-event-data": schema}
+                schema = _server_sent(schema)
             answer["content"] = {operation.produces: {"schema": schema}}
         return answer
 
@@ -172,6 +172,20 @@ def _answers(operation: AnyOperation) -> Iterator[Any]:
 def _union(kind: Any) -> Sequence[Any]:
     """Take a union apart: structs without a tag can be written so, but not read."""
     return get_args(kind) if not isinstance(kind, type) and get_args(kind) else (kind,)
+
+
+def _server_sent(data: Node) -> Node:
+    """Describe each of the server-sent events of a stream, as OpenAPI 3.2 does."""
+    properties: Node = {
+        "event": {"type": "string"},
+        "id": {"type": "string"},
+        "data": {
+            "type": "string",
+            "contentMediaType": "application/json",
+            "contentSchema": data,
+        },
+    }
+    return {"type": "object", "properties": properties, "required": ["data"]}
 
 
 def _tag(operation: AnyOperation) -> str:

@@ -58,7 +58,10 @@ REQUEST_HEADERS: Final = {
         "wait=1",
     ),
     "Last-Event-ID": ("The id of the last event seen: only later ones are told.", "1-running"),
-    "If-None-Match": ("An `ETag` that was answered before: 304 while nothing has changed.", '"…"'),
+    "If-None-Match": (
+        "An `ETag` that was answered before: 304 while nothing has changed.",
+        '"8bc7eef7e7ebc084"',
+    ),
 }
 
 HEADERS: Final = {

@@ -11,18 +11,28 @@ import msgspec
 from signalstack.core.subscription import Name
 
 MAX_RATE: Final = 1_000_000
+# Shorter ones overflow a double when a limit is divided by them, and mean nothing.
+MIN_RATE_PERIOD_S: Final = 0.001
 MAX_RATE_PERIOD_S: Final = 86_400.0
 DEFAULT_OVERLAP_S: Final = 86_400.0
 MAX_OVERLAP_S: Final = 7 * 86_400.0
 
-Url = Annotated[str, msgspec.Meta(min_length=1, max_length=2_048)]
+Url = Annotated[
+    str,
+    msgspec.Meta(
+        min_length=1,
+        max_length=2_048,
+        description="http or https, to a public address.",
+        extra_json_schema={"format": "uri"},
+    ),
+]
 
 
 class Rate(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """At most `limit` in `per_s` seconds, and up to `burst` at once."""
 
     limit: Annotated[int, msgspec.Meta(ge=1, le=MAX_RATE)]
-    per_s: Annotated[float, msgspec.Meta(gt=0, le=MAX_RATE_PERIOD_S)] = 1.0
+    per_s: Annotated[float, msgspec.Meta(ge=MIN_RATE_PERIOD_S, le=MAX_RATE_PERIOD_S)] = 1.0
     burst: Annotated[int, msgspec.Meta(ge=1, le=MAX_RATE)] | None = None
 
 
