@@ -397,6 +397,7 @@ async def test_a_change_of_time_schedules_and_unschedules(bench: Bench) -> None:
     assert past.json()["run_at"] >= now.json()["run_at"] > now.json()["created_at"]
     assert heard == [
         ("signalstack_later", "default"),
+        ("signalstack_later", "default"),
         ("signalstack_ready", "default"),
         ("signalstack_ready", "default"),
     ]

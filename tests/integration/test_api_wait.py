@@ -11,6 +11,7 @@ import pytest
 from front import Front, client_of, open_front
 from signalstack.api.parts import Limits
 from signalstack.core.errors import UnavailableError
+from signalstack.core.handler import Fail
 from signalstack.core.job import Status
 from signalstack.core.stage import PoolSampled, Queried, Started
 from signalstack.usecases.wait import Watchers
@@ -86,8 +87,10 @@ async def test_creating_may_answer_with_the_end(front: Front, shop: Shop) -> Non
 
 
 async def test_a_failure_is_an_end_too(front: Front, shop: Shop) -> None:
-    # No worker knows the type: that ends a job as failed.
-    async with shop.worker({}):
+    async def refuse(_payload: Any, _context: Context) -> None:
+        raise Fail("never")
+
+    async with shop.worker({"greet": (Any, refuse)}):
         answer = await front.client.post(
             "/v1/jobs",
             json={"type": "greet", "payload": {"to": "you"}},

@@ -272,7 +272,9 @@ async def test_only_the_given_queues_are_claimed(
 
 
 async def test_empty_claim_is_drained(dispatch: Dispatch, worker: UUID) -> None:
-    assert await _claim(dispatch, worker, 10) == Claim(leases=[], drained=True, cursor=NIL)
+    assert await _claim(dispatch, worker, 10) == Claim(
+        leases=[], drained=True, cursor=NIL, wait_s=None
+    )
 
 
 async def test_lease_tells_what_the_run_needs(
@@ -342,7 +344,7 @@ async def test_finished_job_moves_and_is_counted(
         _ended(leases[2], Outcome.CANCELLED),
     ]
 
-    settled = await dispatch.settle(ended, worker_id=worker)
+    settled = (await dispatch.settle(ended, worker_id=worker)).settled
 
     assert settled == {lease.id for lease in leases}
     assert await value(conn, "SELECT count(*) FROM signalstack.jobs") == 0
@@ -372,9 +374,10 @@ async def test_outcome_of_a_lost_lease_changes_nothing(
     stale = msgspec.structs.replace(lost, token=lost.token + 1)
     before = await rows(conn, "SELECT * FROM signalstack.jobs WHERE id = %s", lost.job_id)
 
-    settled = await dispatch.settle(
+    settlement = await dispatch.settle(
         [_ended(ours, outcome), _ended(stale, outcome)], worker_id=worker
     )
+    settled = settlement.settled
 
     assert settled == {ours.id}
     assert await rows(conn, "SELECT * FROM signalstack.jobs WHERE id = %s", lost.job_id) == before
@@ -391,6 +394,7 @@ async def test_outcome_told_twice_is_recorded_once(
 
     first = await dispatch.settle([_ended(lease, Outcome.SUCCEEDED)], worker_id=worker)
     second = await dispatch.settle([_ended(lease, Outcome.FAILED)], worker_id=worker)
+    first, second = first.settled, second.settled
 
     assert (first, second) == ({lease.id}, set())
     assert await value(conn, "SELECT array_agg(status) FROM signalstack.finished_jobs") == [

@@ -69,13 +69,13 @@ def _calls(worker: str) -> dict[str, Hot]:
         "dispatch/busy_queues": Hot(arguments="", indexes={"jobs_ready"}),
         "dispatch/finish": Hot(
             arguments=f"{uuids}, {uuids}, {bigints}, {ones}, {times}, {times}, {nulls}, {nulls}",
-            indexes={"jobs_pkey"},
+            indexes={"jobs_pkey", "queues_pkey"},
             session=dispatch.SETTLE_SESSION,
         ),
         "dispatch/requeue": Hot(
             arguments=f"{uuids}, {uuids}, {bigints}, {nulls}, {times}, {times}, {nulls}, "
             f"{ones}, {nulls}, {ones}, {uuids}, {nulls}",
-            indexes={"jobs_pkey"},
+            indexes={"jobs_pkey", "queues_pkey"},
             session=dispatch.SETTLE_SESSION,
         ),
     }
