@@ -87,6 +87,14 @@ def test_null_is_a_word_where_words_are_taken_and_malformed_elsewhere() -> None:
         codec.read_query(b"until=null", Filter)
 
 
+def test_a_time_in_a_query_is_no_number() -> None:
+    query = codec.read_query(b"until=2030-01-01T00:00:00Z", Filter)
+
+    assert query.until == datetime(2030, 1, 1, tzinfo=UTC)
+    with pytest.raises(MalformedError, match="until: must be a time"):
+        codec.read_query(b"until=1893456000", Filter)
+
+
 def test_no_query_is_taken_where_none_is_declared() -> None:
     with pytest.raises(MalformedError, match="none is taken"):
         codec.read_query(b"a=1", None)

@@ -54,7 +54,7 @@ def read_query(raw: bytes, into: type[T] | None) -> T:
     except msgspec.ValidationError as error:
         fault = explain(error)
         raise MalformedError(f"query parameter {fault.pointer[1:]}: {fault.detail}") from None
-    _refuse_null(given, cast("msgspec.Struct", found))
+    _refuse_loose(given, cast("msgspec.Struct", found))
     return found
 
 
@@ -86,11 +86,16 @@ def canonical(value: object) -> bytes:
     return msgspec.json.encode(value, order="sorted")
 
 
-def _refuse_null(given: Mapping[str, str], found: msgspec.Struct) -> None:
-    """Refuse the word `null`, which would be taken for a parameter that is not there."""
+def _refuse_loose(given: Mapping[str, str], found: msgspec.Struct) -> None:
+    """Refuse what reading numbers from text brings with it: the word null, and times as numbers."""
     for name, field in zip(found.__struct_encode_fields__, found.__struct_fields__, strict=True):
-        if name in given and getattr(found, field) is None:
-            raise MalformedError(f"query parameter {name}: leave it out instead of giving null")
+        match getattr(found, field):
+            case None if name in given:
+                raise MalformedError(f"query parameter {name}: leave it out instead of giving null")
+            case datetime() if ":" not in given.get(name, ":"):
+                raise MalformedError(f"query parameter {name}: must be a time by RFC 3339")
+            case _:
+                pass
 
 
 def _parameters(raw: bytes) -> Mapping[str, str]:
