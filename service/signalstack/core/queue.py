@@ -11,7 +11,7 @@ from signalstack.core.endpoint_config import Rate
 
 MAX_QUEUES: Final = 100
 MAX_CONCURRENCY: Final = 100_000
-_NEW_NAME: Final = re.compile(r"[a-z0-9][a-z0-9_.:-]{0,99}")
+NAME: Final = re.compile(r"[a-z0-9][a-z0-9_.:-]{0,99}")
 
 
 class Limits(msgspec.Struct, frozen=True, kw_only=True):
@@ -63,7 +63,7 @@ class QueueChange(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
 
 def check_new_name(name: str) -> None:
     """Raise ValueError, with what would be right, unless a new queue may be named so."""
-    if not _NEW_NAME.fullmatch(name):
+    if not NAME.fullmatch(name):
         raise ValueError(
             "a new queue is named by up to 100 of a-z, 0-9, _, ., : and -, the first a letter "
             "or a digit"

@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from signalstack.core.duration import parse_duration
+from signalstack.core.queue import NAME
 from signalstack.core.token_bucket import Rate
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-QUEUE_NAME_CHARS: Final = 100
 RATE_LIMIT: Final = 1_000_000
 
 _ON: Final = frozenset({"on", "true", "yes", "1"})
@@ -67,8 +67,8 @@ def attribute(text: str) -> str:
 def queues(text: str) -> tuple[str, ...]:
     """Take queue names parted by commas, each once."""
     names = tuple(dict.fromkeys(part.strip() for part in text.split(",")))
-    if not all(0 < len(name) <= QUEUE_NAME_CHARS for name in names):
-        raise ValueError(f"must be queue names of 1 to {QUEUE_NAME_CHARS} characters, like a,b")
+    if not all(NAME.fullmatch(name) for name in names):
+        raise ValueError("must be queue names like a,b: lower case, digits, and _ . : - within")
     return names
 
 

@@ -7,7 +7,6 @@ did not empty its lanes is followed by another as soon as there is room.
 
 from __future__ import annotations
 
-import re
 from math import inf
 from time import perf_counter
 from typing import TYPE_CHECKING, Final
@@ -17,6 +16,7 @@ import anyio
 from signalstack.core.errors import UnavailableError
 from signalstack.core.job import DEFAULT_QUEUE, Wake
 from signalstack.core.log import get_logger
+from signalstack.core.queue import NAME
 from signalstack.core.stage import Claimed, Woken
 from signalstack.store.dispatch import NIL, PROMOTE_LIMIT
 from signalstack.store.link import StatementError
@@ -34,7 +34,6 @@ _LANES: Final = 16
 # A claim that we gave up may go on over there until its statement_timeout.
 _DOUBT_S: Final = 12.0
 _KNOWN_QUEUES_LIMIT: Final = 1_000
-_QUEUE_NAME: Final = re.compile(r"[\x21-\x7e]{1,100}")
 _log: Final = get_logger("signalstack.worker")
 
 
@@ -232,7 +231,7 @@ class Claimer:
         if (
             not self._serves_all
             or len(self._queues) >= _KNOWN_QUEUES_LIMIT
-            or not _QUEUE_NAME.fullmatch(queue)
+            or not NAME.fullmatch(queue)
         ):
             return False
         self._queues[queue] = None
