@@ -90,11 +90,18 @@ def test_a_quick_run_measures_everything_and_leaves_nothing(
         "enqueue.batch.1000",
         "http.jobs",
         "http.batch",
+        "wait.waited",
+        "wait.create",
+        "wait.dispatch",
+        "lists.first",
+        "lists.deep",
+        "lists.queues",
+        "lists.queues.new",
     }
     for figure in figures.values():
         _check(figure, figures)
         assert figure["title"] in ended.stdout
-    assert len(report["verdicts"]) == 3
+    assert len(report["verdicts"]) == 6
     for verdict in report["verdicts"]:
         assert verdict["target"] in ended.stdout
     assert _count(database_url, _LEFT) == 0

@@ -26,8 +26,10 @@ from signalstack.bench.drain import measure_drain
 from signalstack.bench.enqueue import measure_enqueue, measure_http
 from signalstack.bench.figure import Figure, Machine, Report, judge
 from signalstack.bench.latency import measure_idle, measure_steady
+from signalstack.bench.lists import measure_lists
 from signalstack.bench.rig import open_rig, postgresql_version
 from signalstack.bench.table import show
+from signalstack.bench.wait import measure_wait
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Generator, Sequence
@@ -41,6 +43,8 @@ _PARTS: Final[dict[str, Callable[[Rig], Awaitable[list[Figure]]]]] = {
     "drain": measure_drain,
     "enqueue": measure_enqueue,
     "http": measure_http,
+    "wait": measure_wait,
+    "lists": measure_lists,
 }
 _WIDTH: Final = 120
 

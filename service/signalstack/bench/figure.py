@@ -11,7 +11,7 @@ import msgspec
 from signalstack.core.errors import SignalStackError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
 _MS: Final = 1e6  # nanoseconds
 
@@ -98,34 +98,72 @@ def rate(name: str, title: str, runs: Sequence[float], *, floor: str | None = No
 def judge(figures: Sequence[Figure]) -> list[Verdict]:
     """Hold the figures against their targets; what was not measured is not judged."""
     at = {figure.name: figure.value for figure in figures}
-    verdicts: list[Verdict] = []
-    if {"idle.commit_to_start", "idle.notify"} <= at.keys():
-        start, floor = at["idle.commit_to_start"], at["idle.notify"]
-        verdicts.append(
-            Verdict(
-                target="idle: commit → handler start, p50 ≤ 3 times a bare NOTIFY round trip",
-                reached=f"{start / floor:.2f} times ({start:.2f} ms to {floor:.2f} ms)",
-                met=start <= 3 * floor,
-            )
-        )
-    if "drain.1" in at:
-        verdicts.append(
-            Verdict(
-                target="drain with one worker process ≥ 15,000 jobs/s",
-                reached=f"{at['drain.1']:,.0f} jobs/s",
-                met=at["drain.1"] >= 15_000,  # noqa: PLR2004 - said in the line above
-            )
-        )
-    if {"enqueue.64", "enqueue.64.floor"} <= at.keys():
-        ratio = at["enqueue.64"] / at["enqueue.64.floor"]
-        verdicts.append(
-            Verdict(
-                target="64 concurrent callers ≥ 3 times one transaction per insert",
-                reached=f"{ratio:.2f} times",
-                met=ratio >= 3,  # noqa: PLR2004 - said in the line above
-            )
-        )
-    return verdicts
+    judges = (_judge_start, _judge_drain, _judge_callers, _judge_wait, _judge_page, _judge_queues)
+    return [verdict for judged in judges if (verdict := judged(at)) is not None]
+
+
+def _judge_start(at: Mapping[str, float]) -> Verdict | None:
+    return _at_most(
+        at,
+        "idle.commit_to_start",
+        3,
+        "idle.notify",
+        "idle: commit → handler start, p50 ≤ 3 times a bare NOTIFY round trip",
+    )
+
+
+def _judge_drain(at: Mapping[str, float]) -> Verdict | None:
+    if "drain.1" not in at:
+        return None
+    return Verdict(
+        target="drain with one worker process ≥ 15,000 jobs/s",
+        reached=f"{at['drain.1']:,.0f} jobs/s",
+        met=at["drain.1"] >= 15_000,  # noqa: PLR2004 - said in the lines above
+    )
+
+
+def _judge_callers(at: Mapping[str, float]) -> Verdict | None:
+    if not {"enqueue.64", "enqueue.64.floor"} <= at.keys():
+        return None
+    ratio = at["enqueue.64"] / at["enqueue.64.floor"]
+    return Verdict(
+        target="64 concurrent callers ≥ 3 times one transaction per insert",
+        reached=f"{ratio:.2f} times",
+        met=ratio >= 3,  # noqa: PLR2004 - said in the lines above
+    )
+
+
+def _judge_wait(at: Mapping[str, float]) -> Verdict | None:
+    if not {"wait.waited", "wait.create", "wait.dispatch"} <= at.keys():
+        return None
+    added, dispatch = at["wait.waited"] - at["wait.create"], at["wait.dispatch"]
+    return Verdict(
+        target="Prefer: wait on a no-op job adds ≤ 2 times the dispatch latency, p50",
+        reached=f"{added / dispatch:.2f} times ({added:.2f} ms to {dispatch:.2f} ms)",
+        met=added <= 2 * dispatch,
+    )
+
+
+def _judge_page(at: Mapping[str, float]) -> Verdict | None:
+    target = "a page deep in a long list ≤ 2 times its first page, p50"
+    return _at_most(at, "lists.deep", 2, "lists.first", target)
+
+
+def _judge_queues(at: Mapping[str, float]) -> Verdict | None:
+    target = "the queues with a long history ≤ 2 times without one, p50"
+    return _at_most(at, "lists.queues", 2, "lists.queues.new", target)
+
+
+def _at_most(
+    at: Mapping[str, float], name: str, times: int, other: str, target: str
+) -> Verdict | None:
+    if not {name, other} <= at.keys():
+        return None
+    return Verdict(
+        target=target,
+        reached=f"{at[name] / at[other]:.2f} times ({at[name]:.2f} ms to {at[other]:.2f} ms)",
+        met=at[name] <= times * at[other],
+    )
 
 
 def _quantile(ordered: Sequence[int], share: float) -> float:

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import random
+from functools import partial
 from time import monotonic_ns
 from typing import TYPE_CHECKING, Final
 
 import anyio
 import msgspec
 
-from signalstack.bench.figure import BenchError, Figure, latency
+from signalstack.bench.figure import Figure, latency
 from signalstack.bench.handlers import STAMP
 from signalstack.bench.http import connected, make_request
+from signalstack.bench.probe import ARRIVAL_S, Moments, Prober, Slots, stamp_job
 from signalstack.bench.rig import QUEUE
 from signalstack.bench.stamps import Stamps
-from signalstack.core.job import JobRequest
 from signalstack.store import baseline
 
 if TYPE_CHECKING:
@@ -25,88 +25,48 @@ if TYPE_CHECKING:
     from signalstack.bench.rig import Rig
 
 _CHANNEL: Final = "signalstack_bench"
-_GAP_S: Final = (0.005, 0.025)
-_ARRIVAL_S: Final = 10.0
 _CREATED: Final = 201
 _OK: Final = 200
-_PROBES: Final = 5
+_ARRIVING: Final = 3
 _STEADY_RATE: Final = 200
-
-
-class _Moments(msgspec.Struct):
-    """When each step of one probe was, in nanoseconds."""
-
-    called: int
-    returned: int
-    arrived: int = 0
 
 
 class _Idle:
     """Takes turns between what is measured and its floors, so that noise hits all alike."""
 
-    def __init__(self, rig: Rig, file: Path, stamps: Stamps, http: Caller) -> None:
+    def __init__(self, rig: Rig, file: Path, slots: Slots, http: Caller) -> None:
         self._rig = rig
         self._file = file
-        self._stamps = stamps
+        self._slots = slots
         self._http = http
         self._live = make_request("GET", "/live")
-        self._slot = 0
-        self._rng = random.Random(20_260_000)  # noqa: S311 - jitter is no secret
-        self.notified: list[_Moments] = []
-        self.enqueued: list[_Moments] = []
-        self.requested: list[_Moments] = []
-        self.inserted: list[_Moments] = []
-        self.answered: list[_Moments] = []
+        self.probes = Prober()
 
     async def round(self) -> None:
         """Do each thing once, each after a pause."""
-        await self._probe(self.notified, self._notify, arrives=True)
-        await self._probe(self.enqueued, self._enqueue, arrives=True)
-        await self._probe(self.inserted, self._insert, arrives=False)
-        await self._probe(self.requested, self._request, arrives=True)
-        await self._probe(self.answered, self._answer, arrives=False)
+        await self._arrive("notify", self._notify)
+        await self._arrive("enqueue", self._enqueue)
+        insert = baseline.insert_call(self._rig.user_id, 1)
+        await self.probes.take("insert", partial(self._rig.link.run, insert))
+        await self._arrive("request", self._request)
+        await self.probes.take("live", partial(self._http.expect, self._live, _OK))
 
-    def forget(self) -> None:
-        """Drop what was measured so far: everything was cold."""
-        for moments in (
-            self.notified,
-            self.enqueued,
-            self.requested,
-            self.inserted,
-            self.answered,
-        ):
-            moments.clear()
-
-    async def _probe(
-        self, into: list[_Moments], action: Callable[[int], Awaitable[None]], *, arrives: bool
-    ) -> None:
-        await anyio.sleep(self._rng.uniform(*_GAP_S))
-        slot, self._slot = self._slot, self._slot + 1
-        called = monotonic_ns()
-        await action(slot)
-        moments = _Moments(called, monotonic_ns())
-        if arrives:
-            moments.arrived = await self._stamps.wait(slot, within_s=_ARRIVAL_S)
-        into.append(moments)
+    async def _arrive(self, name: str, action: Callable[[int], Awaitable[None]]) -> None:
+        slot, arrival = self._slots.take()
+        await self.probes.take(name, partial(action, slot), arrival)
 
     async def _notify(self, slot: int) -> None:
         await self._rig.link.run(baseline.notify_call(_CHANNEL, str(slot)))
 
     async def _enqueue(self, slot: int) -> None:
-        await self._rig.enqueue(_job(self._file, slot))
-
-    async def _insert(self, _slot: int) -> None:
-        await self._rig.link.run(baseline.insert_call(self._rig.user_id, 1))
+        await self._rig.enqueue(stamp_job(self._file, slot))
 
     async def _request(self, slot: int) -> None:
         body = msgspec.json.encode(
             {"type": STAMP, "queue": QUEUE, "payload": {"file": str(self._file), "slot": slot}}
         )
         request = make_request("POST", "/v1/jobs", key=self._rig.key, body=body)
-        await _expect(self._http, request, _CREATED)
-
-    async def _answer(self, _slot: int) -> None:
-        await _expect(self._http, self._live, _OK)
+        await self._http.expect(request, _CREATED)
 
 
 async def measure_idle(rig: Rig) -> list[Figure]:
@@ -114,61 +74,61 @@ async def measure_idle(rig: Rig) -> list[Figure]:
     cold, count = (4, 25) if rig.quick else (20, 300)
     await rig.clear()
     file = rig.folder / "idle.stamps"
-    stamps = Stamps.make(file, (cold + count) * _PROBES)
+    stamps = Stamps.make(file, (cold + count) * _ARRIVING)
     async with (
         rig.api() as url,
         rig.workers(1),
         rig.hearing(_CHANNEL, file),
         connected(url) as http,
     ):
-        idle = _Idle(rig, file, stamps, http)
+        idle = _Idle(rig, file, Slots(stamps), http)
         for number in range(cold + count):
             if number == cold:
-                idle.forget()
+                idle.probes.forget()
             await idle.round()
-    return _idle_figures(idle)
+    return _idle_figures(idle.probes)
 
 
-def _idle_figures(idle: _Idle) -> list[Figure]:
+def _idle_figures(probes: Prober) -> list[Figure]:
     return [
         latency(
             "idle.commit_to_start",
             "idle: enqueue returned → handler starts",
-            [m.arrived - m.returned for m in idle.enqueued],
+            probes.arrivals_after_return("enqueue"),
             floor="idle.notify",
         ),
         latency(
             "idle.call_to_start",
             "idle: enqueue called → handler starts",
-            [m.arrived - m.called for m in idle.enqueued],
+            probes.arrivals("enqueue"),
             floor="idle.notify",
         ),
         latency(
             "idle.request_to_start",
             "idle: request sent → handler starts",
-            [m.arrived - m.called for m in idle.requested],
+            probes.arrivals("request"),
             floor="idle.live",
         ),
         latency(
             "idle.enqueue",
             "idle: enqueue called → returned",
-            [m.returned - m.called for m in idle.enqueued],
+            probes.returns("enqueue"),
             floor="idle.insert",
         ),
         latency(
             "idle.notify",
             "floor: NOTIFY called → heard elsewhere (round trip)",
-            [m.arrived - m.called for m in idle.notified],
+            probes.arrivals("notify"),
         ),
         latency(
             "idle.insert",
             "floor: bare insert + commit",
-            [m.returned - m.called for m in idle.inserted],
+            probes.returns("insert"),
         ),
         latency(
             "idle.live",
             "floor: GET /live answered",
-            [m.returned - m.called for m in idle.answered],
+            probes.returns("live"),
         ),
     ]
 
@@ -182,7 +142,7 @@ async def measure_steady(rig: Rig) -> list[Figure]:
     stamps = Stamps.make(file, count + floor_count)
 
     async def enqueue(slot: int) -> None:
-        await rig.enqueue(_job(file, slot))
+        await rig.enqueue(stamp_job(file, slot))
 
     async def notify(slot: int) -> None:
         await rig.link.run(baseline.notify_call(_CHANNEL, str(slot)))
@@ -207,13 +167,13 @@ async def measure_steady(rig: Rig) -> list[Figure]:
 
 async def _open_loop(
     action: Callable[[int], Awaitable[None]], stamps: Stamps, slots: range
-) -> list[_Moments]:
-    seen: dict[int, _Moments] = {}
+) -> list[Moments]:
+    seen: dict[int, Moments] = {}
 
     async def probe(slot: int) -> None:
         called = monotonic_ns()
         await action(slot)
-        seen[slot] = _Moments(called, monotonic_ns())
+        seen[slot] = Moments(called, monotonic_ns())
 
     began = anyio.current_time()
     async with anyio.create_task_group() as tasks:
@@ -221,15 +181,5 @@ async def _open_loop(
             await anyio.sleep_until(began + number / _STEADY_RATE)
             tasks.start_soon(probe, slot)
     for slot, moments in seen.items():
-        moments.arrived = await stamps.wait(slot, within_s=_ARRIVAL_S)
+        moments.arrived = await stamps.wait(slot, within_s=ARRIVAL_S)
     return list(seen.values())
-
-
-def _job(file: Path, slot: int) -> JobRequest:
-    return JobRequest(type=STAMP, queue=QUEUE, payload={"file": str(file), "slot": slot})
-
-
-async def _expect(http: Caller, request: bytes, status: int) -> None:
-    answered = await http.call(request)
-    if answered != status:
-        raise BenchError(f"the API answered {answered} instead of {status}")

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING
 import anyio
 import click
 
-from signalstack.bench.figure import BenchError
 from signalstack.bench.http import connected
 
 if TYPE_CHECKING:
@@ -27,26 +26,20 @@ async def main(*words: str) -> None:
     async with AsyncExitStack() as stack:
         callers = [await stack.enter_async_context(connected(url)) for _ in range(int(connections))]
         for caller in callers:
-            await _ask(caller, request, int(status))
+            await caller.expect(request, int(status))
         began = perf_counter()
         count = 0
 
         async def ask_on(caller: Caller) -> None:
             nonlocal count
             while perf_counter() - began < float(seconds):
-                await _ask(caller, request, int(status))
+                await caller.expect(request, int(status))
                 count += 1
 
         async with anyio.create_task_group() as tasks:
             for caller in callers:
                 tasks.start_soon(ask_on, caller)
         click.echo(f"rate {count / (perf_counter() - began)}")
-
-
-async def _ask(caller: Caller, request: bytes, status: int) -> None:
-    answered = await caller.call(request)
-    if answered != status:
-        raise BenchError(f"the API answered {answered} instead of {status}")
 
 
 if __name__ == "__main__":

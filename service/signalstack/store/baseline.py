@@ -1,4 +1,4 @@
-"""What `signalstack bench` needs of the database: bare floors, a drain's history, cleaning up."""
+"""What `signalstack bench` needs of the database: bare floors, histories, cleaning up."""
 
 from __future__ import annotations
 
@@ -32,6 +32,7 @@ _LIVE: Final = Query("baseline/live", bool)
 _CLEAR: Final = Query("baseline/clear", int)
 _FORGET: Final = Query("baseline/forget", int)
 _TAKE: Final = Query("baseline/take", int)
+_FINISH: Final = Query("baseline/finish", int)
 
 
 class Look(msgspec.Struct, frozen=True, kw_only=True):
@@ -114,6 +115,12 @@ async def drain_of(conn: Connection, *, user_id: UUID) -> Drain | None:
 async def take(conn: Connection, *, user_id: UUID, queue: str, limit: int) -> int:
     """Delete up to `limit` waiting jobs as they are read; tell how many."""
     return await fetch_value(conn, _TAKE, user_id=user_id, queue=queue, limit=limit) or 0
+
+
+async def finish(conn: Connection, *, user_id: UUID, queue: str, count: int) -> None:
+    """Store so many finished jobs that never ran, and vacuum."""
+    await execute(conn, _FINISH, user_id=user_id, queue=queue, count=count)
+    await run(conn, "baseline/vacuum", read("baseline/vacuum"))
 
 
 async def clear(conn: Connection, *, user_id: UUID) -> None:
