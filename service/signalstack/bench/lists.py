@@ -84,7 +84,7 @@ class _Reader:
 
 async def measure_lists(rig: Rig) -> list[Figure]:
     """Measure lists before, with and after a long history, an API at rest and no worker."""
-    jobs, page, cold, count = (20_000, 200, 4, 20) if rig.quick else (1_000_000, 1_000, 20, 150)
+    jobs, page, cold, count = (20_000, 200, 4, 20) if rig.quick else (1_000_000, 1_000, 20, 100)
     await rig.clear()
     async with rig.api() as url, connected(url) as http:
         reader = _Reader(rig, http, page)
