@@ -105,7 +105,7 @@ async def test_dead_workers_jobs_come_back_and_its_zombie_is_fenced_off(
     again = await _claim(dispatch, living, token=2)
 
     assert (done.workers, done.rescued, done.failed) == (1, 2, 0)
-    assert (late, more) == (set(), [])
+    assert (late.settled, more) == (set(), [])
     assert [(lease.attempt, lease.wake) for lease in again] == [(2, Wake.RESCUE)] * 2
     attempts = await rows(
         conn, "SELECT attempt, outcome, worker_id, wake, error FROM signalstack.attempts"
@@ -168,7 +168,8 @@ async def test_jobs_of_the_living_are_left_alone(
     done = await _rescue(pool, orphans=True)
 
     assert (done.workers, done.rescued) == (1, 0)
-    assert await dispatch.settle([_succeeded(lease)], worker_id=living) == {lease.id}
+    settlement = await dispatch.settle([_succeeded(lease)], worker_id=living)
+    assert settlement.settled == {lease.id}
 
 
 async def test_leases_of_unknown_workers_come_back_only_when_looked_for(

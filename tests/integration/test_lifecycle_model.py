@@ -370,6 +370,8 @@ class Lifecycle(RuleBasedStateMachine):
         else:
             job.end(Status.SCHEDULED if delay_s else Status.PENDING, outcome if started else None)
             job.attempt -= 0 if started else 1
+            # A run that was handed back did not fail: another one is allowed in its place.
+            job.max_attempts += 1 if started and outcome is Outcome.RELEASED else 0
 
     def _ask(
         self,

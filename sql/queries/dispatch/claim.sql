@@ -143,7 +143,7 @@ claimed AS (
     WHERE j.ctid = any(array(SELECT chosen.spot FROM chosen))
     RETURNING
         j.user_id, j.id, j.type, j.queue, j.attempt, j.max_attempts, j.timeout_s, j.run_at, j.wake,
-        j.traceparent, j.limited, j.watch, j.payload::text
+        j.traceparent, j.limited, j.watch, j.priority, j.payload::text
 ),
 
 used AS (
@@ -218,3 +218,5 @@ FROM share
 CROSS JOIN refill
 CROSS JOIN (SELECT count(*) FROM told) AS done (bells)
 LEFT JOIN claimed ON true
+-- Rows found by ctid come in the order of the table, and jobs are to start in theirs.
+ORDER BY claimed.priority DESC, claimed.id
