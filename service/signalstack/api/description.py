@@ -19,6 +19,11 @@ HTML: Final = "text/html; charset=utf-8"
 # Kept, but asked for again each time: another version may answer next.
 _CACHE: Final = (b"cache-control", b"no-cache")
 
+_CAREFUL: Final = (
+    (b"x-content-type-options", b"nosniff"),
+    (b"referrer-policy", b"no-referrer"),
+)
+
 
 class _Kept(msgspec.Struct, frozen=True, kw_only=True):
     """A document as it is sent, made once."""
@@ -47,8 +52,8 @@ class Description:
         document = openapi.build((*operations, *self.operations), registry)
         self._document = _keep(codec.encode(document), JSON)
         page = documentation.render(document)
-        policy = (b"content-security-policy", documentation.policy(page).encode("ascii"))
-        self._page = _keep(page.encode(), HTML, policy)
+        policy = (b"content-security-policy", page.policy.encode("ascii"))
+        self._page = _keep(page.html.encode(), HTML, policy, *_CAREFUL)
 
     async def get_openapi(self, call: Bare) -> Answer:
         """Give the whole API as an OpenAPI document, for tools to read."""

@@ -32,7 +32,6 @@ def build(operations: Sequence[AnyOperation], registry: Registry) -> Node:
     paths: dict[str, Node] = {}
     for operation in operations:
         paths.setdefault(operation.route, {})[operation.method.lower()] = drawer.draw(operation)
-    used = dict.fromkeys(_tag(operation) for operation in operations)
     return {
         "openapi": VERSION,
         "info": {
@@ -43,7 +42,7 @@ def build(operations: Sequence[AnyOperation], registry: Registry) -> Node:
             "license": {"name": "MIT", "identifier": "MIT"},
         },
         "servers": [{"url": "/"}],
-        "tags": [{"name": tag, "description": TAGS.get(tag, "")} for tag in used],
+        "tags": _tags(operations),
         "paths": paths,
         "webhooks": webhooks(),
         "components": {
@@ -186,6 +185,12 @@ def _server_sent(data: Node) -> Node:
         },
     }
     return {"type": "object", "properties": properties, "required": ["data"]}
+
+
+def _tags(operations: Sequence[AnyOperation]) -> list[Node]:
+    used = dict.fromkeys(map(_tag, operations))
+    order = [*(tag for tag in TAGS if tag in used), *(tag for tag in used if tag not in TAGS)]
+    return [{"name": tag, "description": TAGS.get(tag, "")} for tag in order]
 
 
 def _tag(operation: AnyOperation) -> str:
