@@ -159,7 +159,7 @@ def _range(least: Any, most: Any, unit: str) -> Iterator[str]:
     if least is not None and most is not None:
         yield f"{_number(least)} to {_number(most)} {unit}".strip()
     elif least is not None:
-        yield f"at least {_number(least)} {unit}".strip()
+        yield f"at least {_number(least)} {unit if least > 1 else unit[:-1]}".strip()
     elif most is not None:
         yield f"up to {_number(most)} {unit}".strip()
 

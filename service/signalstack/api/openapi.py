@@ -152,7 +152,7 @@ class _Drawer:
         name = schema.get("$ref", "").removeprefix(REFERENCE)
         told: str = self.components[name].get("description", "") if name else ""
         gist = told.partition("\n\n")[0]
-        return f": {gist}" if gist else ""
+        return f". {gist}" if gist else ""
 
 
 def _bodies(operation: AnyOperation) -> dict[str, Any]:
