@@ -55,6 +55,11 @@ class Description:
         policy = (b"content-security-policy", page.policy.encode("ascii"))
         self._page = _keep(page.html.encode(), HTML, policy, *_CAREFUL)
 
+    @property
+    def etags(self) -> tuple[str, str]:
+        """What tells this description apart from others: the document's, and the page's."""
+        return self._document.etag, self._page.etag
+
     async def get_openapi(self, call: Bare) -> Answer:
         """Give the whole API as an OpenAPI document, for tools to read."""
         return self._document.answer(call)
