@@ -168,7 +168,8 @@ def test_the_description_is_the_same_in_every_process() -> None:
         "from signalstack.api.app import OPERATIONS\n"
         "from signalstack.api.description import Description\n"
         "made = Description(OPERATIONS, {kind.name: kind for kind in ON_BOARD})\n"
-        "print(made.etags)\n"
+        "drawn = made.draw()\n"
+        "print(drawn.document.etag, drawn.page.etag)\n"
     )
 
     etags = {
