@@ -88,6 +88,8 @@ def kind(schema: Node) -> str:
             said = f"array of {kind(items)}"
         case {"type": "object", "additionalProperties": dict()} if "properties" not in schema:
             said = f"object of {kind(schema['additionalProperties'])}"
+        case {"properties": {"data": {"contentSchema": data}}}:
+            said = f"server-sent events of {kind(data)}"
         case {"type": [*kinds]}:
             said = " or ".join(_named(str(plain), schema) for plain in kinds)
         case {"type": str() as plain}:
