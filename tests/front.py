@@ -145,11 +145,15 @@ class Front(msgspec.Struct, frozen=True, kw_only=True):
 
 @asynccontextmanager
 async def open_front(
-    dsn: str, *, rate_limit: RateLimit | None = None, limits: Limits | None = None
+    dsn: str,
+    *,
+    rate_limit: RateLimit | None = None,
+    limits: Limits | None = None,
+    job_types: Sequence[JobType] = (NOOP, GREET),
 ) -> AsyncGenerator[Front]:
     """Build the whole application as one process has it, without a worker."""
     witness = Witness()
-    registry = {job_type.name: job_type for job_type in (NOOP, GREET)}
+    registry = {job_type.name: job_type for job_type in job_types}
     async with Pool(dsn, witness) as pool:
         watchers = Watchers(pool)
         link = Link(

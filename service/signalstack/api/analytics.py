@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from contextlib import contextmanager
 from datetime import date
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Annotated, Final
 
 import msgspec
 
@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 class SummaryQuery(msgspec.Struct, frozen=True, kw_only=True):
     """Which days are meant: dates in UTC, both included."""
 
-    from_: date = msgspec.field(name="from")
-    to: date
+    from_: Annotated[date, msgspec.Meta(description="The first day.")] = msgspec.field(name="from")
+    to: Annotated[date, msgspec.Meta(description="The last day.")]
 
 
 class TimeseriesQuery(SummaryQuery, frozen=True, kw_only=True):

@@ -5,6 +5,8 @@ from __future__ import annotations
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any, Final
 
+import anyio
+import anyio.to_thread
 import msgspec
 
 from signalstack.api import codec, documentation, openapi
@@ -18,6 +20,11 @@ if TYPE_CHECKING:
 HTML: Final = "text/html; charset=utf-8"
 # Kept, but asked for again each time: another version may answer next.
 _CACHE: Final = (b"cache-control", b"no-cache")
+
+_CAREFUL: Final = (
+    (b"x-content-type-options", b"nosniff"),
+    (b"referrer-policy", b"no-referrer"),
+)
 
 
 class _Kept(msgspec.Struct, frozen=True, kw_only=True):
@@ -36,6 +43,13 @@ class _Kept(msgspec.Struct, frozen=True, kw_only=True):
         return Answer(body=self.content, media=self.media, headers=self.headers)
 
 
+class Drawn(msgspec.Struct, frozen=True, kw_only=True):
+    """The description in both of its forms."""
+
+    document: _Kept
+    page: _Kept
+
+
 class Description:
     """Describes operations, and itself among them."""
 
@@ -44,19 +58,35 @@ class Description:
             _operation("/openapi.json", "This description, as OpenAPI 3.1", self.get_openapi, JSON),
             _operation("/docs", "This description, as a page to read", self.get_docs, HTML),
         )
-        document = openapi.build((*operations, *self.operations), registry)
-        self._document = _keep(codec.encode(document), JSON)
-        page = documentation.render(document)
-        policy = (b"content-security-policy", documentation.policy(page).encode("ascii"))
-        self._page = _keep(page.encode(), HTML, policy)
+        self._all = (*operations, *self.operations)
+        self._registry = registry
+        self._drawing = anyio.Lock()
+        self._drawn: Drawn | None = None
 
     async def get_openapi(self, call: Bare) -> Answer:
         """Give the whole API as an OpenAPI document, for tools to read."""
-        return self._document.answer(call)
+        return (await self._once()).document.answer(call)
 
     async def get_docs(self, call: Bare) -> Answer:
         """Give the whole API as one page, which loads nothing else and runs no script."""
-        return self._page.answer(call)
+        return (await self._once()).page.answer(call)
+
+    def draw(self) -> Drawn:
+        """Make both forms, always the same from the same operations and job types."""
+        document = openapi.build(self._all, self._registry)
+        page = documentation.render(document)
+        policy = (b"content-security-policy", page.policy.encode("ascii"))
+        return Drawn(
+            document=_keep(codec.encode(document), JSON),
+            page=_keep(page.html.encode(), HTML, policy, *_CAREFUL),
+        )
+
+    async def _once(self) -> Drawn:
+        async with self._drawing:
+            if self._drawn is None:
+                # Some 50 ms: nobody asks at most starts, and other requests must not wait for it.
+                self._drawn = await anyio.to_thread.run_sync(self.draw)
+        return self._drawn
 
 
 def _operation(path: str, summary: str, handler: Any, media: str) -> AnyOperation:

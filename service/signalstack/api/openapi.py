@@ -32,7 +32,6 @@ def build(operations: Sequence[AnyOperation], registry: Registry) -> Node:
     paths: dict[str, Node] = {}
     for operation in operations:
         paths.setdefault(operation.route, {})[operation.method.lower()] = drawer.draw(operation)
-    used = dict.fromkeys(_tag(operation) for operation in operations)
     return {
         "openapi": VERSION,
         "info": {
@@ -43,7 +42,7 @@ def build(operations: Sequence[AnyOperation], registry: Registry) -> Node:
             "license": {"name": "MIT", "identifier": "MIT"},
         },
         "servers": [{"url": "/"}],
-        "tags": [{"name": tag, "description": TAGS.get(tag, "")} for tag in used],
+        "tags": _tags(operations),
         "paths": paths,
         "webhooks": webhooks(),
         "components": {
@@ -153,7 +152,7 @@ class _Drawer:
         name = schema.get("$ref", "").removeprefix(REFERENCE)
         told: str = self.components[name].get("description", "") if name else ""
         gist = told.partition("\n\n")[0]
-        return f": {gist}" if gist else ""
+        return f". {gist}" if gist else ""
 
 
 def _bodies(operation: AnyOperation) -> dict[str, Any]:
@@ -186,6 +185,12 @@ def _server_sent(data: Node) -> Node:
         },
     }
     return {"type": "object", "properties": properties, "required": ["data"]}
+
+
+def _tags(operations: Sequence[AnyOperation]) -> list[Node]:
+    used = dict.fromkeys(map(_tag, operations))
+    order = [*(tag for tag in TAGS if tag in used), *(tag for tag in used if tag not in TAGS)]
+    return [{"name": tag, "description": TAGS.get(tag, "")} for tag in order]
 
 
 def _tag(operation: AnyOperation) -> str:

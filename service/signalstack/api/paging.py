@@ -16,9 +16,9 @@ if TYPE_CHECKING:
 class PageQuery(msgspec.Struct, frozen=True, kw_only=True):
     """Which page of a list is wanted."""
 
-    limit: Annotated[int, msgspec.Meta(ge=1, le=200)] = 50
+    limit: Annotated[int, msgspec.Meta(ge=1, le=200, description="How many at most.")] = 50
     cursor: Annotated[
-        str | None, msgspec.Meta(description="The next_cursor of the page before.")
+        str | None, msgspec.Meta(description="The `next_cursor` of the page before.")
     ] = None
 
 

@@ -30,7 +30,12 @@ _DIGITS: Final = re.compile(r"[0-9]{1,9}")
 class WaitQuery(msgspec.Struct, frozen=True, kw_only=True):
     """How many seconds to wait for a terminal status; 0 answers at once."""
 
-    wait: Annotated[int, msgspec.Meta(ge=0, le=MAX_WAIT_S)] = 0
+    wait: Annotated[
+        int,
+        msgspec.Meta(
+            ge=0, le=MAX_WAIT_S, description="How many seconds to wait for the job's end."
+        ),
+    ] = 0
 
 
 def preferred_s(headers: Headers) -> int:

@@ -127,17 +127,33 @@ class JobRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     type: Annotated[str, msgspec.Meta(min_length=1, max_length=100)]
     payload: Any = None
     queue: Annotated[str, msgspec.Meta(min_length=1, max_length=100)] = DEFAULT_QUEUE
-    priority: Annotated[int, msgspec.Meta(ge=-PRIORITY_LIMIT, le=PRIORITY_LIMIT)] = 0
-    run_at: Annotated[datetime, msgspec.Meta(tz=True)] | None = None
-    delay_s: Annotated[float, msgspec.Meta(ge=0, le=MAX_DELAY_S)] | None = None
-    max_attempts: Annotated[int, msgspec.Meta(ge=1, le=MAX_ATTEMPTS_LIMIT)] | None = None
-    timeout_s: Annotated[float, msgspec.Meta(gt=0, le=MAX_TIMEOUT_S)] | None = None
-    idempotency_key: (
+    priority: Annotated[
+        int,
+        msgspec.Meta(ge=-PRIORITY_LIMIT, le=PRIORITY_LIMIT, description="Higher ones first."),
+    ] = 0
+    run_at: Annotated[
+        Annotated[datetime, msgspec.Meta(tz=True)] | None,
+        msgspec.Meta(description="When to start; at once by default."),
+    ] = None
+    delay_s: Annotated[
+        Annotated[float, msgspec.Meta(ge=0, le=MAX_DELAY_S)] | None,
+        msgspec.Meta(description="In how many seconds to start, instead of `run_at`."),
+    ] = None
+    max_attempts: Annotated[
+        Annotated[int, msgspec.Meta(ge=1, le=MAX_ATTEMPTS_LIMIT)] | None,
+        msgspec.Meta(description="How many runs there may be; `MAX_ATTEMPTS` by default."),
+    ] = None
+    timeout_s: Annotated[
+        Annotated[float, msgspec.Meta(gt=0, le=MAX_TIMEOUT_S)] | None,
+        msgspec.Meta(description="How many seconds a run may take; `JOB_TIMEOUT` by default."),
+    ] = None
+    idempotency_key: Annotated[
         Annotated[
             str, msgspec.Meta(min_length=1, max_length=255, pattern=r"^[\x21-\x7e]+(?![\s\S])")
         ]
-        | None
-    ) = None
+        | None,
+        msgspec.Meta(description="The same as the header `Idempotency-Key`."),
+    ] = None
 
 
 class JobChange(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -23,7 +23,21 @@ MAX_SUBSCRIPTIONS: Final = 1_000
 Name = Annotated[
     str, msgspec.Meta(min_length=1, max_length=200, pattern=r"^[^\x00-\x1f\x7f]+(?![\s\S])")
 ]
-EventType = Annotated[str, msgspec.Meta(min_length=1, max_length=MAX_TYPE)]
+EventType = Annotated[
+    str,
+    msgspec.Meta(
+        min_length=1,
+        max_length=MAX_TYPE,
+        description="A type such as `order.paid`, or the beginning of one and `*`.",
+    ),
+]
+Filter = Annotated[
+    dict[str, Any] | None,
+    msgspec.Meta(
+        description="A pattern that the event's payload must match, in the form that EventBridge "
+        "made known; null takes all."
+    ),
+]
 
 
 class JobTemplate(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -31,7 +45,13 @@ class JobTemplate(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
 
     type: Annotated[str, msgspec.Meta(min_length=1, max_length=100)]
     queue: Annotated[str, msgspec.Meta(min_length=1, max_length=100)] = DEFAULT_QUEUE
-    payload: Any = None
+    payload: Annotated[
+        Any,
+        msgspec.Meta(
+            description='A template: each `{"$": "<JMESPath>"}` in it reads the event, as '
+            "`payload.customer` or `id` do."
+        ),
+    ] = None
     priority: Annotated[int, msgspec.Meta(ge=-PRIORITY_LIMIT, le=PRIORITY_LIMIT)] = 0
     max_attempts: Annotated[int, msgspec.Meta(ge=1, le=MAX_ATTEMPTS_LIMIT)] | None = None
     delay_s: Annotated[float, msgspec.Meta(ge=0, le=MAX_DELAY_S)] | None = None
@@ -43,7 +63,7 @@ class SubscriptionRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unkn
     name: Name
     event_type: EventType
     job: JobTemplate
-    filter: dict[str, Any] | None = None
+    filter: Filter = None
     active: bool = True
 
 
@@ -53,7 +73,7 @@ class SubscriptionChange(msgspec.Struct, frozen=True, kw_only=True, forbid_unkno
     name: Name | msgspec.UnsetType = msgspec.UNSET
     event_type: EventType | msgspec.UnsetType = msgspec.UNSET
     job: JobTemplate | msgspec.UnsetType = msgspec.UNSET
-    filter: dict[str, Any] | msgspec.UnsetType | None = msgspec.UNSET
+    filter: Filter | msgspec.UnsetType = msgspec.UNSET
     active: bool | msgspec.UnsetType = msgspec.UNSET
 
 
