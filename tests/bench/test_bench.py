@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any, Final
 import psycopg
 import pytest
 
+from signalstack.bench.figure import judge, latency
+
 if TYPE_CHECKING:
     from pathlib import Path
 
@@ -117,6 +119,23 @@ def _check(figure: dict[str, Any], figures: dict[str, Any]) -> None:
         assert figure["unit"] == "1/s"
         assert min(figure["runs"]) <= figure["value"] <= max(figure["runs"])
         assert figure["value"] > 0
+
+
+@pytest.mark.parametrize(
+    ("figures", "met"),
+    [
+        ({"wait.waited": 30, "wait.create": 10, "wait.dispatch": 10}, True),
+        ({"wait.waited": 31, "wait.create": 10, "wait.dispatch": 10}, False),
+        ({"lists.deep": 20, "lists.first": 10}, True),
+        ({"lists.deep": 21, "lists.first": 10}, False),
+        ({"lists.queues": 20, "lists.queues.new": 10}, True),
+        ({"lists.queues": 21, "lists.queues.new": 10}, False),
+    ],
+)
+def test_a_target_is_reached_up_to_its_bound(figures: dict[str, int], *, met: bool) -> None:
+    verdicts = judge([latency(name, name, [ms * 1_000_000]) for name, ms in figures.items()])
+
+    assert [verdict.met for verdict in verdicts] == [met]
 
 
 def test_one_measurement_alone_as_json_on_stdout(database_url: str) -> None:
