@@ -24,6 +24,8 @@ from signalstack.store.intake import SESSION, STATEMENTS, Intake
 from signalstack.store.link import Link
 from signalstack.store.listener import CHANGED
 from signalstack.store.pool import Pool
+from signalstack.store.watch import STATEMENTS as OUTCOMES
+from signalstack.store.watch import outcome
 from signalstack.usecases.accept import Acceptor
 from signalstack.usecases.authenticate import Authenticator
 from signalstack.usecases.browse import load_cursors
@@ -155,11 +157,11 @@ async def open_front(
     witness = Witness()
     registry = {job_type.name: job_type for job_type in job_types}
     async with Pool(dsn, witness) as pool:
-        watchers = Watchers(pool)
+        watchers = Watchers(pool, lambda user_id, job_id: outcome(link, user_id, job_id))
         link = Link(
             "intake",
             dsn,
-            STATEMENTS,
+            (*STATEMENTS, *OUTCOMES),
             witness,
             settings=SESSION,
             channels=(CHANGED,),

@@ -27,7 +27,7 @@ from signalstack.handlers.noop import NOOP
 from signalstack.handlers.outbound import open_outbound
 from signalstack.maintenance.leader import Maintenance
 from signalstack.settings import Settings
-from signalstack.store import embedded, intake, migrate
+from signalstack.store import embedded, intake, migrate, watch
 from signalstack.store.intake import Intake
 from signalstack.store.listener import CHANGED, Listener
 from signalstack.store.pool import Pool, wait_for_database
@@ -294,7 +294,7 @@ async def _start_api(
     front: TaskGroup, background: TaskGroup, parts: _Parts, worker: Worker | None
 ) -> int:
     settings, pool = parts.settings, parts.pool
-    watchers = Watchers(pool)
+    watchers = Watchers(pool, lambda user_id, job_id: watch.outcome(listener.link, user_id, job_id))
     listener = Listener(
         parts.database.direct_dsn,
         parts.observer,
@@ -302,7 +302,7 @@ async def _start_api(
         channels=(CHANGED,),
         on_notify=watchers.heard,
         on_up=watchers.look,
-        statements=intake.STATEMENTS,
+        statements=(*intake.STATEMENTS, *watch.STATEMENTS),
         settings=intake.SESSION,
     )
     await background.start(listener.run)

@@ -14,6 +14,7 @@ from signalstack.core.errors import UnavailableError
 from signalstack.core.handler import Fail
 from signalstack.core.job import Status
 from signalstack.core.stage import PoolSampled, Queried, Started
+from signalstack.store.watch import outcome
 from signalstack.usecases.wait import Watchers
 from working import Shop, open_shop
 
@@ -271,7 +272,7 @@ async def test_a_crowd_waits_without_a_connection_each(front: Front, shop: Shop)
 
 
 async def test_what_was_not_heard_is_found_by_looking(front: Front, shop: Shop) -> None:
-    deaf = Watchers(front.pool, look_interval_s=0.05)
+    deaf = Watchers(front.pool, partial(outcome, front.link), look_interval_s=0.05)
     shutdown = anyio.Event()
     async with anyio.create_task_group() as tasks, shop.worker({}) as crew:
         tasks.start_soon(deaf.run, shutdown)
@@ -284,7 +285,7 @@ async def test_what_was_not_heard_is_found_by_looking(front: Front, shop: Shop) 
 
 async def test_the_end_of_the_process_ends_all_waits(front: Front, shop: Shop) -> None:
     job = await shop.enqueue("noop")
-    watchers, shutdown = Watchers(front.pool), anyio.Event()
+    watchers, shutdown = Watchers(front.pool, partial(outcome, front.link)), anyio.Event()
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(watchers.run, shutdown)
 
@@ -302,7 +303,7 @@ async def test_the_end_of_the_process_ends_all_waits(front: Front, shop: Shop) -
 
 async def test_only_so_many_may_wait(front: Front, shop: Shop) -> None:
     job = await shop.enqueue("noop")
-    watchers = Watchers(front.pool, limit=1)
+    watchers = Watchers(front.pool, partial(outcome, front.link), limit=1)
     with watchers.watch(shop.user_id, job), pytest.raises(UnavailableError):
         await watchers.end_of(shop.user_id, job, timeout_s=1)
     with watchers.watch(shop.user_id, job):

@@ -1,7 +1,7 @@
 """Waiting for news of jobs: any number of waiters in a process, woken by one listening connection.
 
-A notification names a job; whoever waits for it looks at it once, on a pooled connection that is
-lent for that look alone. Since notifications are hints, all jobs that are waited for are looked at
+A notification names a job; whoever waits for it looks at it once, over the connection that brought
+the news. Since notifications are hints, all jobs that are waited for are looked at
 together now and then, and whenever the listener came back.
 """
 
@@ -20,7 +20,7 @@ from signalstack.store import jobs, watch
 from signalstack.usecases import look_up
 
 if TYPE_CHECKING:
-    from collections.abc import Generator
+    from collections.abc import Awaitable, Callable, Generator
     from uuid import UUID
 
     from signalstack.core.job import Job
@@ -54,12 +54,21 @@ class Watcher:
 
 
 class Watchers:
-    """All who wait in this process; `heard` and `look` belong to a listener of CHANGED."""
+    """All who wait in this process; `heard` and `look` belong to a listener of CHANGED.
+
+    `outcome(user_id, job_id)` reads a job that has ended, None while it has not.
+    """
 
     def __init__(
-        self, pool: Pool, *, limit: int = LIMIT, look_interval_s: float = LOOK_INTERVAL_S
+        self,
+        pool: Pool,
+        outcome: Callable[[UUID, UUID], Awaitable[Job | None]],
+        *,
+        limit: int = LIMIT,
+        look_interval_s: float = LOOK_INTERVAL_S,
     ) -> None:
         self._pool = pool
+        self._outcome = outcome
         self._limit = limit
         self._look_interval_s = look_interval_s
         self._watchers: defaultdict[str, set[Watcher]] = defaultdict(set)
@@ -129,10 +138,10 @@ class Watchers:
             if not await watcher.news(left):
                 continue
             try:
-                job = await look_up.get_job(self._pool, watcher.user_id, watcher.job_id)
+                job = await self._outcome(watcher.user_id, watcher.job_id)
             except UnavailableError:
                 continue  # told again once the listener is back
-            if job.status in TERMINAL:
+            if job is not None:
                 return job
         return await look_up.get_job(self._pool, watcher.user_id, watcher.job_id)
 
