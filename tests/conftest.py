@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import tempfile
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,6 +21,8 @@ from signalstack.store import embedded, migrate
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator
 
+_ROOM = 4 * 1024**3
+
 
 @pytest.fixture(scope="session")
 def anyio_backend() -> tuple[str, dict[str, Any]]:
@@ -34,7 +37,7 @@ def postgres() -> Iterator[str]:
     if given:
         yield given
         return
-    with _data_dir() as folder:
+    with _data_dir(_memory()) as folder:
         server = embedded.start(folder, durable=False)
         try:
             yield server.facts.dsn
@@ -71,10 +74,18 @@ def data_dir() -> Iterator[Path]:
         yield folder
 
 
+def _memory() -> str | None:
+    """Give a folder in memory with room to spare: databases are made and dropped twice as fast."""
+    shared = Path("/dev/shm")  # noqa: S108 - where Linux keeps it
+    if os.access(shared, os.W_OK) and shutil.disk_usage(shared).free > _ROOM:
+        return str(shared)
+    return None
+
+
 @contextmanager
-def _data_dir() -> Generator[Path]:
+def _data_dir(parent: str | None = None) -> Generator[Path]:
     """Make a folder where root's PostgreSQL can live too: pytest's tmp_path is closed to it."""
-    with tempfile.TemporaryDirectory(prefix="signalstack-test-") as folder:
+    with tempfile.TemporaryDirectory(prefix="signalstack-test-", dir=parent) as folder:
         Path(folder).chmod(0o711)
         yield Path(folder) / "data"
 
