@@ -11,7 +11,7 @@ import pytest
 from pooler import pgbouncer
 from recording import RecordingObserver
 from rows import connect
-from signalstack.core.stage import ListenerChanged, RoundTripped
+from signalstack.core.stage import DatabaseReached, ListenerChanged, RoundTripped
 from signalstack.store import link as links
 from signalstack.store import listener as store
 from signalstack.store.listener import READY, Listener
@@ -75,6 +75,7 @@ async def test_owner_is_told_to_look_after_each_connection(
 
         assert listener.fault is None
     assert len(ups) == 2
+    assert [fact.up for fact in observer.facts(DatabaseReached)] == [True, False, True]
 
 
 async def test_unanswered_canary_drops_the_link(

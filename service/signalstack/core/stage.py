@@ -117,6 +117,12 @@ class ListenerChanged(_Fact, frozen=True, kw_only=True):
     reason: str
 
 
+class DatabaseReached(_Fact, frozen=True, kw_only=True):
+    """This process's standing connection to PostgreSQL was made (`up`) or was lost."""
+
+    up: bool
+
+
 class RoundTripped(_Fact, frozen=True, kw_only=True):
     """A canary notification came back to its sender."""
 
@@ -163,6 +169,7 @@ Fact = (
     | Rescued
     | Queried
     | ListenerChanged
+    | DatabaseReached
     | RoundTripped
     | SlotsChanged
     | PoolSampled

@@ -15,7 +15,7 @@ import anyio
 import psycopg
 
 from signalstack.core.errors import UnavailableError
-from signalstack.core.stage import ListenerChanged, RoundTripped
+from signalstack.core.stage import DatabaseReached, ListenerChanged, RoundTripped
 from signalstack.store.link import Call, Link, Statement, StatementError
 from signalstack.store.outage import translate_errors
 from signalstack.store.pool import connection_string
@@ -93,6 +93,7 @@ class Listener:
         await self.link.keep(on_change=self._changed, task_status=task_status)
 
     def _changed(self, reason: str | None) -> None:
+        self._observer.tell(DatabaseReached(up=reason is None))
         if reason is None:
             self._silent = None
             # What was rung while nobody listened is lost, so look once after LISTEN.

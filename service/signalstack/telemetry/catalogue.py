@@ -64,6 +64,7 @@ class Catalogue:
         self.listening = self._gauge("listener_up")
         self.reconnects = self._counter("listener_reconnects_total")
         self.roundtrips = self._histogram("listener_roundtrip_seconds", DATABASE_S)
+        self.reached = self._gauge("database_up")
         self.queries = self._histogram("db_query_duration_seconds", DATABASE_S, query=query)
         self.connections = self._gauge("db_pool_connections", state=None)
         self.leading = self._gauge("maintenance_leader")

@@ -79,6 +79,10 @@ MEANINGS: Final = {
         "Seconds for a notification to come back to its sender. High: notifying commits queue up,"
         " or the event loop is blocked."
     ),
+    "database_up": (
+        "1 while this process's standing connection to PostgreSQL is there. 0 in all: PostgreSQL is"
+        " away. 0 in one: look at the network between it and PostgreSQL."
+    ),
     "db_query_duration_seconds": (
         "Seconds a statement took as seen from here, by its file's name. One of them slow: EXPLAIN"
         " it. All of them: the network or PostgreSQL."

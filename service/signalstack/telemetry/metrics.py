@@ -60,6 +60,7 @@ class Metrics(Collector):
             stage.Rescued: self._rescued,
             stage.Queried: self._queried,
             stage.ListenerChanged: self._listener_changed,
+            stage.DatabaseReached: self._database_reached,
             stage.RoundTripped: self._round_tripped,
             stage.SlotsChanged: self._slots_changed,
             stage.PoolSampled: self._pool_sampled,
@@ -161,6 +162,9 @@ class Metrics(Collector):
         if fact.up and self._was_listening:
             self._all.reconnects.add(1)
         self._was_listening |= fact.up
+
+    def _database_reached(self, fact: stage.DatabaseReached) -> None:
+        self._all.reached.set(fact.up)
 
     def _round_tripped(self, fact: stage.RoundTripped) -> None:
         self._all.roundtrips.observe(fact.duration_s)
