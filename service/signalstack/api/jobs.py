@@ -10,7 +10,7 @@ import msgspec
 from signalstack.api import codec, idempotency, waiting
 from signalstack.api.operation import Answer, Call, Operation
 from signalstack.api.waiting import WaitQuery
-from signalstack.core.errors import InvalidError, UnavailableError
+from signalstack.core.errors import InvalidError, NotFoundError, UnavailableError
 from signalstack.core.ids import new_id
 from signalstack.core.job import TERMINAL, Job, JobRequest, NewJob, Status, Watch
 from signalstack.core.key import Scope
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from uuid import UUID
 
     from signalstack.usecases.accept import Enqueued
+    from signalstack.usecases.wait import Watcher
 
 MAX_BATCH: Final = 1_000
 
@@ -122,7 +123,11 @@ OPERATIONS: Final = (
 
 
 async def _enqueue(
-    call: Call[JobRequest, None], *, first_id: UUID | None = None, watch: Watch = Watch.NOBODY
+    call: Call[JobRequest, None],
+    *,
+    first_id: UUID | None = None,
+    watch: Watch = Watch.NOBODY,
+    durable: bool = True,
 ) -> tuple[Enqueued, str | None]:
     request = call.body
     codec.in_utc(request.run_at, "/run_at")
@@ -136,6 +141,7 @@ async def _enqueue(
         traceparent=call.exchange.traceparent,
         first_id=first_id,
         watch=watch,
+        durable=durable,
     )
     return enqueued, key
 
@@ -145,20 +151,44 @@ async def _create_and_wait(call: Call[JobRequest, None], wait_s: int) -> Answer:
     headers: list[tuple[bytes, bytes]] = []
     # Registered before the job is committed, so that no end of it can be missed.
     with watchers.watch(call.user_id, job_id) as watcher:
-        enqueued, key = await _enqueue(call, first_id=job_id, watch=Watch.ITS_END)
+        # Its outcome is committed later, and takes it to the disk with it.
+        enqueued, key = await _enqueue(call, first_id=job_id, watch=Watch.ITS_END, durable=False)
         if enqueued.replayed_id is not None:
             job = await watchers.end_of(call.user_id, enqueued.replayed_id, timeout_s=wait_s)
             headers.append(idempotency.REPLAYED)
         else:
-            try:
-                job = await watchers.until_ended(watcher, timeout_s=wait_s)
-            except UnavailableError:
-                # The job is kept, whatever became of it: a 503 would say the contrary.
-                job = _present(enqueued.jobs[0], enqueued.created_at, key)
+            job = await _until_ended_or_kept(call, watcher, enqueued, key, wait_s)
     headers.append(_location(job))
     if job.status not in TERMINAL:
         return Answer(status=202, body=job, headers=headers)
     return Answer(body=job, headers=[*headers, waiting.applied(wait_s)])
+
+
+async def _until_ended_or_kept(
+    call: Call[JobRequest, None],
+    watcher: Watcher,
+    enqueued: Enqueued,
+    key: str | None,
+    wait_s: int,
+) -> Job:
+    """Return a new job at its end, or as it is N seconds later; in both cases it is on disk."""
+    durable = key is not None
+    try:
+        job = await call.parts.watchers.until_ended(watcher, timeout_s=wait_s)
+        if job.status in TERMINAL or durable:
+            return job
+        await call.parts.acceptor.make_durable()
+        # Looked at only now: a crash may have undone what was seen before.
+        return await look_up.get_job(call.parts.pool, call.user_id, job.id)
+    except UnavailableError:
+        if not durable:
+            raise
+        # The job is kept, whatever became of it: a 503 would say the contrary.
+        return _present(enqueued.jobs[0], enqueued.created_at, key)
+    except NotFoundError:
+        raise UnavailableError(
+            "PostgreSQL crashed before the job was on disk: send it again"
+        ) from None
 
 
 def _present(job: NewJob, created_at: datetime, key: str | None) -> Job:

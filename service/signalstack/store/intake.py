@@ -34,7 +34,9 @@ if TYPE_CHECKING:
 
 _ENQUEUE: Final = Statement("intake/enqueue")
 _ACCEPT: Final = Statement("intake/accept")
-STATEMENTS: Final = (_ENQUEUE, _ACCEPT)
+_DO_NOT_FLUSH: Final = Statement("intake/do_not_flush")
+_FLUSH_WAL: Final = Statement("intake/flush_wal")
+STATEMENTS: Final = (_ENQUEUE, _ACCEPT, _DO_NOT_FLUSH, _FLUSH_WAL)
 
 # Plans that hold however the tables grow; a request waits for no longer than this.
 SESSION: Final = {
@@ -63,7 +65,9 @@ class Key(msgspec.Struct, frozen=True, kw_only=True):
 class Write(msgspec.Struct, frozen=True, kw_only=True):
     """What one request wants stored: jobs, or an event with the jobs that it caused.
 
-    `version` is the tenant's version of the subscriptions that an event was matched against.
+    `version` is the tenant's version of the subscriptions that an event was matched against. One
+    that is not `durable` may be committed before it is on disk: its caller answers nobody until a
+    later commit that is durable, such as that of the job's outcome, or `Intake.flush_wal`.
     """
 
     user_id: UUID
@@ -71,6 +75,7 @@ class Write(msgspec.Struct, frozen=True, kw_only=True):
     event: NewEvent | None = None
     version: int = 0
     key: Key | None = None
+    durable: bool = True
 
     @property
     def ref(self) -> UUID:
@@ -123,6 +128,17 @@ class Intake:
             self._flush()
         return await future
 
+    async def flush_wal(self) -> None:
+        """Return once everything that was committed before is on disk, durable or not.
+
+        Raises:
+            UnavailableError: PostgreSQL is away, or cannot now.
+        """
+        try:
+            await self._link.run(Call(_FLUSH_WAL))
+        except StatementError as error:
+            raise UnavailableError(f"PostgreSQL cannot flush its log: {error}") from error
+
     def _flush(self) -> None:
         if group := self._gather():
             self._send(group)
@@ -159,6 +175,8 @@ class Intake:
     def _send_parts(self, parts: list[list[_Pending]]) -> asyncio.Future[list[PGresult]]:
         try:
             calls = [_call([pending.write for pending in part]) for part in parts]
+            if not any(pending.write.durable for part in parts for pending in part):
+                calls.append(Call(_DO_NOT_FLUSH))
         except (ValueError, OverflowError, struct.error) as error:
             refused: asyncio.Future[list[PGresult]] = self._link.new_future()
             refused.set_exception(InvalidError(f"PostgreSQL cannot store this: {error}"))
@@ -191,7 +209,7 @@ class Intake:
         if error is not None:
             _refuse(group, error)
             return
-        for part, result in zip(parts, done.result(), strict=True):
+        for part, result in zip(parts, done.result(), strict=False):  # _DO_NOT_FLUSH is the last
             _hand_out(part, result)
         self._observer.tell(
             Flushed(

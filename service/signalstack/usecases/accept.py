@@ -88,10 +88,13 @@ class Acceptor:
         traceparent: str | None,
         first_id: UUID | None = None,
         watch: Watch = Watch.NOBODY,
+        durable: bool = True,
     ) -> Enqueued:
         """Store jobs, all or none.
 
-        Who waits for the first one names its id beforehand, and has its changes announced.
+        Who waits for the first one names its id beforehand, and has its changes announced; until
+        its end is known they need not be `durable` (see `make_durable`). Jobs with a key always
+        are: a repeat may be answered at any moment.
 
         Raises:
             InvalidError: a job is wrong, or the key was used for another request. Faults point
@@ -105,9 +108,19 @@ class Acceptor:
         if first_id is not None:
             made[0] = msgspec.structs.replace(made[0], id=first_id)
         key = _key(_JOBS, idempotency_key, fingerprint)
-        receipt, made = await self._store(user_id, made, traceparent, key=key)
+        receipt, made = await self._store(
+            user_id, made, traceparent, key=key, durable=durable or key is not None
+        )
         replayed_id = None if receipt.stored else _owner(receipt, key).ref
         return Enqueued(jobs=made, created_at=receipt.created_at, replayed_id=replayed_id)
+
+    async def make_durable(self) -> None:
+        """Return once all that was stored so far survives a crash of PostgreSQL.
+
+        Raises:
+            UnavailableError: PostgreSQL is away.
+        """
+        await self._intake.flush_wal()
 
     async def accept_event(
         self,
@@ -198,6 +211,7 @@ class Acceptor:
         key: Key | None,
         event: NewEvent | None = None,
         version: int = 0,
+        durable: bool = True,
     ) -> tuple[Receipt, list[NewJob]]:
         """Commit a write inside a span for each queue; the jobs carry its context on."""
         with ExitStack() as spans:
@@ -217,7 +231,14 @@ class Acceptor:
             }
             jobs = [_in_context(job, contexts[job.queue] or traceparent) for job in jobs]
             receipt = await self._intake.submit(
-                Write(user_id=user_id, jobs=jobs, event=event, version=version, key=key)
+                Write(
+                    user_id=user_id,
+                    jobs=jobs,
+                    event=event,
+                    version=version,
+                    key=key,
+                    durable=durable,
+                )
             )
         if receipt.stored:
             for (queue, type_), count in Counter((job.queue, job.type) for job in jobs).items():
