@@ -56,7 +56,7 @@ schema: setup ## regenerate sql/schema.sql from the migrations
 	$(BIN)/python -m signalstack.store.schema > sql/schema.sql.new
 	mv sql/schema.sql.new sql/schema.sql
 
-docs: setup ## regenerate the table in docs/configuration.md
+docs: setup ## regenerate the tables in docs/
 	$(BIN)/python docs/generate.py
 
 lock: $(UV_READY) ## bring uv.lock up to date with pyproject.toml

@@ -31,6 +31,7 @@ from signalstack.store import embedded, intake, migrate, watch
 from signalstack.store.intake import Intake
 from signalstack.store.listener import CHANGED, Listener
 from signalstack.store.pool import Pool, wait_for_database
+from signalstack.telemetry.loop_lag import watch_loop
 from signalstack.telemetry.observer import Telemetry
 from signalstack.usecases import analytics, browse, endpoints, queues
 from signalstack.usecases.accept import Acceptor
@@ -157,6 +158,7 @@ async def run(
             _open_handlers(settings, pool, observer) as job_types,
             anyio.create_task_group() as background,
         ):
+            background.start_soon(watch_loop, observer)
             await _check_schema(pool)
             parts = _Parts(settings, database, pool, job_types, observer, shutdown)
             async with anyio.create_task_group() as front:

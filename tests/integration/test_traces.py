@@ -10,14 +10,17 @@ import threading
 import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING, Any
+from uuid import UUID
 
 import anyio
+import httpx2
 import pytest
 from opentelemetry import trace
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.proto.trace.v1 import trace_pb2
 
-from signalstack.core import log
+from signalstack.core import log, stage
+from signalstack.core.job import Outcome, Wake
 from signalstack.telemetry import logs
 from signalstack.telemetry.observer import Telemetry
 
@@ -29,6 +32,22 @@ if TYPE_CHECKING:
 TRACE = "0af7651916cd43dd8448eb211c80319c"
 CALLER = f"00-{TRACE}-b7ad6b7169203331-01"
 UNSAMPLED = f"00-{TRACE}-b7ad6b7169203331-00"
+
+
+EXEMPLARY = {
+    "signalstack_dispatch_latency_seconds_bucket",
+    "signalstack_job_duration_seconds_bucket",
+    "signalstack_http_request_duration_seconds_bucket",
+}
+FALLEN = (
+    stage.Started(
+        job=UUID(int=1), queue="q", type="t", attempt=1, wake=Wake.NOTIFY, due_at=0.0, at=0.004
+    ),
+    stage.Finished(
+        job=UUID(int=1), queue="q", type="t", attempt=1, outcome=Outcome.FAILED, duration_s=0.004
+    ),
+    stage.Requested(method="GET", route="/live", status=200, duration_s=0.004),
+)
 
 
 class Collector:
@@ -75,6 +94,10 @@ class Collector:
         self.server.shutdown()
         self.server.server_close()
         self._thread.join()
+
+
+def scrape(port: int, accept: str) -> str:
+    return httpx2.get(f"http://127.0.0.1:{port}/metrics", headers={"Accept": accept}).text
 
 
 def fields(attributes: Any) -> dict[str, object]:
@@ -273,6 +296,27 @@ def test_instrumentation_that_a_handler_brings_sees_our_span(observer: Telemetry
     assert not outside.is_valid
     # No provider is set for the whole process: an application that embeds us has its own.
     assert isinstance(trace.get_tracer_provider(), trace.ProxyTracerProvider)
+
+
+@pytest.mark.parametrize(("caller", "shown"), [(CALLER, True), (UNSAMPLED, False), (None, True)])
+def test_a_bucket_shows_the_trace_of_what_fell_into_it(
+    observer: Telemetry, caller: str | None, *, shown: bool
+) -> None:
+    with observer.span("process mail", "consumer", parent=caller) as span:
+        for fact in FALLEN:
+            observer.tell(fact)
+    for fact in FALLEN:
+        observer.tell(fact)  # outside of any span: it counts, and leaves the example alone
+
+    port = observer.start("127.0.0.1", 0)
+    openmetrics = scrape(port, "application/openmetrics-text; version=1.0.0")
+    marked = [line.partition(" # ") for line in openmetrics.splitlines() if " # {" in line]
+    assert span.traceparent is not None
+    ids = f'span_id="{span.traceparent[36:52]}",trace_id="{span.traceparent[3:35]}"'
+    assert {line.partition("{")[0] for line, _, _ in marked} == (EXEMPLARY if shown else set())
+    assert all(f"{{{ids}}} 0.004 " in example for _, _, example in marked)
+    assert all('le="0.005"' in line for line, _, _ in marked)
+    assert " # {" not in scrape(port, "text/plain")
 
 
 def test_log_lines_inside_a_span_carry_its_ids(observer: Telemetry) -> None:

@@ -277,8 +277,8 @@ def test_stderr_is_where_logs_go_by_default(capsys: pytest.CaptureFixture[str]) 
 @pytest.mark.parametrize(
     ("fact", "expected"),
     [
-        (stage.ListenerChanged(up=True, reason="connected"), ("info", "listener.up")),
-        (stage.ListenerChanged(up=False, reason="reset"), ("warning", "listener.down")),
+        (stage.ListenerChanged(name="x", up=True, reason="connected"), ("info", "listener.up")),
+        (stage.ListenerChanged(name="x", up=False, reason="reset"), ("warning", "listener.down")),
         (stage.Rescued(count=3), ("warning", "jobs.rescued")),
         (stage.LeaderChanged(leading=True), ("info", "leader.leads")),
         (stage.LeaderChanged(leading=False), ("info", "leader.stands_by")),

@@ -44,18 +44,20 @@ EACH: list[Fact] = [
     stage.Enqueued(queue="default", type="noop", count=5),
     stage.Flushed(writes=3, jobs=5, duration_s=0.001),
     stage.Woken(cause=Wake.TIMER),
-    stage.Claimed(count=5, limit=10, duration_s=0.001),
+    stage.Claimed(count=5, limit=10, duration_s=0.001, wakes={Wake.NOTIFY: 4, Wake.RETRY: 1}),
     stage.Claimed(count=0, limit=10, duration_s=0.001),
     stage.Settled(jobs=(JOB,), stale=2, duration_s=0.002),
     stage.Rescued(count=4),
     stage.Queried(query="jobs/claim", duration_s=0.001),
-    stage.ListenerChanged(up=True, reason="connected"),
+    stage.ListenerChanged(name="claim", up=True, reason="connected"),
     stage.DatabaseReached(up=True),
+    stage.Heard(at=1_700_000_000.5),
     stage.RoundTripped(duration_s=0.0004),
     stage.SlotsChanged(busy=3, free=7),
     stage.PoolSampled(used=1, idle=2, waiting=0),
     stage.Delivered(outcome="gone"),
     stage.LeaderChanged(leading=True),
+    stage.LoopLagged(lag_s=0.003),
 ]
 
 MOVES: list[tuple[str, dict[str, str], float]] = [
@@ -67,6 +69,9 @@ MOVES: list[tuple[str, dict[str, str], float]] = [
     ("wakeups_total", {"cause": "notify"}, 0),
     ("claims_total", {"result": "hit"}, 1),
     ("claims_total", {"result": "empty"}, 1),
+    ("claimed_jobs_total", {"wake": "notify"}, 4),
+    ("claimed_jobs_total", {"wake": "retry"}, 1),
+    ("claimed_jobs_total", {"wake": "poll"}, 0),
     ("claim_batch_size_count", {}, 1),
     ("claim_batch_size_sum", {}, 5),
     ("claim_duration_seconds_count", {}, 2),
@@ -78,6 +83,10 @@ MOVES: list[tuple[str, dict[str, str], float]] = [
     ("worker_slots", {"state": "busy"}, 3),
     ("worker_slots", {"state": "free"}, 7),
     ("listener_up", {}, 1),
+    ("listener_mode", {"mode": "listening"}, 1),
+    ("listener_mode", {"mode": "polling"}, 0),
+    ("listener_last_notification_timestamp_seconds", {}, 1_700_000_000.5),
+    ("event_loop_lag_seconds_sum", {}, 0.003),
     ("listener_reconnects_total", {}, 0),
     ("database_up", {}, 1),
     ("listener_roundtrip_seconds_sum", {}, 0.0004),
@@ -154,10 +163,19 @@ def test_only_terminal_outcomes_count_as_finished(telemetry: Telemetry) -> None:
 
 def test_a_listener_that_comes_back_counts_as_reconnected(telemetry: Telemetry) -> None:
     for up in (False, True, False, True):
-        telemetry.tell(stage.ListenerChanged(up=up, reason="test"))
+        telemetry.tell(stage.ListenerChanged(name="claim", up=up, reason="test"))
 
     assert value(telemetry, "listener_reconnects_total") == 1
     assert value(telemetry, "listener_up") == 1
+
+
+def test_a_process_listens_when_all_of_its_listeners_do(telemetry: Telemetry) -> None:
+    for name, up in (("intake", True), ("claim", False), ("intake", True)):
+        telemetry.tell(stage.ListenerChanged(name=name, up=up, reason="test"))
+
+    assert value(telemetry, "listener_up") == 0
+    assert value(telemetry, "listener_mode", mode="polling") == 1
+    assert value(telemetry, "listener_mode", mode="listening") == 0
 
 
 def test_a_gauge_that_nobody_told_is_absent(telemetry: Telemetry) -> None:

@@ -59,11 +59,12 @@ class Woken(_Fact, frozen=True, kw_only=True):
 
 
 class Claimed(_Fact, frozen=True, kw_only=True):
-    """A claim came back."""
+    """A claim came back; `wakes` says how many of its jobs start for which reason."""
 
     count: int
     limit: int
     duration_s: float
+    wakes: Mapping[Wake, int] = {}
 
 
 class Started(_Fact, frozen=True, kw_only=True):
@@ -111,8 +112,9 @@ class Queried(_Fact, frozen=True, kw_only=True):
 
 
 class ListenerChanged(_Fact, frozen=True, kw_only=True):
-    """The listening connection came up or went down."""
+    """A listening connection came up or went down; a process may have several, by name."""
 
+    name: str
     up: bool
     reason: str
 
@@ -121,6 +123,12 @@ class DatabaseReached(_Fact, frozen=True, kw_only=True):
     """This process's standing connection to PostgreSQL was made (`up`) or was lost."""
 
     up: bool
+
+
+class Heard(_Fact, frozen=True, kw_only=True):
+    """A notification came in, be it our own canary; `at` is Unix time by our own clock."""
+
+    at: float
 
 
 class RoundTripped(_Fact, frozen=True, kw_only=True):
@@ -156,6 +164,12 @@ class LeaderChanged(_Fact, frozen=True, kw_only=True):
     leading: bool
 
 
+class LoopLagged(_Fact, frozen=True, kw_only=True):
+    """A timer of the event loop fired, so much later than it should have."""
+
+    lag_s: float
+
+
 Fact = (
     Requested
     | EventReceived
@@ -170,11 +184,13 @@ Fact = (
     | Queried
     | ListenerChanged
     | DatabaseReached
+    | Heard
     | RoundTripped
     | SlotsChanged
     | PoolSampled
     | Delivered
     | LeaderChanged
+    | LoopLagged
 )
 
 SpanKind = Literal["server", "producer", "consumer", "client"]

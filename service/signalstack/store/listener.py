@@ -7,7 +7,7 @@ itself, and a notification sent to oneself must come back in time.
 
 from __future__ import annotations
 
-from time import perf_counter
+from time import perf_counter, time
 from typing import TYPE_CHECKING, Final
 from uuid import uuid4
 
@@ -15,7 +15,7 @@ import anyio
 import psycopg
 
 from signalstack.core.errors import UnavailableError
-from signalstack.core.stage import DatabaseReached, ListenerChanged, RoundTripped
+from signalstack.core.stage import DatabaseReached, Heard, ListenerChanged, RoundTripped
 from signalstack.store.link import Call, Link, Statement, StatementError
 from signalstack.store.outage import translate_errors
 from signalstack.store.pool import connection_string
@@ -56,6 +56,7 @@ class Listener:
         settings: Mapping[str, str] | None = None,
         listen: bool = True,
     ) -> None:
+        self._name = name
         self._dsn = dsn
         self._probe_channel = f"signalstack_probe_{uuid4().hex}"
         self._answered = anyio.Event()
@@ -104,6 +105,7 @@ class Listener:
             self._tell("switched off: polling only")
 
     def _heard(self, channel: str, payload: str) -> None:
+        self._observer.tell(Heard(at=time()))
         if channel == self._probe_channel:
             self._answered.set()
         else:
@@ -158,4 +160,6 @@ class Listener:
             self._tell(silent)
 
     def _tell(self, fault: str | None) -> None:
-        self._observer.tell(ListenerChanged(up=fault is None, reason=fault or "listening"))
+        self._observer.tell(
+            ListenerChanged(name=self._name, up=fault is None, reason=fault or "listening")
+        )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from signalstack.telemetry.cells import Counter, Family, Gauge, Histogram, Vocabulary
 from signalstack.telemetry.meanings import MEANINGS, PREFIX
@@ -26,7 +26,39 @@ DATABASE_S: Final = (
     *(0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5),
     *(1.0, 2.5, 5.0),
 )
+LAG_S: Final = (
+    *(0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0),
+)
 BATCH: Final = (1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0, 200.0, 500.0, 1000.0)
+
+
+# Counted from the buckets of job_duration_seconds: a finished job bumps one cell and not three.
+DERIVED: Final = {
+    "jobs_finished_total": ("queue", "type", "outcome"),
+    "job_retries_total": ("queue", "type"),
+}
+
+
+class Described(NamedTuple):
+    """What documentation says of a metric."""
+
+    name: str
+    kind: str
+    labels: tuple[str, ...]
+    meaning: str
+
+
+def describe() -> list[Described]:
+    """List all metrics by name."""
+    found = [
+        Described(family.name, type(family).__name__.lower(), family.labels, family.text)
+        for family in Catalogue(("version", "python", "role")).families
+    ]
+    found += [
+        Described(PREFIX + name, "counter", labels, MEANINGS[name])
+        for name, labels in DERIVED.items()
+    ]
+    return sorted(found)
 
 
 class Catalogue:
@@ -48,6 +80,7 @@ class Catalogue:
         self.flushes = self._histogram("flush_duration_seconds", DATABASE_S)
         self.wakeups = self._counter("wakeups_total", cause=None)
         self.claims = self._counter("claims_total", result=None)
+        self.claimed = self._counter("claimed_jobs_total", wake=None)
         self.claim_sizes = self._histogram("claim_batch_size", BATCH)
         self.claim_times = self._histogram("claim_duration_seconds", DATABASE_S)
         self.slots = self._gauge("worker_slots", state=None)
@@ -62,11 +95,14 @@ class Catalogue:
         self.rescued = self._counter("jobs_rescued_total")
         self.deliveries = self._counter("webhook_deliveries_total", outcome=None)
         self.listening = self._gauge("listener_up")
+        self.modes = self._gauge("listener_mode", mode=None)
+        self.heard_at = self._gauge("listener_last_notification_timestamp_seconds")
         self.reconnects = self._counter("listener_reconnects_total")
         self.roundtrips = self._histogram("listener_roundtrip_seconds", DATABASE_S)
         self.reached = self._gauge("database_up")
         self.queries = self._histogram("db_query_duration_seconds", DATABASE_S, query=query)
         self.connections = self._gauge("db_pool_connections", state=None)
+        self.lags = self._histogram("event_loop_lag_seconds", LAG_S)
         self.leading = self._gauge("maintenance_leader")
         self.build = self._gauge("build_info", **dict.fromkeys(build_labels))
 

@@ -16,6 +16,7 @@ from prometheus_client.core import (
     HistogramMetricFamily,
     Metric,
 )
+from prometheus_client.samples import Exemplar
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -67,6 +68,12 @@ class Family:
 
     def open(self, key: Key) -> Cell:
         """Return the cell of label values that have none under their own names (the slow path)."""
+        return self.cells.setdefault(self.fitted(key), self._blank())
+
+    def fitted(self, key: Key) -> Key:
+        """Return the label values under which these are counted."""
+        if key in self.cells:
+            return key
         key = tuple(
             words.fit(str(value)) if words else value
             for words, value in zip(self._words, key, strict=True)
@@ -75,7 +82,7 @@ class Family:
             key = tuple(
                 OTHER if words else value for words, value in zip(self._words, key, strict=True)
             )
-        return self.cells.setdefault(key, self._blank())
+        return key
 
     def render(self) -> Metric:
         """Return the family as prometheus_client writes it."""
@@ -134,6 +141,7 @@ class Histogram(Family):
         super().__init__(name, text, labels)
         self.bounds = bounds
         self._names = [*(str(bound) for bound in bounds), "+Inf"]
+        self._examples: dict[Key, list[Exemplar | None]] = {}
 
     def observe(self, value: float, *key: object) -> None:
         """Count a value in the series of these label values."""
@@ -141,12 +149,22 @@ class Histogram(Family):
         cell[bisect_left(self.bounds, value) + 1] += 1
         cell[0] += value
 
+    def exemplify(self, value: float, example: Mapping[str, str], at: float, *key: object) -> None:
+        """Keep an example of the bucket that the value is counted in; the last one is shown."""
+        examples = self._examples.setdefault(self.fitted(key), [None] * len(self._names))
+        examples[bisect_left(self.bounds, value)] = Exemplar(dict(example), value, at)
+
     def render(self) -> Metric:
         """Return the family as prometheus_client writes it."""
         metric = HistogramMetricFamily(self.name, self.text, labels=self.labels)
-        for values, cell in self.series():
-            buckets = list(zip(self._names, accumulate(cell[1:]), strict=True))
-            metric.add_metric(values, buckets, cell[0])
+        none = [None] * len(self._names)
+        for key, cell in list(self.cells.items()):
+            counts, examples = accumulate(cell[1:]), self._examples.get(key, none)
+            buckets = [
+                (name, count) if example is None else (name, count, example)
+                for name, count, example in zip(self._names, counts, examples, strict=True)
+            ]
+            metric.add_metric([str(value) for value in key], buckets, cell[0])
         return metric
 
     def _blank(self) -> Cell:

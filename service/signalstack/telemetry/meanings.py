@@ -35,6 +35,10 @@ MEANINGS: Final = {
     "claims_total": (
         "Claims, by whether they found work. Mostly empty: more workers wake than the work needs."
     ),
+    "claimed_jobs_total": (
+        "Jobs claimed, by what woke the worker for them. A rising share of poll: notifications get"
+        " lost, see listener_mode. Much retry: see job_retries_total. Any rescue: workers died."
+    ),
     "claim_batch_size": (
         "Jobs taken by a claim that found some. Always at its limit: the worker is saturated."
     ),
@@ -68,8 +72,16 @@ MEANINGS: Final = {
         " workers."
     ),
     "listener_up": (
-        "1 while this process hears notifications. 0: work starts by polling only, run"
-        " `signalstack doctor` against LISTEN_DATABASE_URL."
+        "1 while all listening connections of this process hear. 0: work starts by polling only,"
+        " run `signalstack doctor` against LISTEN_DATABASE_URL."
+    ),
+    "listener_mode": (
+        "1 for how this process learns of work: listening, or polling every POLL_INTERVAL because"
+        " notifications do not arrive. polling: its log says why at listener.down, as does /ready."
+    ),
+    "listener_last_notification_timestamp_seconds": (
+        "Unix time of the last notification heard, canaries to oneself included (one every 15 s)."
+        " A minute old: LISTEN is silently dead, run `signalstack doctor`."
     ),
     "listener_reconnects_total": (
         "Times the listening connection came back. Rising: something between this process and"
@@ -94,6 +106,10 @@ MEANINGS: Final = {
     "webhook_deliveries_total": (
         "Webhook deliveries, by outcome. Many failed or timeout: a receiver is down. Any blocked:"
         " an endpoint points to an address that is not allowed."
+    ),
+    "event_loop_lag_seconds": (
+        "Seconds by which a timer of the event loop fired late. Above 0.1 often: a handler computes"
+        " or blocks in an async function (make it a plain one), or the CPU is too small."
     ),
     "maintenance_leader": (
         "1 in the process that does maintenance. Not 1 in sum for a minute: nobody stands for"

@@ -13,7 +13,8 @@ from prometheus_client.registry import Collector
 
 from signalstack.core import stage
 from signalstack.core.job import Outcome, Wake
-from signalstack.telemetry.catalogue import DISPATCH_S, WORK_S, Catalogue
+from signalstack.telemetry.catalogue import DERIVED, DISPATCH_S, WORK_S, Catalogue
+from signalstack.telemetry.examples import Examples
 from signalstack.telemetry.meanings import MEANINGS, PREFIX
 
 if TYPE_CHECKING:
@@ -35,8 +36,10 @@ class Metrics(Collector):
         labels = {"version": version, "python": platform.python_version(), **(build or {})}
         self._all = Catalogue(labels)
         self._all.build.set(1, *labels.values())
-        self._was_listening = False
+        self._listeners: dict[str, bool] = {}
+        self._once_up: set[str] = set()
         self._begin_at_zero()
+        self.examples = Examples(self._all)
         self._dispatch = self._all.dispatch.cells
         self._runs = self._all.runs.cells
         self.registry = CollectorRegistry(support_collectors_without_names=True)
@@ -61,11 +64,13 @@ class Metrics(Collector):
             stage.Queried: self._queried,
             stage.ListenerChanged: self._listener_changed,
             stage.DatabaseReached: self._database_reached,
+            stage.Heard: self._heard,
             stage.RoundTripped: self._round_tripped,
             stage.SlotsChanged: self._slots_changed,
             stage.PoolSampled: self._pool_sampled,
             stage.Delivered: self._delivered,
             stage.LeaderChanged: self._leader_changed,
+            stage.LoopLagged: self._loop_lagged,
         }
 
     def collect(self) -> Iterator[Metric]:
@@ -77,14 +82,9 @@ class Metrics(Collector):
         yield from self._outcomes()
 
     def _outcomes(self) -> Iterator[Metric]:
-        # Told by the runs' histogram already, so that a finished job bumps one cell and not three.
-        finished = CounterMetricFamily(
-            PREFIX + "jobs_finished_total",
-            MEANINGS["jobs_finished_total"],
-            labels=("queue", "type", "outcome"),
-        )
-        retries = CounterMetricFamily(
-            PREFIX + "job_retries_total", MEANINGS["job_retries_total"], labels=("queue", "type")
+        finished, retries = (
+            CounterMetricFamily(PREFIX + name, MEANINGS[name], labels=labels)
+            for name, labels in DERIVED.items()
         )
         for (queue, kind, outcome), (_, *counts) in self._all.runs.series():
             if outcome in TERMINAL:
@@ -98,6 +98,7 @@ class Metrics(Collector):
         # A rate needs a first sample: a series that appears at 1 hides its first event.
         for wake in Wake:
             self._all.wakeups.add(0, wake)
+            self._all.claimed.add(0, wake)
         for result in ("hit", "empty"):
             self._all.claims.add(0, result)
         for outcome in ("accepted", "duplicate", "rejected"):
@@ -146,6 +147,8 @@ class Metrics(Collector):
         self._all.claims.add(1, "hit" if fact.count else "empty")
         if fact.count:
             self._all.claim_sizes.observe(fact.count)
+        for wake, count in fact.wakes.items():
+            self._all.claimed.add(count, wake)
 
     def _settled(self, fact: stage.Settled) -> None:
         self._all.settles.observe(fact.duration_s)
@@ -158,10 +161,18 @@ class Metrics(Collector):
         self._all.queries.observe(fact.duration_s, fact.query)
 
     def _listener_changed(self, fact: stage.ListenerChanged) -> None:
-        self._all.listening.set(fact.up)
-        if fact.up and self._was_listening:
-            self._all.reconnects.add(1)
-        self._was_listening |= fact.up
+        if fact.up:
+            self._all.reconnects.add(fact.name in self._once_up)
+            self._once_up.add(fact.name)
+        self._listeners[fact.name] = fact.up
+        # One that is down decides: what only it would hear of is found by polling.
+        up = all(self._listeners.values())
+        self._all.listening.set(up)
+        self._all.modes.set(up, "listening")
+        self._all.modes.set(not up, "polling")
+
+    def _heard(self, fact: stage.Heard) -> None:
+        self._all.heard_at.set(fact.at)
 
     def _database_reached(self, fact: stage.DatabaseReached) -> None:
         self._all.reached.set(fact.up)
@@ -183,3 +194,6 @@ class Metrics(Collector):
 
     def _leader_changed(self, fact: stage.LeaderChanged) -> None:
         self._all.leading.set(fact.leading)
+
+    def _loop_lagged(self, fact: stage.LoopLagged) -> None:
+        self._all.lags.observe(fact.lag_s)

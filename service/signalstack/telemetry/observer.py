@@ -39,6 +39,9 @@ class Telemetry:
         self._note(stage.ListenerChanged, _log_listener)
         self._note(stage.Rescued, _log_rescue)
         self._note(stage.LeaderChanged, _log_leader)
+        if traces != "none":
+            for kind, keep in metrics.examples.takers().items():
+                self._note(kind, keep)
         self._failing: set[type[stage.Fact]] = set()
         self._exposition: Exposition | None = None
         self._tracer = _open_tracer(traces, version)
@@ -97,9 +100,10 @@ def _open_tracer(traces: Exporter, version: str) -> Tracer:
 
 def _log_listener(fact: stage.ListenerChanged) -> None:
     if fact.up:
-        _log.info("listener.up", reason=fact.reason)
+        _log.info("listener.up", listener=fact.name, reason=fact.reason)
     else:
-        _log.warning("listener.down", reason=fact.reason)
+        # Nothing stops for it: what would have been heard is looked for every POLL_INTERVAL.
+        _log.warning("listener.down", listener=fact.name, mode="polling", reason=fact.reason)
 
 
 def _log_rescue(fact: stage.Rescued) -> None:

@@ -22,6 +22,8 @@ Exporter = Literal["none", "otlp", "console"]
 _IDS: Final = r"-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}"
 _TRACEPARENT: Final = re.compile(rf"00{_IDS}|(?!00|ff)[0-9a-f]{{2}}{_IDS}(?:-[!-~]{{0,200}})?")
 
+SAMPLED: Final = 1  # the flag of a traceparent
+
 current: Final[ContextVar[Span | None]] = ContextVar("signalstack_span", default=None)
 
 
@@ -56,6 +58,16 @@ def current_traceparent() -> str | None:
     """Return the W3C trace context of what is going on now."""
     span = current.get()
     return span.traceparent if span is not None else None
+
+
+def recorded_ids() -> tuple[str, str] | None:
+    """Return trace id and span id of what is going on now, if that is recorded and sampled."""
+    span = current.get()
+    if span is None or isinstance(span, _Unrecorded) or span.traceparent is None:
+        return None
+    if not int(span.traceparent[53:55], 16) & SAMPLED:
+        return None
+    return span.traceparent[3:35], span.traceparent[36:52]
 
 
 class Untraced:

@@ -7,6 +7,7 @@ did not empty its lanes is followed by another as soon as there is room.
 
 from __future__ import annotations
 
+from collections import Counter
 from math import inf
 from time import perf_counter
 from typing import TYPE_CHECKING, Final
@@ -159,7 +160,12 @@ class Claimer:
             _log.warning("claim_failed", error=str(error), sqlstate=error.sqlstate)
             return
         self._observer.tell(
-            Claimed(count=len(claim.leases), limit=limit, duration_s=perf_counter() - began)
+            Claimed(
+                count=len(claim.leases),
+                limit=limit,
+                duration_s=perf_counter() - began,
+                wakes=Counter(lease.wake for lease in claim.leases),
+            )
         )
         self._go_on(claim, limit, cursor)
         if claim.leases:
