@@ -50,6 +50,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     retry_base_delay_s: float
     retry_max_delay_s: float
     shutdown_timeout_s: float
+    watchdog_timeout_s: float
     handlers: str | None
     webhook_allow_private: bool
     smtp: MailServer | None
@@ -198,6 +199,8 @@ _ROWS: Final = (
          "where the doubling ends"),
     _Row("SHUTDOWN_TIMEOUT", "shutdown_timeout_s", "30s", duration("0s", "1h"),
          "how long running work may go on after SIGTERM before it is handed back"),
+    _Row("WATCHDOG_TIMEOUT", "watchdog_timeout_s", "60s", duration("0s", "1h"),
+         "a process whose event loop stands still for so long ends with 1; `0s`: never"),
     _Row("SIGNALSTACK_HANDLERS", "handlers", "", variable.attribute,
          "your own job types, as `package.module:HANDLERS`"),
     _Row("WEBHOOK_ALLOW_PRIVATE", "webhook_allow_private", "off", variable.switch,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 
 import anyio
 import msgspec
@@ -29,4 +30,11 @@ async def hold(_payload: None, context: Context) -> object:
     return {"pid": os.getpid(), "attempt": context.attempt}
 
 
-HANDLERS = {"nap": nap, "hold": hold}
+async def block(_payload: None, context: Context) -> object:
+    """Keep the event loop from turning on the first attempt."""
+    if context.attempt == 1:
+        time.sleep(3600)  # noqa: ASYNC251, TID251 - the mistake that is tested
+    return {"pid": os.getpid(), "attempt": context.attempt}
+
+
+HANDLERS = {"nap": nap, "hold": hold, "block": block}

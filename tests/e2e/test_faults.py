@@ -155,6 +155,23 @@ async def test_jobs_of_a_killed_worker_are_run_by_another(service: Service) -> N
     assert lost == [{"outcome": "lost", "n": 5}]
 
 
+async def test_a_worker_whose_event_loop_hangs_is_ended_and_its_job_run_by_another(
+    service: Service,
+) -> None:
+    async with service.worker(WATCHDOG_TIMEOUT="1s") as hung:
+        job = await service.post("block")
+        assert job is not None
+        assert await hung.wait() == 1
+        assert "in block" in hung.errors
+        async with service.worker() as second:
+            await service.until_over(RESCUE_S)
+    (outcome,) = await service.outcomes()
+    assert (outcome["status"], outcome["result"]) == (
+        "succeeded",
+        {"pid": second.pid, "attempt": 2},
+    )
+
+
 async def test_killed_connections_lose_and_double_nothing(service: Service) -> None:
     async with service.worker():
         async with service.load():

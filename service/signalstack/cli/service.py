@@ -15,6 +15,7 @@ import click
 from signalstack import settings as environment
 from signalstack import wiring
 from signalstack.cli.outcome import run
+from signalstack.cli.watchdog import guard
 from signalstack.core.key import Scope
 from signalstack.store import migrate
 from signalstack.usecases import keys
@@ -78,6 +79,8 @@ async def _serve(
     shutdown = anyio.Event()
     async with anyio.create_task_group() as tasks:
         await tasks.start(_until_signal, shutdown)
+        if settings.watchdog_timeout_s:
+            tasks.start_soon(guard, settings.watchdog_timeout_s)
         observer = wiring.make_observer(settings, role)
         start = partial(wiring.run, settings, database, roles, observer=observer, shutdown=shutdown)
         async with anyio.create_task_group() as service:
