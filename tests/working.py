@@ -60,9 +60,10 @@ class Past(msgspec.Struct, frozen=True, kw_only=True):
 class Crew:
     """A worker at work and the facts that it told."""
 
-    def __init__(self, worker: Worker, facts: RecordingObserver) -> None:
+    def __init__(self, worker: Worker, facts: RecordingObserver, shop: Shop) -> None:
         self.worker = worker
         self.facts = facts
+        self._shop = shop
         self.shutdown = anyio.Event()
         self.stopped = anyio.Event()
 
@@ -73,20 +74,21 @@ class Crew:
             await self.stopped.wait()
 
     async def ended(self, job: UUID) -> Finished:
-        """Wait until this worker has ended a job and that is recorded."""
-        while (last := self._last_word(job)) is None:
+        """Wait until this worker has ended a job and that is recorded.
+
+        A run that was handed back may begin anew, and end, before the worker hears that the first
+        one is settled: which run a Settled speaks of only the table can tell.
+        """
+        while True:
             settled = len(self.facts.facts(Settled, jobs=job))
+            last = self._last_word(job)
+            if settled and last is not None and await self._shop.has_finished(job):
+                return last
             await self.facts.seen(Settled, jobs=job, count=settled + 1, timeout_s=_ENOUGH_S)
-        return last
 
     def _last_word(self, job: UUID) -> Finished | None:
-        last = None
-        for fact in self.facts.told:
-            if isinstance(fact, Finished) and fact.job == job and fact.outcome in _TERMINAL:
-                last = fact
-            elif isinstance(fact, Settled) and job in fact.jobs and last is not None:
-                return last
-        return None
+        ends = [fact for fact in self.facts.facts(Finished, job=job) if fact.outcome in _TERMINAL]
+        return ends[-1] if ends else None
 
 
 class Shop:
@@ -130,6 +132,10 @@ class Shop:
             job,
         )
         return msgspec.convert(rows, list[Past])
+
+    async def has_finished(self, job: UUID) -> bool:
+        """Tell whether a job stands among the finished ones."""
+        return bool(await self.rows("SELECT id FROM signalstack.finished_jobs WHERE id = %s", job))
 
     async def rows(self, query: str, *parameters: object) -> list[DictRow]:
         """Ask the database."""
@@ -183,7 +189,7 @@ class Shop:
             WorkerOptions(**settings | options),
             random.Random(),  # noqa: S311 - lease tokens of two workers must differ
         )
-        crew = Crew(worker, facts)
+        crew = Crew(worker, facts, self)
         async with anyio.create_task_group() as tasks:
             with anyio.fail_after(_ENOUGH_S):
                 await tasks.start(_run, crew)
