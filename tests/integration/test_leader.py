@@ -11,8 +11,8 @@ import pytest
 from recording import RecordingObserver
 from rows import add_jobs, add_user, add_worker, connect, rows, value
 from signalstack.core.ids import new_id
-from signalstack.core.stage import LeaderChanged, Queried, Rescued
-from signalstack.maintenance import leader
+from signalstack.core.stage import ChoreEnded, LeaderChanged, Queried, Rescued
+from signalstack.maintenance import chore, leader, rota
 from signalstack.maintenance.leader import Maintenance
 from signalstack.store.pool import Pool
 
@@ -117,8 +117,8 @@ async def test_term_begins_with_every_chore(database_url: str, conn: Database) -
     )
 
     async with _maintaining(database_url) as observer:
-        for chore in ("make_partitions", "rescue", "roll_up", "expire_idempotency"):
-            await observer.seen(Queried, query=f"maintenance/{chore}")
+        for name in ("partitions", "roll_up", "forget_keys", "orphans"):
+            await observer.seen(ChoreEnded, chore=name, outcome="done")
 
     today = await value(
         conn,
@@ -132,7 +132,7 @@ async def test_term_begins_with_every_chore(database_url: str, conn: Database) -
 async def test_chore_that_reached_its_limit_goes_on_at_once(
     database_url: str, conn: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(leader, "BATCH", 2)
+    monkeypatch.setattr(rota, "BATCH", 2)
     user_id = await add_user(conn)
     await conn.execute(
         "INSERT INTO signalstack.idempotency "
@@ -184,7 +184,7 @@ async def test_leader_outlives_a_lost_database(database_url: str, conn: Database
 async def test_chore_that_was_contended_is_done_again_soon(
     database_url: str, conn: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(leader, "RETRY_S", 0.05)
+    monkeypatch.setattr(chore, "RETRY_S", 0.05)
     child = await value(
         conn, "SELECT 'signalstack.attempts_' || to_char(now() AT TIME ZONE 'UTC', 'YYYYMMDD')"
     )
@@ -199,3 +199,39 @@ async def test_chore_that_was_contended_is_done_again_soon(
             with anyio.fail_after(5):
                 while not await value(conn, "SELECT to_regclass(%s) IS NOT NULL", child):
                     await anyio.lowlevel.checkpoint()
+
+
+async def test_loops_run_while_leading_and_only_then(database_url: str, conn: Database) -> None:
+    began, ended = anyio.Event(), anyio.Event()
+
+    async def loop() -> None:
+        began.set()
+        try:
+            await anyio.sleep_forever()
+        finally:
+            ended.set()
+
+    observer = RecordingObserver()
+    async with Pool(database_url, observer) as pool, anyio.create_task_group() as tasks:
+        tasks.start_soon(Maintenance(pool, observer, loops=[loop]).run)
+        with anyio.fail_after(5):
+            await began.wait()
+            await conn.execute(
+                "UPDATE signalstack.leaders SET holder = %s, lease_until = now() + '1 hour'",
+                (new_id(),),
+            )
+            await ended.wait()
+        tasks.cancel_scope.cancel()
+
+    assert observer.facts(LeaderChanged, leading=True)
+
+
+async def test_chore_that_fails_is_told_and_ends_nothing_else(
+    database_url: str, conn: Database
+) -> None:
+    await conn.execute("ALTER TABLE signalstack.metrics_delta RENAME TO elsewhere")
+
+    async with _maintaining(database_url) as observer:
+        await observer.seen(ChoreEnded, chore="roll_up", outcome="failed")
+        await observer.seen(Queried, query="maintenance/lead", count=4)
+        await observer.seen(ChoreEnded, chore="forget_keys", outcome="done")

@@ -58,6 +58,7 @@ EACH: list[Fact] = [
     stage.Delivered(outcome="gone"),
     stage.LeaderChanged(leading=True),
     stage.LoopLagged(lag_s=0.003),
+    stage.ChoreEnded(chore="roll_up", outcome="done", duration_s=0.01),
 ]
 
 MOVES: list[tuple[str, dict[str, str], float]] = [

@@ -170,6 +170,14 @@ class LoopLagged(_Fact, frozen=True, kw_only=True):
     lag_s: float
 
 
+class ChoreEnded(_Fact, frozen=True, kw_only=True):
+    """A chore of the maintenance leader was done once, or failed and will be tried again."""
+
+    chore: str
+    outcome: Literal["done", "failed"]
+    duration_s: float
+
+
 Fact = (
     Requested
     | EventReceived
@@ -191,6 +199,7 @@ Fact = (
     | Delivered
     | LeaderChanged
     | LoopLagged
+    | ChoreEnded
 )
 
 SpanKind = Literal["server", "producer", "consumer", "client"]

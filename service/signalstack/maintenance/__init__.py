@@ -1,1 +1,1 @@
-"""What one process at a time does for all: rescue, partitions, roll-up."""
+"""What one process at a time does for all: its lease, its rota of chores, its loops."""

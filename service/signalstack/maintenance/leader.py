@@ -5,153 +5,128 @@ Two leaders, or none for a while, do no harm: every chore is idempotent and take
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final, TypeVar
+from collections.abc import Callable, Coroutine
+from typing import TYPE_CHECKING, Any, Final
 
 import anyio
 
 from signalstack.core.errors import UnavailableError
 from signalstack.core.ids import new_id
 from signalstack.core.log import get_logger
-from signalstack.core.stage import LeaderChanged, Rescued
+from signalstack.core.stage import LeaderChanged
+from signalstack.maintenance.chore import repeat
+from signalstack.maintenance.rescue import Rescuer
+from signalstack.maintenance.rota import make_rota
 from signalstack.store import chores
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Sequence
 
     from signalstack.core.stage import Observer
     from signalstack.store.pool import Pool
-    from signalstack.store.query import Connection
 
-LEASE_S: Final = 10.0
-RENEW_S: Final = 3.0
-BATCH: Final = 10_000  # rows that one statement sums up or forgets
-RETRY_S: Final = 5.0
-ROLL_UP_S: Final = 5.0
-EXPIRE_S: Final = 60.0
-PARTITIONS_S: Final = 3_600.0
-PARTITION_DAYS: Final = 3
-ORPHANS_S: Final = 600.0
-# A claim that raced with a rescue has ended by then: statements have a shorter deadline.
-ORPHANS_AFTER_RESCUE_S: Final = 15.0
+# A killed leader is followed when its lease ends. Shorter, and a busy event loop would lose it.
+LEASE_S: Final = 5.0
+RENEW_S: Final = 1.5
 # A lease is over a moment after its time, and not before; who stands by leaves it to the leader.
 MARGIN_S: Final = 0.05
 STANDBY_MARGIN_S: Final = 0.5
 
-Result = TypeVar("Result")
+# What only the leader runs: until cancelled, which comes when another one leads.
+Loop = Callable[[], Coroutine[Any, Any, None]]
 
 _log: Final = get_logger("signalstack.maintenance")
 
 
 class Maintenance:
-    """Stands for leader, and does the chores while it is."""
+    """Stands for leader; does the chores and runs `loops` while it is.
 
-    def __init__(self, pool: Pool, observer: Observer) -> None:
+    Like a chore, a loop must do no harm when two processes run it at once. It ends by cancellation
+    alone: what it raises ends the process.
+    """
+
+    def __init__(self, pool: Pool, observer: Observer, *, loops: Sequence[Loop] = ()) -> None:
         self._pool = pool
         self._observer = observer
+        self._loops = tuple(loops)
+        self._rota = make_rota(pool)
+        self._rescuer = Rescuer(pool, observer)
         self._id = new_id()
-        self._buried = anyio.Event()
 
     async def run(self) -> None:
         """Stand for leader until cancelled, then resign."""
         self._observer.tell(LeaderChanged(leading=False))
         try:
-            while True:
-                standing = await self._stand()
-                if standing is None:
-                    await anyio.sleep(RENEW_S)
-                elif standing.term is None:
-                    # Not only the leader rescues: it may be the one that died.
-                    await self._rescue_in_time(standing.next_end_s, STANDBY_MARGIN_S)
-                else:
-                    await self._serve(standing)
+            async with anyio.create_task_group() as tasks:
+                # Not only the leader rescues: it may be the one that died.
+                tasks.start_soon(self._rescuer.run)
+                await self._stand_forever()
         finally:
             with anyio.move_on_after(LEASE_S, shield=True):
-                await self._attempt(lambda conn: chores.resign(conn, holder=self._id))
+                await self._resign()
 
-    async def _serve(self, standing: chores.Standing) -> None:
-        """Do the chores for as long as the lease is renewed."""
+    async def lead(self) -> None:
+        """Do all that the leader does, whoever holds the lease, until cancelled."""
+        async with anyio.create_task_group() as tasks:
+            for chore in self._rota:
+                tasks.start_soon(repeat, chore, self._observer)
+            tasks.start_soon(self._rescuer.look_for_orphans)
+            for loop in self._loops:
+                tasks.start_soon(loop)
+
+    async def _stand_forever(self) -> None:
+        while True:
+            standing = await self._stand()
+            if standing is None:
+                await anyio.sleep(RENEW_S)
+            elif standing.term is None:
+                # The moment in which the lease would end is known: no need to poll for it.
+                left_s = max(standing.lease_left_s or 0.0, 0.0) + MARGIN_S
+                await anyio.sleep(min(left_s, RENEW_S))
+            else:
+                await self._serve()
+
+    async def _serve(self) -> None:
+        """Lead for as long as the lease is renewed."""
         self._observer.tell(LeaderChanged(leading=True))
         try:
             async with anyio.create_task_group() as tasks:
-                for interval_s, chore in self._chores():
-                    tasks.start_soon(self._repeat, interval_s, chore)
-                tasks.start_soon(self._look_for_orphans)
-                await self._hold(standing)
+                tasks.start_soon(self.lead)
+                await self._hold()
                 tasks.cancel_scope.cancel()
         finally:
             self._observer.tell(LeaderChanged(leading=False))
 
-    async def _hold(self, standing: chores.Standing) -> None:
+    async def _hold(self) -> None:
         """Renew until another one leads, or that has failed for the length of a lease."""
         ends_at = anyio.current_time() + LEASE_S
         while True:
-            await self._rescue_in_time(standing.next_end_s, MARGIN_S)
+            await anyio.sleep(RENEW_S)
             renewed_at = anyio.current_time()
-            renewed = await self._stand()
-            if renewed is not None and renewed.term is None:
+            standing = await self._stand()
+            if standing is not None and standing.term is None:
                 return
-            if renewed is not None:
-                standing, ends_at = renewed, renewed_at + LEASE_S
+            if standing is not None:
+                ends_at = renewed_at + LEASE_S
             elif anyio.current_time() > ends_at:
                 return
 
-    async def _rescue_in_time(self, next_end_s: float | None, margin_s: float) -> None:
-        """Wait until the next renewal; rescue in between when a worker's lease ends."""
-        until = anyio.current_time() + RENEW_S
-        while next_end_s is not None and next_end_s + margin_s < until - anyio.current_time():
-            await anyio.sleep(max(next_end_s, 0.0) + margin_s)
-            rescued = await self._attempt(lambda conn: self._rescue(conn, orphans=False))
-            next_end_s = None if rescued else RENEW_S / 3
-        await anyio.sleep(max(until - anyio.current_time(), 0.0))
-
-    async def _rescue(self, conn: Connection, *, orphans: bool) -> bool:
-        done = await chores.rescue(conn, orphans=orphans)
-        if done.workers or done.rescued or done.failed:
-            self._observer.tell(Rescued(count=done.rescued + done.failed))
-            _log.warning(
-                "workers_lost", workers=done.workers, rescued=done.rescued, failed=done.failed
-            )
-        if done.workers:
-            self._buried.set()
-        return done.workers > 0
-
-    async def _look_for_orphans(self) -> None:
-        """Take back what a worker claimed in the moment in which it was given up for dead."""
-        while True:
-            await self._attempt(lambda conn: self._rescue(conn, orphans=True))
-            self._buried = anyio.Event()
-            with anyio.move_on_after(ORPHANS_S):
-                await self._buried.wait()
-                await anyio.sleep(ORPHANS_AFTER_RESCUE_S)
-
-    def _chores(self) -> list[tuple[float, Callable[[Connection], Awaitable[int]]]]:
-        return [
-            (PARTITIONS_S, lambda conn: chores.make_partitions(conn, days=PARTITION_DAYS)),
-            (ROLL_UP_S, lambda conn: chores.roll_up(conn, limit=BATCH)),
-            (EXPIRE_S, lambda conn: chores.expire_idempotency(conn, limit=BATCH)),
-        ]
-
-    async def _repeat(
-        self, interval_s: float, chore: Callable[[Connection], Awaitable[int]]
-    ) -> None:
-        while True:
-            done = await self._attempt(chore)
-            if done is None:
-                # An hour without new partitions, say, is too long for a moment's contention.
-                await anyio.sleep(min(interval_s, RETRY_S))
-            elif done >= BATCH:
-                continue  # there is more: left for the next time, it would pile up
-            else:
-                await anyio.sleep(interval_s)
-
     async def _stand(self) -> chores.Standing | None:
-        return await self._attempt(lambda conn: chores.lead(conn, holder=self._id, lease_s=LEASE_S))
-
-    async def _attempt(self, chore: Callable[[Connection], Awaitable[Result]]) -> Result | None:
-        """Do a chore; when PostgreSQL is away it is left for the next time."""
+        """Take or renew the lease; None when PostgreSQL is away."""
         try:
             async with self._pool.connection() as conn:
-                return await chore(conn)
+                standing = await chores.lead(conn, holder=self._id, lease_s=LEASE_S)
         except UnavailableError as error:
-            _log.warning("chore_put_off", error=str(error))
+            _log.warning("lease_not_renewed", error=str(error))
             return None
+        margin_s = STANDBY_MARGIN_S if standing.term is None else MARGIN_S
+        next_end_s = standing.next_end_s
+        self._rescuer.expect(None if next_end_s is None else max(next_end_s, 0.0) + margin_s)
+        return standing
+
+    async def _resign(self) -> None:
+        try:
+            async with self._pool.connection() as conn:
+                await chores.resign(conn, holder=self._id)
+        except UnavailableError as error:
+            _log.warning("lease_not_given_up", error=str(error))

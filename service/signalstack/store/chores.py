@@ -15,12 +15,14 @@ if TYPE_CHECKING:
 
 
 class Standing(msgspec.Struct, frozen=True, kw_only=True):
-    """The term that one leads (None: another one does), and when some worker's lease ends.
+    """The term that one leads (None: another one does), and what ends when, in seconds from now.
 
-    That is in seconds from now, None when there are no workers.
+    `lease_left_s` is what is left of another leader's lease, `next_end_s` that of the worker whose
+    lease ends first; None when there is none.
     """
 
     term: int | None
+    lease_left_s: float | None
     next_end_s: float | None
 
 
@@ -52,7 +54,7 @@ _LOST: Final = "the worker that ran this job died or lost its lease"
 async def lead(conn: Connection, *, holder: UUID, lease_s: float) -> Standing:
     """Take or renew the leadership, unless another process has it."""
     standing = await fetch_one(conn, _LEAD, holder=holder, lease_s=lease_s)
-    return standing or Standing(term=None, next_end_s=None)
+    return standing or Standing(term=None, lease_left_s=None, next_end_s=None)
 
 
 async def resign(conn: Connection, *, holder: UUID) -> None:

@@ -104,6 +104,7 @@ class Catalogue:
         self.connections = self._gauge("db_pool_connections", state=None)
         self.lags = self._histogram("event_loop_lag_seconds", LAG_S)
         self.leading = self._gauge("maintenance_leader")
+        self.chores = self._histogram("chore_duration_seconds", WORK_S, chore=None, outcome=None)
         self.build = self._gauge("build_info", **dict.fromkeys(build_labels))
 
     def _counter(self, name: str, **labels: Vocabulary | None) -> Counter:

@@ -115,6 +115,10 @@ MEANINGS: Final = {
         "1 in the process that does maintenance. Not 1 in sum for a minute: nobody stands for"
         " leader, or PostgreSQL is away."
     ),
+    "chore_duration_seconds": (
+        "Seconds that a chore of the maintenance leader took, by how it ended. Any failed for long:"
+        " its log says why; nothing is lost, but what the chore keeps in order piles up."
+    ),
     "build_info": (
         "Always 1; the labels say what runs. Several versions for long: a roll-out is stuck."
     ),

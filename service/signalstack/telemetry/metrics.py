@@ -71,6 +71,7 @@ class Metrics(Collector):
             stage.Delivered: self._delivered,
             stage.LeaderChanged: self._leader_changed,
             stage.LoopLagged: self._loop_lagged,
+            stage.ChoreEnded: self._chore_ended,
         }
 
     def collect(self) -> Iterator[Metric]:
@@ -197,3 +198,6 @@ class Metrics(Collector):
 
     def _loop_lagged(self, fact: stage.LoopLagged) -> None:
         self._all.lags.observe(fact.lag_s)
+
+    def _chore_ended(self, fact: stage.ChoreEnded) -> None:
+        self._all.chores.observe(fact.duration_s, fact.chore, fact.outcome)

@@ -1,5 +1,6 @@
--- Take or renew the lease of the maintenance leader, unless another one holds it (then no term).
--- It also tells when the next worker's lease would end, so that rescue needs no polling.
+-- Take or renew the lease of the maintenance leader, unless another one holds it (then no term, but
+-- the seconds after which it ends). It also tells when the next worker's lease would end, so that
+-- rescue needs no polling.
 WITH led AS (
     INSERT INTO signalstack.leaders AS l (name, holder, term, lease_until)
     VALUES (
@@ -15,6 +16,11 @@ WITH led AS (
 
 SELECT
     (SELECT led.term FROM led) AS term,
+    (
+        SELECT extract(EPOCH FROM l.lease_until - clock_timestamp())::double precision
+        FROM signalstack.leaders AS l
+        WHERE l.name = 'maintenance' AND NOT EXISTS (SELECT FROM led)
+    ) AS lease_left_s,
     (
         SELECT extract(EPOCH FROM min(w.lease_until) - clock_timestamp())::double precision
         FROM signalstack.workers AS w

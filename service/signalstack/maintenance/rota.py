@@ -1,0 +1,35 @@
+"""The rota: which chores the leader has, and how often it does each."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from signalstack.maintenance.chore import Chore
+from signalstack.store import chores
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from signalstack.store.pool import Pool
+    from signalstack.store.query import Connection
+
+BATCH: Final = 10_000  # rows that one statement sums up or forgets
+PARTITION_DAYS: Final = 3
+
+
+def make_rota(pool: Pool) -> tuple[Chore, ...]:
+    """List the chores; those that depend on leases ending are in `rescue`."""
+
+    def chore(name: str, interval_s: float, work: Callable[[Connection], Awaitable[int]]) -> Chore:
+        async def run() -> bool:
+            async with pool.connection() as conn:
+                # A full batch: there is more, and left for the next time it would pile up.
+                return await work(conn) >= BATCH
+
+        return Chore(name=name, interval_s=interval_s, run=run)
+
+    return (
+        chore("partitions", 3_600, lambda c: chores.make_partitions(c, days=PARTITION_DAYS)),
+        chore("roll_up", 5, lambda c: chores.roll_up(c, limit=BATCH)),
+        chore("forget_keys", 60, lambda c: chores.expire_idempotency(c, limit=BATCH)),
+    )
