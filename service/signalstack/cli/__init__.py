@@ -15,11 +15,14 @@ from signalstack.cli.schema import migrate
 from signalstack.cli.service import api, up, worker
 from signalstack.cli.trial import demo, doctor
 from signalstack.telemetry import logs
+from signalstack.top.command import top
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-_COMMANDS: Final[Sequence[click.Command]] = (up, api, worker, migrate, keys, doctor, demo, bench)
+_COMMANDS: Final[Sequence[click.Command]] = (
+    *(up, api, worker, migrate, keys, doctor, demo, bench, top),
+)
 
 
 def main() -> None:
