@@ -11,7 +11,7 @@ ARGS ?=
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 MAKEFLAGS += --no-builtin-rules
-.PHONY: help setup lint check fix test unit demo up bench schema docs lock build clean
+.PHONY: help setup lint check fix test unit mutants demo up bench schema docs lock build clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z]*\):[^#]*## /\1\t/p' $(MAKEFILE_LIST) | while IFS="$$(printf '\t')" read -r t d; \
@@ -42,6 +42,9 @@ fix: setup ## mend what can be mended
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
 	$(BIN)/sqlfluff fix --nocolor --disable-progress-bar --quiet sql/migrations sql/queries
+
+mutants: setup ## take one safeguard at a time out, and expect a test to fail (ARGS='claim')
+	$(BIN)/python tests/mutation/mutants.py $(ARGS)
 
 demo: setup ## one real event from HTTP to a delivered webhook, with its milliseconds
 	@$(BIN)/signalstack demo $(ARGS)

@@ -23,7 +23,7 @@ from signalstack.store.intake import Key, Write
 from signalstack.store.link import Link
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Iterable
+    from collections.abc import AsyncGenerator, Iterable, Sequence
     from datetime import datetime
     from uuid import UUID
 
@@ -114,9 +114,10 @@ async def add_jobs(
     priority: int = 0,
     run_at: datetime | None = None,
     max_attempts: int = 3,
+    ids: Sequence[UUID] = (),
 ) -> list[UUID]:
     """Put waiting jobs in, oldest first; delayed ones when `run_at` is given."""
-    ids = [new_id() for _ in range(count)]
+    ids = list(ids) or [new_id() for _ in range(count)]
     await conn.execute(
         """
         INSERT INTO signalstack.jobs
@@ -157,3 +158,22 @@ async def end_lease(conn: Database, worker_id: UUID) -> None:
         "WHERE id = %s",
         (worker_id,),
     )
+
+
+async def lock_job(conn: Database, job_id: UUID) -> None:
+    """Lock a live job's row, for as long as the transaction lasts; fails when somebody holds it."""
+    found = await rows(
+        conn, "SELECT id FROM signalstack.jobs WHERE id = %s FOR UPDATE NOWAIT", job_id
+    )
+    assert found == [(job_id,)]
+
+
+async def until_someone_waits(conn: Database) -> None:
+    """Wait until a connection of ours waits for a lock in this database."""
+    query = (
+        "SELECT EXISTS (SELECT FROM pg_stat_activity WHERE datname = current_database()"
+        " AND application_name LIKE 'signalstack%%' AND wait_event_type = 'Lock' AND %s)"
+    )
+    with anyio.fail_after(5):
+        while not await value(conn, query, True):  # noqa: FBT003 - the per cent sign needs one
+            await anyio.lowlevel.checkpoint()

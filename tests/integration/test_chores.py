@@ -15,10 +15,12 @@ from rows import (
     add_worker,
     connect,
     end_lease,
+    lock_job,
     new_write,
     open_dispatch,
     open_link,
     rows,
+    until_someone_waits,
     value,
 )
 from signalstack.core.ids import new_id
@@ -114,6 +116,26 @@ async def test_dead_workers_jobs_come_back_and_its_zombie_is_fenced_off(
     assert "died" in attempts[0][4]
     assert await value(conn, "SELECT array_agg(id) FROM signalstack.workers") == [living]
     assert await value(conn, "SELECT count(*) FROM signalstack.finished_jobs") == 0
+
+
+@pytest.mark.usefixtures("grown_up")
+async def test_rescue_locks_rows_in_their_order(
+    database_url: str, pool: Pool, conn: Database, dispatch: Dispatch, tenant: UUID
+) -> None:
+    dead = await add_worker(conn)
+    # Stored backwards, so that the order of the table is not theirs.
+    ids = sorted(new_id() for _ in range(2))
+    await add_jobs(conn, tenant, ids=ids[::-1])
+    await _claim(dispatch, dead)
+    await end_lease(conn, dead)
+
+    async with connect(database_url) as rival, rival.transaction():
+        await lock_job(rival, ids[0])
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(_rescue, pool)
+            await until_someone_waits(conn)
+            await lock_job(conn, ids[1])
+            await rival.execute("ROLLBACK")
 
 
 @pytest.mark.usefixtures("grown_up")

@@ -18,10 +18,12 @@ from rows import (
     add_user,
     add_worker,
     connect,
+    lock_job,
     new_write,
     open_dispatch,
     open_link,
     rows,
+    until_someone_waits,
     value,
 )
 from signalstack.core.ids import new_id
@@ -401,6 +403,29 @@ async def test_outcome_told_twice_is_recorded_once(
         "succeeded"
     ]
     assert await value(conn, "SELECT sum(jobs_failed) FROM signalstack.metrics_delta") == 0
+
+
+@pytest.mark.parametrize("outcome", [Outcome.SUCCEEDED, Outcome.RETRIED])
+async def test_rows_are_locked_in_their_order_whatever_ended_first(
+    database_url: str,
+    dispatch: Dispatch,
+    conn: Database,
+    worker: UUID,
+    tenant: UUID,
+    outcome: Outcome,
+) -> None:
+    first, second = await add_jobs(conn, tenant, 2)
+    leases = (await _claim(dispatch, worker, 2)).leases
+    backwards = [_ended(lease, outcome) for lease in reversed(leases)]
+
+    async with connect(database_url) as rival, rival.transaction():
+        await lock_job(rival, first)
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(lambda: dispatch.settle(backwards, worker_id=worker))
+            await until_someone_waits(conn)
+            # Whoever waits for the first row must hold none behind it: nobody can wait for him.
+            await lock_job(conn, second)
+            await rival.execute("ROLLBACK")
 
 
 async def test_retried_run_waits_and_leaves_an_attempt(

@@ -1,0 +1,195 @@
+"""Takes one safeguard at a time out of a copy of the code, and expects a named test to fail.
+
+`make mutants` runs it; a mutant that survives is a promise that no test keeps.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Final
+
+import msgspec
+
+ROOT: Final = Path(__file__).resolve().parents[2]
+_COPIED: Final = ("service", "sql", "tests", "pyproject.toml")
+_FAILED: Final = 1  # pytest's exit code: tests ran, and some failed
+_TIMEOUT_S: Final = 300
+
+
+class Mutant(msgspec.Struct, frozen=True, kw_only=True):
+    """A safeguard taken out: each `old` stands once in `file`; `test` must fail without it."""
+
+    name: str
+    file: str
+    edits: tuple[tuple[str, str], ...]
+    test: str
+
+
+_DISPATCH: Final = "tests/integration/test_dispatch.py"
+_CHORES: Final = "tests/integration/test_chores.py"
+_LOOK_UP: Final = "tests/integration/test_usecases_look_up.py"
+_FINISH: Final = "sql/queries/dispatch/finish.sql"
+_REQUEUE: Final = "sql/queries/dispatch/requeue.sql"
+_CLAIM: Final = "sql/queries/dispatch/claim.sql"
+_RESCUE: Final = "sql/queries/maintenance/rescue.sql"
+
+_ONCE_A_ROW: Final = """
+    WHERE EXISTS (SELECT FROM chosen) AND j.id IN (
+        SELECT k.id
+        FROM signalstack.jobs AS k
+        WHERE NOT k.delayed AND k.lease_token IS NULL AND k.id >= j.id
+        ORDER BY k.id
+        LIMIT $3::integer
+        FOR UPDATE SKIP LOCKED
+    )
+"""
+
+MUTANTS: Final = (
+    Mutant(
+        name="the fencing token of an outcome",
+        file=_FINISH,
+        edits=((" AND j.lease_token = o.token", " AND o.token IS NOT NULL"),),
+        test=f"{_DISPATCH}::test_outcome_of_a_lost_lease_changes_nothing",
+    ),
+    Mutant(
+        name="the fencing token of a retry",
+        file=_REQUEUE,
+        edits=(
+            (" AND o.token = j.lease_token", ""),
+            ("        AND j.lease_token = o.token\n", ""),
+        ),
+        test=f"{_DISPATCH}::test_outcome_of_a_lost_lease_changes_nothing",
+    ),
+    Mutant(
+        name="the MATERIALIZED claim",
+        file=_CLAIM,
+        # PostgreSQL inlines no CTE that locks rows, whatever the word; this is what it makes of a
+        # plain subquery in a nested loop: it is run once a row.
+        edits=(("    WHERE j.ctid = any(array(SELECT chosen.spot FROM chosen))\n", _ONCE_A_ROW),),
+        test=f"{_DISPATCH}::test_claim_keeps_its_limit_when_statistics_lie",
+    ),
+    Mutant(
+        name="SKIP LOCKED of a claim",
+        file=_CLAIM,
+        edits=(
+            (
+                "        LIMIT allowed.jobs\n        FOR UPDATE SKIP LOCKED\n",
+                "        LIMIT allowed.jobs\n        FOR UPDATE\n",
+            ),
+        ),
+        test=f"{_DISPATCH}::test_second_worker_skips_what_the_first_is_claiming",
+    ),
+    Mutant(
+        name="the lock order of a settlement",
+        file="service/signalstack/store/dispatch.py",
+        edits=(
+            ("sorted(ended, key=lambda end: (end.lease.user_id, end.lease.id))", "list(ended)"),
+        ),
+        test=f"{_DISPATCH}::test_rows_are_locked_in_their_order_whatever_ended_first",
+    ),
+    Mutant(
+        name="the lock order of a rescue",
+        file=_RESCUE,
+        edits=(("    ORDER BY j.user_id, j.id\n    FOR UPDATE\n", "    FOR UPDATE\n"),),
+        test=f"{_CHORES}::test_rescue_locks_rows_in_their_order",
+    ),
+    Mutant(
+        name="the tenant of a live job that is looked up",
+        file="sql/queries/jobs/get.sql",
+        edits=(
+            (
+                "FROM signalstack.jobs\nWHERE user_id = %(user_id)s::uuid AND id",
+                "FROM signalstack.jobs\nWHERE %(user_id)s::uuid IS NOT NULL AND id",
+            ),
+        ),
+        test=f"{_LOOK_UP}::test_another_tenants_job_is_not_found",
+    ),
+    Mutant(
+        name="the tenant of a finished job that is looked up",
+        file="sql/queries/jobs/get.sql",
+        edits=(
+            (
+                "FROM signalstack.finished_jobs\nWHERE user_id = %(user_id)s::uuid AND id",
+                "FROM signalstack.finished_jobs\nWHERE %(user_id)s::uuid IS NOT NULL AND id",
+            ),
+        ),
+        test=f"{_LOOK_UP}::test_another_tenants_job_is_not_found",
+    ),
+    Mutant(
+        name="the worker that must be alive to claim",
+        file=_CLAIM,
+        edits=(
+            (
+                "WHERE EXISTS (SELECT FROM signalstack.workers AS w WHERE w.id = $5::uuid)",
+                "WHERE $5::uuid IS NOT NULL",
+            ),
+        ),
+        test=f"{_DISPATCH}::test_worker_that_was_given_up_claims_nothing",
+    ),
+    Mutant(
+        name="the flush before an answer to a wait that ran out",
+        file="service/signalstack/api/jobs.py",
+        edits=(("        await call.parts.acceptor.make_durable()\n", ""),),
+        test=(
+            "tests/integration/test_api_wait_durability.py"
+            "::test_a_wait_that_runs_out_is_answered_once_the_job_is_durable"
+        ),
+    ),
+)
+
+
+def mutate(mutant: Mutant, root: Path) -> None:
+    """Take the mutant's safeguard out of the tree at `root`."""
+    path = root / mutant.file
+    text = path.read_text()
+    for old, new in mutant.edits:
+        if text.count(old) != 1:
+            raise LookupError(f"{mutant.name}: {old!r} does not stand once in {mutant.file}")
+        text = text.replace(old, new)
+    path.write_text(text)
+
+
+def killed(mutant: Mutant) -> bool:
+    """Tell whether the mutant's test fails on a copy of the code without its safeguard."""
+    with tempfile.TemporaryDirectory(prefix="signalstack-mutant-") as folder:
+        copy = Path(folder)
+        for name in _COPIED:
+            source = ROOT / name
+            (shutil.copytree if source.is_dir() else shutil.copy2)(source, copy / name)
+        mutate(mutant, copy)
+        run = subprocess.run(
+            [sys.executable, "-m", "pytest", "-q", "-x", mutant.test],
+            cwd=copy,
+            env=os.environ | {"PYTHONPATH": str(copy / "service")},  # noqa: TID251 - handed on
+            capture_output=True,
+            text=True,
+            timeout=_TIMEOUT_S,
+            check=False,
+        )
+        if run.returncode not in {0, _FAILED}:
+            sys.stderr.write(run.stdout + run.stderr)
+            raise RuntimeError(f"{mutant.name}: the test could not be run")
+        return run.returncode == _FAILED
+
+
+def main() -> int:
+    """Run every mutant, or those whose names hold the words given; 1 when one survives."""
+    words = sys.argv[1:]
+    survivors = 0
+    for mutant in MUTANTS:
+        if not all(word in mutant.name for word in words):
+            continue
+        dead = killed(mutant)
+        survivors += not dead
+        sys.stdout.write(f"{'killed  ' if dead else 'SURVIVED'}  {mutant.name}  ({mutant.test})\n")
+        sys.stdout.flush()
+    return int(survivors > 0)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
