@@ -15,11 +15,11 @@ import anyio.to_thread
 import msgspec
 
 from signalstack.api.app import create_app
-from signalstack.api.parts import Limits
+from signalstack.api.parts import Check, Limits
 from signalstack.api.parts import Parts as ApiParts
 from signalstack.api.rate_limit import RateLimit
 from signalstack.api.serve import serve
-from signalstack.core.errors import SettingsError, SignalStackError
+from signalstack.core.errors import SettingsError
 from signalstack.core.handler import Registry
 from signalstack.core.stage import Observer
 from signalstack.handlers import email, file, own, payment, registry, report, webhook
@@ -33,10 +33,10 @@ from signalstack.store.listener import CHANGED, Listener
 from signalstack.store.pool import Pool, wait_for_database
 from signalstack.telemetry.loop_lag import watch_loop
 from signalstack.telemetry.observer import Telemetry
-from signalstack.usecases import analytics, browse, endpoints, queues
+from signalstack.usecases import analytics, browse, endpoints, queues, readiness
 from signalstack.usecases.accept import Acceptor
 from signalstack.usecases.authenticate import Authenticator
-from signalstack.usecases.wait import Watchers
+from signalstack.usecases.wait import LOOK_INTERVAL_S, Watchers
 from signalstack.worker.supervisor import Worker, WorkerOptions
 from signalstack.worker.verdict import RetryPolicy
 
@@ -319,16 +319,6 @@ async def _start_api(
         max_attempts=settings.max_attempts,
     )
 
-    async def check_postgresql() -> str | None:
-        try:
-            await _check_schema(pool)
-        except SignalStackError as error:
-            return str(error)
-        return None
-
-    async def check_listener() -> str | None:
-        return listener.fault or (worker.fault if worker is not None else None)
-
     app = create_app(
         ApiParts(
             pool=pool,
@@ -339,7 +329,7 @@ async def _start_api(
             observer=parts.observer,
             registry=parts.job_types,
             cursors=await browse.load_cursors(pool),
-            readiness={"postgresql": check_postgresql, "listener": check_listener},
+            readiness=_readiness(parts, listener, worker),
             limits=Limits(
                 max_body_bytes=settings.max_body_bytes,
                 request_timeout_s=settings.request_timeout_s,
@@ -351,6 +341,24 @@ async def _start_api(
     return await front.start(
         partial(serve, app, host=settings.host, port=settings.port, shutdown=parts.shutdown)
     )
+
+
+def _readiness(parts: _Parts, listener: Listener, worker: Worker | None) -> dict[str, Check]:
+    dsn, poll_s = parts.database.dsn, parts.settings.poll_interval_s
+
+    async def check_listener() -> str | None:
+        return readiness.describe_listener(listener.fault, poll_interval_s=LOOK_INTERVAL_S)
+
+    async def check_worker() -> str | None:
+        fault = worker.fault if worker is not None else None
+        return readiness.describe_listener(fault, poll_interval_s=poll_s)
+
+    checks: dict[str, Check] = {
+        "postgresql": partial(readiness.check_postgresql, parts.pool, dsn),
+        "schema": partial(readiness.check_schema, parts.pool),
+        "listener": check_listener,
+    }
+    return checks if worker is None else {**checks, "worker_listener": check_worker}
 
 
 def _url(host: str, port: int) -> str:

@@ -373,7 +373,7 @@ async def test_runs_of_a_lost_lease_are_cancelled_and_their_words_do_not_count(s
         job = await shop.enqueue("work")
         await crew.facts.seen(Started, job=job)
         before = await shop.worker_of(job)
-        await _bury_unseen(shop, before)
+        await shop.bury_unseen(before)
         with anyio.fail_after(PATIENCE_S):
             await cancelled.wait()
         stale = await _stale(crew)
@@ -402,13 +402,6 @@ async def test_a_worker_whose_row_is_gone_hands_back_under_a_new_name(shop: Shop
         ran = await shop.ran(job)
     assert (ran.attempt, ran.result) == (2, "second run")
     assert ran.worker_id != before
-
-
-async def _bury_unseen(shop: Shop, worker_id: Any) -> None:
-    """Rescue what a worker has; a heartbeat that comes in between only asks for another try."""
-    with anyio.fail_after(PATIENCE_S):
-        while await shop.rows("SELECT id FROM signalstack.workers WHERE id = %s", worker_id):
-            await shop.bury(worker_id)
 
 
 async def _stale(crew: Crew) -> int:

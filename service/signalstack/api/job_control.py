@@ -12,6 +12,7 @@ from signalstack.api.operation import Answer, Bare, Call, Operation
 from signalstack.api.paging import PageQuery
 from signalstack.core.job import Attempt, Job, JobChange, JobFilter, Status
 from signalstack.core.key import Scope
+from signalstack.core.timeline import Timeline
 from signalstack.usecases import browse, control
 
 _LIST: Final = "jobs"
@@ -82,6 +83,11 @@ async def list_attempts(call: Bare) -> Answer:
     return Answer(body=Attempts(data=runs))
 
 
+async def get_timeline(call: Bare) -> Answer:
+    """Tell where the time of a job went, stage by stage."""
+    return Answer(body=await browse.trace_time(call.parts.pool, call.user_id, call.id))
+
+
 async def amend_job(call: Call[JobChange, None]) -> Answer:
     """Change a job that has not started."""
     change = call.body
@@ -125,6 +131,14 @@ OPERATIONS: Final = (
         summary="List every run of a job",
         handler=list_attempts,
         answers={200: Attempts},
+        needs=Scope.READ,
+    ),
+    Operation(
+        method="GET",
+        path="/jobs/{id}/timeline",
+        summary="Tell where a job's time went, stage by stage",
+        handler=get_timeline,
+        answers={200: Timeline},
         needs=Scope.READ,
     ),
     Operation(

@@ -22,7 +22,7 @@ from psycopg import pq
 
 from signalstack.core.errors import SignalStackError, UnavailableError
 from signalstack.core.stage import Queried
-from signalstack.store.outage import describe_reason
+from signalstack.store.outage import STANDBY, explain_refusal
 from signalstack.store.pool import connection_string
 from signalstack.store.query import read
 
@@ -171,7 +171,7 @@ class Link:
                 prepare_threshold=None,
             )
         except psycopg.Error as error:
-            self.reason = f"cannot connect to PostgreSQL: {describe_reason(error, self._dsn)}"
+            self.reason = explain_refusal(error, self._dsn)
             raise UnavailableError(self.reason) from error
         try:
             with anyio.fail_after(self._timeout_s):
@@ -180,6 +180,10 @@ class Link:
             await connection.close()
             self.reason = "PostgreSQL did not answer in time while the connection was set up"
             raise UnavailableError(self.reason) from None
+        except psycopg.errors.ReadOnlySqlTransaction as error:
+            await connection.close()
+            self.reason = STANDBY
+            raise UnavailableError(self.reason) from error
         except psycopg.OperationalError as error:
             await connection.close()
             self.reason = f"PostgreSQL ended the connection while it was set up: {error}"

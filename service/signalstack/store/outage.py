@@ -19,6 +19,10 @@ from signalstack.core.errors import (
 if TYPE_CHECKING:
     from collections.abc import Generator
 
+STANDBY: Final = (
+    "PostgreSQL is a standby: it (or a setting) makes sessions read-only, so that it takes neither"
+    " writes nor LISTEN; the URL must lead to the primary"
+)
 _REASON_LIMIT: Final = 300
 _UNSTORABLE: Final = (pg.UntranslatableCharacter, pg.CharacterNotInRepertoire)
 
@@ -56,9 +60,18 @@ def describe_target(dsn: str) -> tuple[str, str]:
     return str(host), str(given.get("port") or 5432)
 
 
+def explain_refusal(error: BaseException, dsn: str) -> str:
+    """Tell in one sentence why PostgreSQL took no connection."""
+    reason = describe_reason(error, dsn)
+    return reason if reason == STANDBY else f"cannot connect to PostgreSQL: {reason}"
+
+
 def describe_reason(error: BaseException, dsn: str) -> str:
     """Tell why a connection failed in one line that holds no password."""
     reason = " ".join(str(error).split())[:_REASON_LIMIT] or type(error).__name__
+    # What libpq says of a server where `target_session_attrs` finds no session to write in.
+    if "session is read-only" in reason or "server is in hot standby mode" in reason:
+        return STANDBY
     password = conninfo_to_dict(dsn).get("password")
     return reason.replace(str(password), "***") if password else reason
 
@@ -69,6 +82,8 @@ def _translate(error: psycopg.Error) -> SignalStackError | None:
         return ContendedError("PostgreSQL gave way to another transaction; try again")
     if isinstance(error, pg.QueryCanceled | pg.LockNotAvailable):
         return UnavailableError("PostgreSQL took too long to answer")
+    if isinstance(error, pg.ReadOnlySqlTransaction):
+        return UnavailableError(STANDBY)
     if isinstance(error, psycopg.OperationalError | psycopg.InterfaceError):
         return UnavailableError("PostgreSQL cannot be reached")
     if isinstance(error, _UNSTORABLE) or (

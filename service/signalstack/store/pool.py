@@ -15,7 +15,12 @@ from signalstack.core.errors import UnavailableError
 from signalstack.core.log import get_logger
 from signalstack.core.stage import PoolSampled
 from signalstack.store import query
-from signalstack.store.outage import describe_reason, describe_target, translate_errors
+from signalstack.store.outage import (
+    describe_reason,
+    describe_target,
+    explain_refusal,
+    translate_errors,
+)
 from signalstack.store.query import Connection, Query
 
 if TYPE_CHECKING:
@@ -212,6 +217,16 @@ async def wait_for_database(dsn: str, *, retries: int, delay_s: float) -> None:
     raise UnavailableError(
         f"PostgreSQL at {host}, port {port}, took no connection in {retries} tries: {reason}"
     )
+
+
+async def why_unreachable(dsn: str) -> str | None:
+    """Tell why PostgreSQL takes no new connection, or None when it does."""
+    try:
+        connection = await psycopg.AsyncConnection.connect(connection_string(dsn, "signalstack"))
+    except psycopg.OperationalError as error:
+        return explain_refusal(error, dsn)
+    await connection.close()
+    return None
 
 
 async def _roll_back(conn: Connection) -> None:

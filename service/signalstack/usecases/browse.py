@@ -1,4 +1,4 @@
-"""Browsing: pages of jobs, the runs of one, and the cursors that lead from page to page."""
+"""Browsing: pages of jobs and their cursors, the runs of one job, and where its time went."""
 
 from __future__ import annotations
 
@@ -6,12 +6,14 @@ from typing import TYPE_CHECKING
 
 from signalstack.core.cursor import Cursors
 from signalstack.core.errors import NotFoundError
+from signalstack.core.timeline import timeline
 from signalstack.store import attempts, job_lists, jobs, secrets
 
 if TYPE_CHECKING:
     from uuid import UUID
 
     from signalstack.core.job import Attempt, JobFilter
+    from signalstack.core.timeline import Timeline
     from signalstack.store.job_lists import Page
     from signalstack.store.pool import Pool
 
@@ -42,3 +44,16 @@ async def list_attempts(pool: Pool, user_id: UUID, job_id: UUID) -> list[Attempt
         if await jobs.get(conn, user_id=user_id, job_id=job_id) is None:
             raise NotFoundError(f"there is no job {job_id}")
         return await attempts.list_all(conn, user_id=user_id, job_id=job_id)
+
+
+async def trace_time(pool: Pool, user_id: UUID, job_id: UUID) -> Timeline:
+    """Tell where the time of one of the tenant's jobs went.
+
+    Raises:
+        NotFoundError: there is no such job, or it was hidden.
+    """
+    async with pool.connection() as conn:
+        job = await jobs.get(conn, user_id=user_id, job_id=job_id)
+        if job is None:
+            raise NotFoundError(f"there is no job {job_id}")
+        return timeline(job, await attempts.list_all(conn, user_id=user_id, job_id=job_id))

@@ -1,0 +1,89 @@
+"""What `/ready` and the log say when PostgreSQL, the schema or LISTEN is not as it should be."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import anyio
+
+from pooler import pgbouncer
+from recording import RecordingObserver
+from signalstack.core.job import Wake
+from signalstack.core.stage import ListenerChanged, Started
+from signalstack.store import listener as store
+from signalstack.store.pool import Pool
+from signalstack.usecases import readiness
+from working import POLL_S, open_shop
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    import pytest
+
+
+async def test_what_is_there_needs_no_reason(database_url: str) -> None:
+    async with Pool(database_url, RecordingObserver()) as pool:
+        assert await readiness.check_postgresql(pool, database_url) is None
+        assert await readiness.check_schema(pool) is None
+    assert readiness.describe_listener(None, poll_interval_s=5) is None
+
+
+async def test_a_postgresql_that_is_away_is_told_from_a_schema_that_does_not_fit(
+    tmp_path: Path, empty_database_url: str
+) -> None:
+    nowhere = f"postgresql://ada:s3cret@/x?host={tmp_path}"
+    async with Pool(nowhere, RecordingObserver()) as away:
+        reason = await readiness.check_postgresql(away, nowhere)
+        unknown = await readiness.check_schema(away)
+    async with Pool(empty_database_url, RecordingObserver()) as empty:
+        there = await readiness.check_postgresql(empty, empty_database_url)
+        misfit = await readiness.check_schema(empty)
+
+    assert reason is not None
+    assert reason.startswith("cannot connect to PostgreSQL: ")
+    assert "s3cret" not in reason
+    assert unknown == "not known, since PostgreSQL does not answer"
+    assert there is None
+    assert misfit is not None
+    assert "signalstack migrate up" in misfit
+
+
+async def test_a_pool_without_a_free_connection_is_no_postgresql_that_is_away(
+    database_url: str,
+) -> None:
+    async with Pool(database_url, RecordingObserver(), max_size=1) as pool, pool.connection():
+        reason = await readiness.check_postgresql(pool, database_url)
+
+    assert reason is not None
+    assert "DB_POOL_MAX" in reason
+
+
+async def test_a_worker_that_hears_nothing_polls_and_says_so(
+    database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(store, "PROBE_DEADLINE_S", 0.2)
+    with pgbouncer(database_url) as pooled:
+        async with open_shop(database_url) as shop:
+            shop.dsn = pooled
+            async with shop.worker({}, poll_interval_s=POLL_S) as crew:
+                down = await crew.facts.seen(ListenerChanged, name="claim", up=False)
+                job = await shop.enqueue("noop")
+                await crew.ended(job)
+                (run,) = crew.facts.facts(Started, job=job)
+                fault = readiness.describe_listener(crew.worker.fault, poll_interval_s=POLL_S)
+
+    assert "LISTEN_DATABASE_URL" in down.reason
+    assert fault == f"polling every 0.2 s, since no notifications arrive: {down.reason}"
+    assert run.wake is Wake.POLL
+
+
+async def test_a_worker_whose_listener_is_cut_says_so_and_listens_again(database_url: str) -> None:
+    async with open_shop(database_url) as shop, shop.worker({}) as crew:
+        assert await shop.kill("claim") == 1
+        await crew.facts.seen(ListenerChanged, name="claim", up=False)
+        await crew.facts.seen(ListenerChanged, name="claim", up=True, count=2)
+        with anyio.fail_after(5):
+            job = await shop.enqueue("noop")
+            await crew.ended(job)
+
+        assert crew.worker.fault is None

@@ -1,0 +1,113 @@
+"""Why a run started when it did: each cause from the front door to the attempt and the figures."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import TYPE_CHECKING, Any
+from uuid import UUID
+
+import anyio
+import pytest
+
+from front import Front, open_front
+from signalstack.core.handler import JobType, Retry
+from signalstack.core.job import Wake
+from signalstack.core.stage import Claimed, Started
+from signalstack.handlers.noop import NOOP
+from working import Crew, Shop, open_shop
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from signalstack.core.handler import Context
+
+
+async def _on_second(_payload: Any, context: Context) -> None:
+    await anyio.lowlevel.checkpoint()
+    if context.attempt == 1:
+        raise Retry("not yet")
+
+
+async def _hold_first(_payload: Any, context: Context) -> None:
+    if context.attempt == 1:
+        await anyio.sleep_forever()
+
+
+HANDLERS = {"on_second": (Any, _on_second), "hold_first": (Any, _hold_first)}
+TYPES = (
+    NOOP,
+    JobType(name="on_second", payload=Any, run=_on_second, is_async=True),
+    JobType(name="hold_first", payload=Any, run=_hold_first, is_async=True),
+)
+
+
+@pytest.fixture
+async def service(database_url: str) -> AsyncIterator[tuple[Front, Shop]]:
+    async with open_front(database_url, job_types=TYPES) as front, open_shop(database_url) as shop:
+        yield front, shop
+
+
+async def _post(front: Front, **job: object) -> UUID:
+    answer = await front.client.post("/v1/jobs", json=job)
+    assert answer.status_code == 201, answer.text
+    return UUID(answer.json()["id"])
+
+
+async def _wakes(front: Front, crew: Crew, job: UUID) -> list[str]:
+    await crew.ended(job)
+    runs = (await front.client.get(f"/v1/jobs/{job}/attempts")).json()["data"]
+    claimed = sum((Counter(fact.wakes) for fact in crew.facts.facts(Claimed)), Counter[Wake]())
+    told = [fact.wake for fact in crew.facts.facts(Started, job=job)]
+    assert [run["wake"] for run in runs[-len(told) :]] == told
+    assert all(claimed[wake] >= 1 for wake in told)
+    return [run["wake"] for run in runs]
+
+
+@pytest.mark.parametrize(
+    ("listen", "job", "wakes"),
+    [
+        (True, {"type": "noop"}, ["notify"]),
+        (False, {"type": "noop"}, ["poll"]),
+        (True, {"type": "noop", "delay_s": 0.2}, ["timer"]),
+        (True, {"type": "on_second"}, ["notify", "retry"]),
+    ],
+)
+async def test_a_run_tells_what_woke_its_worker(
+    service: tuple[Front, Shop], *, listen: bool, job: dict[str, object], wakes: list[str]
+) -> None:
+    front, shop = service
+    async with shop.worker(HANDLERS, listen=listen) as crew:
+        await _settle_in(front, crew)
+
+        assert await _wakes(front, crew, await _post(front, **job)) == wakes
+
+
+async def test_what_one_claim_left_behind_is_claimed_as_backlog(
+    service: tuple[Front, Shop],
+) -> None:
+    front, shop = service
+    batch = {"jobs": [{"type": "noop"}] * 200}
+    jobs = (await front.client.post("/v1/jobs/batch", json=batch)).json()["jobs"]
+    async with shop.worker(HANDLERS, concurrency=1) as crew:
+        first, last = [await _wakes(front, crew, UUID(jobs[at]["id"])) for at in (0, -1)]
+
+    assert first == ["poll"]  # it was there before the worker
+    assert last == ["backlog"]
+
+
+async def test_a_job_whose_worker_was_lost_comes_back_by_rescue(
+    service: tuple[Front, Shop],
+) -> None:
+    front, shop = service
+    async with shop.worker(HANDLERS, lease_s=0.9) as crew:
+        await _settle_in(front, crew)
+        job = await _post(front, type="hold_first")
+        await crew.facts.seen(Started, job=job)
+        await shop.bury_unseen(await shop.worker_of(job))
+
+        assert await _wakes(front, crew, job) == ["notify", "rescue"]
+
+
+async def _settle_in(front: Front, crew: Crew) -> None:
+    # A worker that starts looks for itself a few times; its timer goes off after the last of them.
+    await crew.ended(await _post(front, type="noop", delay_s=0.05))
