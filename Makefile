@@ -11,7 +11,7 @@ ARGS ?=
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 MAKEFLAGS += --no-builtin-rules
-.PHONY: help setup lint check fix test unit mutants demo up bench schema docs lock build clean
+.PHONY: help setup lint check fix test unit mutants demo up observe bench schema docs lock build clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z]*\):[^#]*## /\1\t/p' $(MAKEFILE_LIST) | while IFS="$$(printf '\t')" read -r t d; \
@@ -51,6 +51,9 @@ demo: setup ## one real event from HTTP to a delivered webhook, with its millise
 
 up: setup ## run everything on DATABASE_URL or an embedded PostgreSQL
 	@$(BIN)/signalstack up $(ARGS)
+
+observe: setup ## Prometheus with our rules on a running service (ARGS='127.0.0.1:9464 …')
+	@$(BIN)/python observability/observe.py $(ARGS)
 
 bench: setup ## dispatch latency and throughput on this machine
 	@$(BIN)/signalstack bench $(ARGS)
