@@ -2,8 +2,8 @@
 
     python observability/observe.py [--port 9090] [HOST:PORT …]
 
-Without addresses it scrapes METRICS_HOST and METRICS_PORT, as `signalstack up` serves them. Its data
-go to a temporary folder and are gone when it ends.
+Without addresses it scrapes METRICS_HOST and METRICS_PORT, as `signalstack up` serves them. Its
+data go to a temporary folder and are gone when it ends.
 """
 
 from __future__ import annotations
@@ -57,6 +57,7 @@ def arrange(folder: Path, targets: Sequence[str]) -> None:
     """Put the committed configuration in place, with these targets beside it."""
     shutil.copy(COMMITTED / "prometheus.yml", folder)
     shutil.copytree(COMMITTED / "rules", folder / "rules")
+    (folder / "alertmanagers").mkdir()  # none: alerts are shown, and sent to nobody
     (folder / "targets").mkdir()
     listed = ", ".join(f'"{target}"' for target in targets)
     (folder / "targets" / "signalstack.yml").write_text(f"- targets: [{listed}]\n")

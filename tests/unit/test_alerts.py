@@ -61,6 +61,13 @@ def test_each_alert_says_how_bad_it_is_and_where_to_read_on(rule: Rule) -> None:
         assert "{{ $value" in rule.annotations["description"]
 
 
+def test_no_text_asks_for_a_label_that_the_rule_itself_adds() -> None:
+    for rule in alerts():
+        for text in rule.annotations.values():
+            # Prometheus puts them on the alert only after the texts are written.
+            assert not set(rule.labels) & set(re.findall(r"\$labels\.(\w+)", text)), rule.alert
+
+
 def test_each_alert_has_a_page_and_each_page_an_alert() -> None:
     assert sorted(runbooks()) == NAMES
 
