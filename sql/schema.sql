@@ -182,8 +182,12 @@ CREATE TABLE signalstack.endpoints (
     updated_at timestamp with time zone DEFAULT now() NOT NULL,
     failing_since timestamp with time zone,
     failures integer DEFAULT 0 NOT NULL,
-    failed_at timestamp with time zone
-);
+    failed_at timestamp with time zone,
+    bucket_full_at timestamp with time zone,
+    next_slot_at timestamp with time zone,
+    held_until timestamp with time zone
+)
+WITH (fillfactor='50');
 
 CREATE TABLE signalstack.events (
     user_id uuid NOT NULL,
@@ -302,7 +306,8 @@ CREATE TABLE signalstack.jobs (
     last_error text,
     payload jsonb NOT NULL,
     watch smallint DEFAULT 0 NOT NULL,
-    limited boolean DEFAULT false NOT NULL
+    limited boolean DEFAULT false NOT NULL,
+    postponed_since timestamp with time zone
 )
 WITH (fillfactor='40', autovacuum_vacuum_scale_factor='0.0', autovacuum_vacuum_threshold='5000', autovacuum_vacuum_insert_scale_factor='0.0', autovacuum_vacuum_insert_threshold='50000', autovacuum_analyze_scale_factor='0.0', autovacuum_analyze_threshold='50000', autovacuum_vacuum_cost_delay='0');
 

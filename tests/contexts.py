@@ -40,6 +40,7 @@ class RunContext(msgspec.Struct, frozen=True, kw_only=True):
     user_id: UUID = msgspec.field(default_factory=uuid4)
     attempt: int = 1
     max_attempts: int = 3
+    postponed_since: datetime | None = None
     deadline: datetime = msgspec.field(
         default_factory=lambda: datetime.now(UTC) + timedelta(seconds=30)
     )

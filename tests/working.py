@@ -25,9 +25,11 @@ from signalstack.worker.verdict import RetryPolicy
 from tenants import make_tenant
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Mapping
+    from collections.abc import AsyncGenerator, Mapping, Sequence
 
     from psycopg.rows import DictRow
+
+    from signalstack.core.handler import JobType
 
 # So rare that a test which needs the poll without meaning to does not pass.
 NEVER_S: Final = 300.0
@@ -173,7 +175,14 @@ class Shop:
         return msgspec.convert(row["worker_id"], UUID)
 
     @asynccontextmanager
-    async def worker(self, handlers: Mapping[str, object], **options: Any) -> AsyncGenerator[Crew]:
+    async def worker(
+        self,
+        handlers: Mapping[str, object],
+        *,
+        on_board: Sequence[JobType] = (NOOP,),
+        facts: RecordingObserver | None = None,
+        **options: Any,
+    ) -> AsyncGenerator[Crew]:
         """Run a worker for as long as the context lasts; `options` as for WorkerOptions."""
         listen = options.get("listen", True)
         settings: dict[str, Any] = {
@@ -187,10 +196,10 @@ class Shop:
             "retry": RetryPolicy(base_s=0.02, max_s=0.05),
             "listen": listen,
         }
-        facts = RecordingObserver()
+        facts = facts or RecordingObserver()
         worker = Worker(
             self.dsn,
-            registry.build([NOOP], handlers),
+            registry.build(on_board, handlers),
             facts,
             WorkerOptions(**settings | options),
             random.Random(),  # noqa: S311 - lease tokens of two workers must differ

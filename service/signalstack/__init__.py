@@ -1,5 +1,5 @@
 """SignalStack: event-driven jobs on PostgreSQL. What handlers of your own import is here."""
 
-from signalstack.core.handler import Context, Fail, Retry
+from signalstack.core.handler import Context, Fail, Postpone, Retry
 
-__all__ = ["Context", "Fail", "Retry"]
+__all__ = ["Context", "Fail", "Postpone", "Retry"]

@@ -22,7 +22,7 @@ from signalstack.api.serve import serve
 from signalstack.core.errors import SettingsError
 from signalstack.core.handler import Registry
 from signalstack.core.stage import Observer
-from signalstack.handlers import email, file, own, payment, registry, report, webhook
+from signalstack.handlers import addressee, email, file, own, payment, registry, report, webhook
 from signalstack.handlers.noop import NOOP
 from signalstack.handlers.outbound import open_outbound
 from signalstack.maintenance.leader import Maintenance
@@ -224,11 +224,13 @@ async def _open_handlers(
         deliver = webhook.build(
             outbound=outbound,
             observer=observer,
-            endpoints=webhook.Endpoints(
+            endpoints=addressee.Endpoints(
                 find=partial(endpoints.get_for_delivery, pool),
                 disable=partial(endpoints.disable, pool),
                 failed=partial(endpoints.record_failure, pool),
                 recovered=partial(endpoints.clear_failures, pool),
+                take=partial(endpoints.take, pool),
+                hold=partial(endpoints.hold, pool),
             ),
         )
         on_board = [

@@ -17,9 +17,11 @@ from contexts import TRACEPARENT, RunContext, SeenSpan, Witness
 from receiver import Answer, drip, hang, huge, receiver, redirect, reply, reset
 from signalstack.core.endpoint import DeliveryEndpoint
 from signalstack.core.errors import UnavailableError
-from signalstack.core.handler import Fail, Retry
+from signalstack.core.handler import Fail, Postpone, Retry
 from signalstack.core.signature import new_secret
+from signalstack.core.stage import PutOff
 from signalstack.handlers import webhook
+from signalstack.handlers.addressee import Endpoints
 from signalstack.handlers.outbound import open_outbound
 from signalstack.handlers.webhook import Delivery, SendWebhook
 
@@ -38,6 +40,9 @@ class Bench:
         self.disabled: list[tuple[UUID, UUID, str]] = []
         self.failures: list[tuple[UUID, str]] = []
         self.recovered: list[UUID] = []
+        self.holds: list[tuple[UUID, float]] = []
+        self.turns: list[float] = []
+        self.asked: list[bool] = []
         self.away = False
         self.witness = Witness()
         self.run: Any = None
@@ -50,6 +55,13 @@ class Bench:
 
     async def find(self, user_id: UUID, endpoint_id: UUID) -> DeliveryEndpoint | None:
         return self.endpoints.get((user_id, endpoint_id))
+
+    async def take(self, _user_id: UUID, _endpoint_id: UUID, *, again: bool) -> float:
+        self.asked.append(again)
+        return self.turns.pop(0) if self.turns else 0.0
+
+    async def hold(self, _user_id: UUID, endpoint_id: UUID, hold_s: float) -> None:
+        self.holds.append((endpoint_id, hold_s))
 
     async def disable(self, user_id: UUID, endpoint_id: UUID, reason: str) -> None:
         self.disabled.append((user_id, endpoint_id, reason))
@@ -92,8 +104,13 @@ async def bench(
         made.run = webhook.build(
             outbound=outbound,
             observer=made.witness,
-            endpoints=webhook.Endpoints(
-                find=made.find, disable=made.disable, failed=made.fail, recovered=made.recover
+            endpoints=Endpoints(
+                find=made.find,
+                take=made.take,
+                hold=made.hold,
+                disable=made.disable,
+                failed=made.fail,
+                recovered=made.recover,
             ),
         ).run
         yield made
@@ -235,6 +252,56 @@ async def test_retry_after_as_a_date_is_honoured() -> None:
             await b.deliver(url=r.url, body=1)
 
     assert caught.value.after_s == pytest.approx(100, abs=5)
+
+
+@pytest.mark.parametrize(
+    ("status", "said", "holds"),
+    [(429, "30", [30.0]), (503, "30", [30.0]), (500, "30", []), (429, "86400", [3_600.0])],
+)
+async def test_retry_after_of_a_receiver_as_a_whole_holds_its_endpoint_back(
+    status: int, said: str, holds: list[float]
+) -> None:
+    context = RunContext()
+    async with receiver(reply(status, headers={"retry-after": said})) as r, bench() as b:
+        endpoint_id = b.add(context.user_id, r.url)
+        with pytest.raises(Retry):
+            await b.deliver(context, endpoint_id=endpoint_id, body=1)
+
+    assert b.holds == [(endpoint_id, hold_s) for hold_s in holds]
+
+
+async def test_busy_receiver_that_names_no_time_holds_nothing_back() -> None:
+    context = RunContext()
+    async with receiver(reply(429)) as r, bench() as b:
+        with pytest.raises(Retry):
+            await b.deliver(context, endpoint_id=b.add(context.user_id, r.url), body=1)
+
+    assert b.holds == []
+
+
+async def test_delivery_whose_turn_has_not_come_is_put_off_unsent() -> None:
+    first = RunContext()
+    second = RunContext(user_id=first.user_id, postponed_since=datetime.now(UTC))
+    async with receiver() as r, bench() as b:
+        endpoint_id = b.add(first.user_id, r.url, paced=True)
+        b.turns = [2.5]
+        with pytest.raises(Postpone, match="Retry-After") as caught:
+            await b.deliver(first, endpoint_id=endpoint_id, body=1)
+        assert r.requests == []
+        await b.deliver(second, endpoint_id=endpoint_id, body=1)
+
+    assert caught.value.after_s == 2.5
+    assert b.asked == [False, True]
+    assert b.witness.facts[0] == PutOff(job=first.job_id, wait_s=2.5)
+    assert len(r.requests) == 1
+
+
+async def test_endpoint_without_a_pace_is_not_asked_for_a_turn() -> None:
+    context = RunContext()
+    async with receiver() as r, bench() as b:
+        await b.deliver(context, endpoint_id=b.add(context.user_id, r.url), body=1)
+
+    assert b.asked == []
 
 
 async def test_redirect_is_not_followed_and_fails_the_job() -> None:

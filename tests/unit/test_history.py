@@ -154,3 +154,18 @@ def test_a_reader_may_know_of_what_cannot_be_derived() -> None:
 def test_what_is_no_id_is_refused(last_id: str) -> None:
     with pytest.raises(ValueError, match=r"change|Status"):
         since([], last_id)
+
+
+def test_a_retry_that_was_put_off_was_scheduled_and_came_due_once() -> None:
+    third = job(Status.RUNNING, attempt=3, started_at=at(40), run_at=at(39))
+    runs = (past(1, Outcome.RETRIED, 1, 2), past(2, Outcome.RETRIED, 20, 21, wake="timer"))
+    assert [change for change in told(third, *runs) if change[0].startswith("2-")] == [
+        ("2-scheduled", 1, 2),
+        ("2-pending", 1, 20),
+        ("2-running", 2, 20),
+    ]
+
+
+def test_a_job_that_is_put_off_while_it_runs_is_scheduled_again() -> None:
+    changes = history(job(Status.SCHEDULED, run_at=at(9)), ())
+    assert [change.id for change in since(changes, "1-running")] == ["1-scheduled"]

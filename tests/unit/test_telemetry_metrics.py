@@ -55,7 +55,8 @@ EACH: list[Fact] = [
     stage.RoundTripped(duration_s=0.0004),
     stage.SlotsChanged(busy=3, free=7),
     stage.PoolSampled(used=1, idle=2, waiting=0),
-    stage.Delivered(outcome="gone"),
+    stage.Delivered(outcome="gone", duration_s=0.2),
+    stage.PutOff(job=JOB, wait_s=1.5),
     stage.LeaderChanged(leading=True),
     stage.LoopLagged(lag_s=0.003),
     stage.ChoreEnded(chore="roll_up", outcome="done", duration_s=0.01),
@@ -94,6 +95,8 @@ MOVES: list[tuple[str, dict[str, str], float]] = [
     ("db_query_duration_seconds_count", {"query": "jobs/claim"}, 1),
     ("db_pool_connections", {"state": "idle"}, 2),
     ("webhook_deliveries_total", {"outcome": "gone"}, 1),
+    ("webhook_duration_seconds_count", {"outcome": "gone"}, 1),
+    ("webhook_postponed_total", {}, 1),
     ("maintenance_leader", {}, 1),
     (
         "http_request_duration_seconds_count",

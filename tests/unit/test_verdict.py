@@ -6,16 +6,26 @@ from typing import Any, cast
 
 import pytest
 
-from signalstack.core.handler import Fail, Retry
+from signalstack.core.handler import Fail, Postpone, Retry
 from signalstack.core.job import Outcome
-from signalstack.worker.verdict import ERROR_LIMIT, RetryPolicy, Verdict, clip, judge
+from signalstack.worker.verdict import (
+    ERROR_LIMIT,
+    POSTPONE_LIMIT_S,
+    RetryPolicy,
+    Verdict,
+    clip,
+    judge,
+)
 
 
-def _judge(error: BaseException, *, attempt: int = 1, max_attempts: int = 3) -> Verdict:
+def _judge(
+    error: BaseException, *, attempt: int = 1, max_attempts: int = 3, postponed_s: float = 0.0
+) -> Verdict:
     return judge(
         error,
         attempt=attempt,
         max_attempts=max_attempts,
+        postponed_s=postponed_s,
         policy=RetryPolicy(base_s=1.0, max_s=60.0),
         rng=lambda: 1.0,
     )
@@ -138,3 +148,30 @@ def test_no_exception_can_break_its_judge(error: Exception, text: str) -> None:
 def test_texts_are_made_to_fit_postgresql() -> None:
     assert clip("a\x00b\ud800c") == "a\ufffdb?c"
     assert len(clip("x" * 100_000)) == ERROR_LIMIT
+
+
+@pytest.mark.parametrize("attempt", [1, 3])
+def test_postponed_work_comes_again_later_whatever_attempts_are_left(attempt: int) -> None:
+    verdict = _judge(Postpone("not now", after_s=7.5), attempt=attempt)
+    assert verdict == Verdict(outcome=Outcome.POSTPONED, error="not now", delay_s=7.5)
+
+
+@pytest.mark.parametrize(
+    ("after_s", "delay_s"),
+    [(0, 0.01), (-5, 0.01), (1e9, 86_400.0), (float("nan"), 0.01), ("soon", 0.01)],
+)
+def test_time_that_work_is_put_off_for_is_bounded(after_s: Any, delay_s: float) -> None:
+    assert _judge(Postpone(after_s=after_s)).delay_s == delay_s
+
+
+def test_postponing_for_longer_than_a_week_uses_attempts_up() -> None:
+    asked = Postpone("not now", after_s=7.5)
+    again = Verdict(outcome=Outcome.RETRIED, error="not now", delay_s=7.5)
+    assert _judge(asked, postponed_s=POSTPONE_LIMIT_S) == again
+    last = _judge(asked, attempt=3, postponed_s=POSTPONE_LIMIT_S)
+    assert last.outcome is Outcome.FAILED
+
+
+def test_failing_wins_over_postponing_in_a_group() -> None:
+    group = ExceptionGroup("both", [Postpone(after_s=1), Fail("no")])
+    assert _judge(group).outcome is Outcome.FAILED

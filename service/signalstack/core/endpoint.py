@@ -45,6 +45,8 @@ class DeliveryEndpoint(msgspec.Struct, frozen=True, kw_only=True):
 
     `secrets` has the current one first, then the previous one while the two overlap. `failing`
     says that the last delivery failed, so that one which works again has something to clear.
+    `paced` says that its deliveries have to ask when they may go: it has a rate, or its receiver
+    wants to be left alone for a while.
     """
 
     id: UUID
@@ -54,6 +56,7 @@ class DeliveryEndpoint(msgspec.Struct, frozen=True, kw_only=True):
     secrets: list[str]
     disabled_reason: str | None = None
     failing: bool = False
+    paced: bool = False
 
     def __repr__(self) -> str:
         """Leave out what a log must not show: secrets, headers, and tokens in the URL."""

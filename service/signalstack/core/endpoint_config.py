@@ -29,7 +29,7 @@ Url = Annotated[
 
 
 class Rate(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """At most `limit` in `per_s` seconds, and up to `burst` at once."""
+    """At most `limit` in `per_s` seconds, and up to `burst` (by default `limit`) at once."""
 
     limit: Annotated[int, msgspec.Meta(ge=1, le=MAX_RATE)]
     per_s: Annotated[float, msgspec.Meta(ge=MIN_RATE_PERIOD_S, le=MAX_RATE_PERIOD_S)] = 1.0
@@ -37,7 +37,11 @@ class Rate(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
 
 
 class EndpointRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What a caller asks for: the body of `POST /v1/endpoints`."""
+    """What a caller asks for: the body of `POST /v1/endpoints`.
+
+    `rate` holds across all workers. A delivery that finds it used up is put off, which uses up no
+    attempt: its job is `scheduled` until its turn comes.
+    """
 
     name: Name
     url: Url
@@ -49,7 +53,8 @@ class EndpointRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
 class EndpointChange(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The body of `PATCH /v1/endpoints/{id}`: what is not named stays.
 
-    `active: true` also forgets why the endpoint was switched off, and how long it has failed.
+    `active: true` also forgets why the endpoint was switched off, and how long it has failed. A
+    new `rate` begins with a full bucket; null takes it away.
     """
 
     name: Name | msgspec.UnsetType = msgspec.UNSET
@@ -71,7 +76,9 @@ class Rotation(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
     """An endpoint as its owner sees it; `rate` is JSON null when there is none.
 
-    `failing_since` is when the first of the last deliveries failed that all did.
+    `failing_since` is when the first of the last deliveries failed that all did. `held_until` is
+    when the receiver last said to come back (429 or 503 with `Retry-After`); until then deliveries
+    are put off.
     """
 
     id: UUID
@@ -82,6 +89,7 @@ class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
     active: bool
     disabled_reason: str | None
     failing_since: datetime | None
+    held_until: datetime | None
     created_at: datetime
     updated_at: datetime
 

@@ -34,6 +34,23 @@ class Fail(Exception):  # noqa: N818 - an instruction to the worker, raised by h
         self.reason = reason
 
 
+class Postpone(Exception):  # noqa: N818 - an instruction to the worker, raised by handlers
+    """Raise it when this is not the time: the job runs again later and no attempt is used up.
+
+    For work that has not begun, say because of a rate limit. A job may be put off for a week,
+    counted from the first time; from then on this is the same as Retry.
+
+    Args:
+        after_s: seconds to wait, at least 0.01 and at most a day.
+        reason: why, kept as the job's `last_error` while it waits.
+    """
+
+    def __init__(self, reason: str = "put off", *, after_s: float) -> None:
+        super().__init__(reason)
+        self.reason = reason
+        self.after_s = after_s
+
+
 class Logger(Protocol):
     """Logs a constant event name and fields, already bound to the job."""
 
@@ -71,6 +88,11 @@ class Context(Protocol):
     @property
     def max_attempts(self) -> int:
         """How many failing runs there may be."""
+        ...
+
+    @property
+    def postponed_since(self) -> datetime | None:
+        """When a run of this job was first put off by Postpone; None when none was (aware)."""
         ...
 
     @property

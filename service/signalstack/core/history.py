@@ -23,6 +23,13 @@ _ID: Final = re.compile(r"([1-9][0-9]{0,8})-([a-z]+)")
 # Within one run, in the order in which they come.
 _PHASES: Final = {Status.SCHEDULED: 0, Status.PENDING: 1, Status.RUNNING: 2}
 _LAST_PHASE: Final = 3
+# What woke a run, and how the one before it ended, when it had been due at a later time; the last
+# is a retry that was put off.
+_DELAYED: Final = (
+    (Wake.TIMER, None),
+    (Wake.RETRY, Outcome.RETRIED),
+    (Wake.TIMER, Outcome.RETRIED),
+)
 _ENDS: Final = {
     Outcome.SUCCEEDED: Status.SUCCEEDED,
     Outcome.FAILED: Status.FAILED,
@@ -99,7 +106,7 @@ def since(changes: Sequence[Change], last_id: str | None) -> list[Change]:
 
 def _past(past: PastRun, since: datetime, before: Outcome | None) -> list[Change]:
     # When it became due was overwritten by the next run's time: no later than it started.
-    delayed = (past.wake, before) in ((Wake.TIMER, None), (Wake.RETRY, Outcome.RETRIED))
+    delayed = (past.wake, before) in _DELAYED
     pending_at = past.started_at if delayed else since
     changes = _waited(past.attempt, since, pending_at, delayed=delayed)
     changes.append(Change(run=past.attempt, status=Status.RUNNING, at=past.started_at))

@@ -54,6 +54,7 @@ class Outcome(StrEnum):
     CANCELLED = "cancelled"
     RETRIED = "retried"
     RELEASED = "released"  # handed back unfinished at shutdown
+    POSTPONED = "postponed"  # put off by its handler: takes no attempt, and none is kept of it
     LOST = "lost"  # its worker died or lost its lease
 
 
@@ -64,7 +65,8 @@ LIVE: Final = WAITING | {Status.RUNNING}
 TRANSITIONS: Final[dict[Status, frozenset[Status]]] = {
     Status.SCHEDULED: frozenset({Status.PENDING, Status.CANCELLED}),
     Status.PENDING: frozenset({Status.RUNNING, Status.SCHEDULED, Status.CANCELLED}),
-    # Back to pending: handed back at shutdown, or rescued. To scheduled: a retry with backoff.
+    # Back to pending: handed back at shutdown, or rescued. To scheduled: a retry with backoff, or
+    # put off by its handler.
     Status.RUNNING: frozenset({Status.PENDING, Status.SCHEDULED, *TERMINAL}),
     Status.SUCCEEDED: frozenset(),
     # Back to pending: somebody asked for a retry.

@@ -153,9 +153,17 @@ class PoolSampled(_Fact, frozen=True, kw_only=True):
 
 
 class Delivered(_Fact, frozen=True, kw_only=True):
-    """A webhook was answered, or was not."""
+    """A webhook was answered, or was not; no duration where nothing was sent."""
 
     outcome: Literal["delivered", "rejected", "failed", "blocked", "gone", "timeout"]
+    duration_s: float | None = None
+
+
+class PutOff(_Fact, frozen=True, kw_only=True):
+    """A delivery has to wait for its endpoint's rate, or for as long as its receiver said."""
+
+    job: UUID
+    wait_s: float
 
 
 class LeaderChanged(_Fact, frozen=True, kw_only=True):
@@ -197,6 +205,7 @@ Fact = (
     | SlotsChanged
     | PoolSampled
     | Delivered
+    | PutOff
     | LeaderChanged
     | LoopLagged
     | ChoreEnded

@@ -27,12 +27,21 @@ _PASSING: Final = frozenset(
     }
 )
 
+# With Retry-After, these speak of the receiver as a whole and not of the one request.
+_HOLDING: Final = frozenset(
+    {http.HTTPStatus.TOO_MANY_REQUESTS, http.HTTPStatus.SERVICE_UNAVAILABLE}
+)
+
 
 class Verdict(NamedTuple):
-    """What became of a delivery, and what its job has to do; an error of None means it is done."""
+    """What became of a delivery, and what its job has to do; an error of None means it is done.
+
+    `hold_s` is for how long the receiver wants nothing at all, where it said so.
+    """
 
     fact: Delivered
     error: Fail | Retry | None
+    hold_s: float | None = None
 
 
 def judge(reply: Reply, now: datetime, *, who: str = "the receiver") -> Verdict:
@@ -48,7 +57,8 @@ def judge(reply: Reply, now: datetime, *, who: str = "the receiver") -> Verdict:
             return Verdict(Delivered(outcome="rejected"), Fail(final))
         case status if status in _PASSING or status >= 500:  # noqa: PLR2004 - the server's fault
             after_s = retry_after(reply.headers.get("retry-after"), now)
-            return Verdict(Delivered(outcome="failed"), Retry(said, after_s=after_s))
+            hold_s = after_s if status in _HOLDING else None
+            return Verdict(Delivered(outcome="failed"), Retry(said, after_s=after_s), hold_s)
         case _:
             return Verdict(Delivered(outcome="rejected"), Fail(said))
 

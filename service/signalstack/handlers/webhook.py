@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Any
 from uuid import UUID
 
 import anyio
 import msgspec
 
 from signalstack.core.address import MAX_URL, check_url
-from signalstack.core.endpoint import DeliveryEndpoint, check_headers
-from signalstack.core.errors import InvalidError, UnavailableError
+from signalstack.core.endpoint import check_headers
+from signalstack.core.errors import InvalidError
 from signalstack.core.handler import Context, Fail, JobType, Retry
 from signalstack.core.signature import sign
 from signalstack.core.stage import Attributes, Delivered, Observer
+from signalstack.handlers.addressee import AddressBook
 from signalstack.handlers.answer import Verdict, excerpt, judge
 from signalstack.handlers.outbound import (
     USER_AGENT,
@@ -27,12 +27,7 @@ from signalstack.handlers.outbound import (
 from signalstack.handlers.pinned import BlockedError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-
-FindEndpoint = Callable[[UUID, UUID], Awaitable[DeliveryEndpoint | None]]
-DisableEndpoint = Callable[[UUID, UUID, str], Awaitable[object]]
-RecordFailure = Callable[[UUID, UUID, str], Awaitable[bool]]
-ClearFailures = Callable[[UUID, UUID], Awaitable[object]]
+    from signalstack.handlers.addressee import Addressee, Endpoints
 
 
 class SendWebhook(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -62,28 +57,6 @@ class Delivery(msgspec.Struct, frozen=True, kw_only=True):
     body: str | None
 
 
-class _Target(NamedTuple):
-    to: Destination
-    headers: dict[str, str]
-    secrets: Sequence[str] = ()
-    endpoint_id: UUID | None = None
-    failing: bool = False
-
-
-class Endpoints(NamedTuple):
-    """How deliveries reach the tenants' endpoints; all of it by (user_id, endpoint_id).
-
-    `find` returns None when there is none. `disable` is called when a receiver says 410 Gone,
-    `failed` when a delivery was not taken (it tells whether the endpoint was switched off for it),
-    and `recovered` when one was taken after others were not.
-    """
-
-    find: FindEndpoint
-    disable: DisableEndpoint
-    failed: RecordFailure
-    recovered: ClearFailures
-
-
 def build(*, outbound: Outbound, observer: Observer, endpoints: Endpoints) -> JobType:
     """Make the job type.
 
@@ -102,11 +75,14 @@ class _Deliverer:
     def __init__(self, outbound: Outbound, observer: Observer, endpoints: Endpoints) -> None:
         self._outbound = outbound
         self._observer = observer
-        self._endpoints = endpoints
+        self._addresses = AddressBook(outbound, observer, endpoints)
 
     async def run(self, payload: SendWebhook, context: Context) -> Delivery | None:
-        """Deliver once; raise Retry or Fail as the answer asks."""
-        target = await self._target(payload, context.user_id)
+        """Deliver once; raise Retry or Fail as the answer asks, Postpone when it is not time."""
+        if payload.endpoint_id is None:
+            target = self._addresses.at(payload.url or "", payload.headers)
+        else:
+            target = await self._addresses.find(payload.endpoint_id, payload.headers, context)
         with self._observer.span("deliver", "client", attributes=_attributes(target.to)) as span:
             trace = span.traceparent or context.traceparent
             verdict, delivery = await self._attempt(target, payload.body, context, trace)
@@ -115,71 +91,36 @@ class _Deliverer:
             if verdict.error is not None:
                 span.fail(verdict.error.reason)
         self._observer.tell(verdict.fact)
-        await self._note(target, verdict, context)
+        await self._addresses.note(target, verdict, context)
         if verdict.error is not None:
             raise verdict.error
         return delivery
 
-    async def _note(self, target: _Target, verdict: Verdict, context: Context) -> None:
-        """Keep what the delivery taught about its endpoint; one that works costs no write."""
-        if target.endpoint_id is None:
-            return
-        who = (context.user_id, target.endpoint_id)
-        try:
-            if verdict.fact.outcome == "gone":
-                reason = f"410 Gone in answer to job {context.job_id}"
-                await self._endpoints.disable(*who, reason)
-            elif verdict.error is not None:
-                if await self._endpoints.failed(*who, verdict.error.reason):
-                    context.logger.warning("endpoint_disabled", endpoint_id=str(who[1]))
-            elif target.failing:
-                await self._endpoints.recovered(*who)
-        except UnavailableError as error:
-            # The delivery is done: failing the job for this note would send it once more.
-            context.logger.warning("endpoint_not_noted", reason=str(error))
-
-    async def _target(self, payload: SendWebhook, user_id: UUID) -> _Target:
-        if payload.endpoint_id is None:
-            return _Target(to=self._aim(payload.url or ""), headers=_merged(payload.headers))
-        endpoint = await self._endpoints.find(user_id, payload.endpoint_id)
-        if endpoint is None:
-            raise Fail(f"there is no endpoint {payload.endpoint_id}")
-        if not endpoint.active:
-            why = endpoint.disabled_reason or "switched off"
-            raise Fail(f"the endpoint {endpoint.id} is not active: {why}")
-        return _Target(
-            to=self._aim(endpoint.url),
-            headers=_merged(endpoint.headers, payload.headers),
-            secrets=endpoint.secrets,
-            endpoint_id=endpoint.id,
-            failing=endpoint.failing,
-        )
-
-    def _aim(self, url: str) -> Destination:
-        try:
-            return self._outbound.destination(url)
-        except BlockedError as error:
-            self._observer.tell(Delivered(outcome="blocked"))
-            raise Fail(f"the URL is refused: {error}") from error
-
     async def _attempt(
-        self, target: _Target, content: object, context: Context, trace: str | None
+        self, target: Addressee, content: object, context: Context, trace: str | None
     ) -> tuple[Verdict, Delivery | None]:
         now, started = datetime.now(UTC), anyio.current_time()
         # Encoded once: what is signed is what is sent, byte for byte.
         body = msgspec.json.encode(content)
         headers = _headers(target, body, context, trace, now)
+        delivery: Delivery | None = None
         try:
             reply = await self._outbound.send("POST", target.to, headers=headers, body=body)
+            verdict = judge(reply, now)
         except BlockedError as error:
             return Verdict(Delivered(outcome="blocked"), Fail(str(error))), None
         except TooSlowError as error:
-            return Verdict(Delivered(outcome="timeout"), Retry(str(error))), None
+            verdict = Verdict(Delivered(outcome="timeout"), Retry(str(error)))
         except UnreachableError as error:
-            return Verdict(Delivered(outcome="failed"), Retry(str(error))), None
-        duration_ms = round((anyio.current_time() - started) * 1_000, 3)
-        delivery = Delivery(status=reply.status, duration_ms=duration_ms, body=excerpt(reply.body))
-        return judge(reply, now), delivery
+            verdict = Verdict(Delivered(outcome="failed"), Retry(str(error)))
+        else:
+            delivery = Delivery(
+                status=reply.status,
+                duration_ms=round((anyio.current_time() - started) * 1_000, 3),
+                body=excerpt(reply.body),
+            )
+        fact = msgspec.structs.replace(verdict.fact, duration_s=anyio.current_time() - started)
+        return verdict._replace(fact=fact), delivery
 
 
 def _check_form(url: str) -> None:
@@ -191,7 +132,7 @@ def _check_form(url: str) -> None:
 
 
 def _headers(
-    target: _Target, body: bytes, context: Context, trace: str | None, now: datetime
+    target: Addressee, body: bytes, context: Context, trace: str | None, now: datetime
 ) -> dict[str, str]:
     """Put the headers together; ours come last, so that nothing else can stand in for them."""
     timestamp = int(now.timestamp())
@@ -219,15 +160,3 @@ def _attributes(to: Destination) -> Attributes:
         "server.port": to.port,
         "url.scheme": to.scheme,
     }
-
-
-def _merged(*sources: Mapping[str, str]) -> dict[str, str]:
-    merged: dict[str, str] = {}
-    for headers in sources:
-        try:
-            # Checked when they were accepted; once more, because a row can be written by hand.
-            check_headers(headers)
-        except ValueError as error:
-            raise Fail(f"a header is refused: {error}") from error
-        merged |= {name.lower(): value for name, value in headers.items()}
-    return merged

@@ -53,14 +53,17 @@ CLAIM_SESSION: Final = {**SESSION, "synchronous_commit": "off"}
 _TEXTS_LIMIT: Final = 10_000
 _WAKES: Final = {wake.value.encode(): wake for wake in Wake}
 _TERMINAL: Final = frozenset({Outcome.SUCCEEDED, Outcome.FAILED, Outcome.CANCELLED})
-_NEXT_WAKE: Final = {Outcome.RETRIED: Wake.RETRY.value}
+_NEXT_WAKE: Final = {
+    Outcome.RETRIED: Wake.RETRY.value,
+    Outcome.POSTPONED: Wake.TIMER.value,
+}
 
 
 class Lease(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """A claimed job: `(id, attempt, token)` guards all that is written of this run.
 
-    `user_id` and `id` are 16-byte strings, `due_at` is Unix time by the database's clock,
-    `payload` is JSON.
+    `user_id` and `id` are 16-byte strings, `due_at` and `postponed_at` are Unix time by the
+    database's clock, `payload` is JSON.
     """
 
     user_id: bytes
@@ -76,6 +79,7 @@ class Lease(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     traceparent: str | None
     payload: bytes
     token: int
+    postponed_at: float | None = None
 
 
 class Claim(msgspec.Struct, frozen=True, kw_only=True):
@@ -101,7 +105,7 @@ class Ended(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """A run that is over and waits to be recorded.
 
     `delay_s` is the wait before the next run where there is one. `started_at` is None for a run
-    that never began: its attempt is given back.
+    that never began or was put off: its attempt is given back.
     """
 
     lease: Lease
@@ -252,6 +256,7 @@ class Dispatch:
         for row in range(result.ntuples):
             id_ = value(row, 5) or NIL
             timeout_s, traceparent = value(row, 10), value(row, 13)
+            postponed_at = value(row, 16)
             leases.append(
                 Lease(
                     user_id=value(row, 4) or b"",
@@ -267,6 +272,7 @@ class Dispatch:
                     traceparent=None if traceparent is None else traceparent.decode(),
                     payload=value(row, 14) or b"null",
                     token=token,
+                    postponed_at=(None if postponed_at is None else binary.read_unix(postponed_at)),
                 )
             )
         return leases

@@ -27,6 +27,7 @@ class _DeliveryRow(msgspec.Struct, frozen=True, kw_only=True):
     active: bool
     disabled_reason: str | None
     failing: bool
+    paced: bool
     secrets: list[str]
 
 
@@ -38,6 +39,8 @@ _UPDATE: Final = Query("endpoints/update", Endpoint)
 _ROTATE: Final = Query("endpoints/rotate_secret", RotatedEndpoint)
 _RECORD_FAILURE: Final = Query("endpoints/record_failure", bool)
 _CLEAR_FAILURES: Final = Query("endpoints/clear_failures", int)
+_TAKE: Final = Query("endpoints/take", float)
+_HOLD: Final = Query("endpoints/hold", int)
 _DISABLE: Final = Query("endpoints/disable", int)
 _DELETE: Final = Query("endpoints/delete", int)
 
@@ -88,6 +91,7 @@ async def get_for_delivery(
         secrets=row.secrets,
         disabled_reason=row.disabled_reason,
         failing=row.failing,
+        paced=row.paced,
     )
 
 
@@ -124,6 +128,37 @@ async def rotate_secret(
     return await fetch_one(
         conn, _ROTATE, user_id=user_id, id=endpoint_id, secret=secret, overlap_s=overlap_s
     )
+
+
+async def take(
+    conn: Connection,
+    *,
+    user_id: UUID,
+    endpoint_id: UUID,
+    again: bool,
+    hold_pace_s: float,
+    horizon_s: float,
+) -> float:
+    """Take a token for a delivery that begins now: 0, or after how many seconds to ask again.
+
+    `again` says that it was put off before. Once a hold is over, deliveries to an endpoint without
+    a rate begin `hold_pace_s` apart; nobody is told to wait for longer than `horizon_s`.
+    """
+    wait_s = await fetch_value(
+        conn,
+        _TAKE,
+        user_id=user_id,
+        id=endpoint_id,
+        again=again,
+        hold_pace_s=hold_pace_s,
+        horizon_s=horizon_s,
+    )
+    return wait_s or 0.0
+
+
+async def hold(conn: Connection, *, user_id: UUID, endpoint_id: UUID, hold_s: float) -> None:
+    """Have the endpoint's deliveries wait for so many seconds, unless they do so already."""
+    await execute(conn, _HOLD, user_id=user_id, id=endpoint_id, hold_s=hold_s)
 
 
 async def record_failure(

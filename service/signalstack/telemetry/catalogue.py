@@ -94,6 +94,8 @@ class Catalogue:
         self.stale = self._counter("stale_settlements_total")
         self.rescued = self._counter("jobs_rescued_total")
         self.deliveries = self._counter("webhook_deliveries_total", outcome=None)
+        self.delivery_times = self._histogram("webhook_duration_seconds", WORK_S, outcome=None)
+        self.put_off = self._counter("webhook_postponed_total")
         self.listening = self._gauge("listener_up")
         self.modes = self._gauge("listener_mode", mode=None)
         self.heard_at = self._gauge("listener_last_notification_timestamp_seconds")

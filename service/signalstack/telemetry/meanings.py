@@ -111,6 +111,15 @@ MEANINGS: Final = {
         "Seconds by which a timer of the event loop fired late. Above 0.1 often: a handler computes"
         " or blocks in an async function (make it a plain one), or the CPU is too small."
     ),
+    "webhook_duration_seconds": (
+        "Seconds from the beginning of a delivery to its answer, connecting included, by outcome."
+        " Near REQUEST_TIMEOUT: receivers are slow, and each keeps a slot of a worker."
+    ),
+    "webhook_postponed_total": (
+        "Times a delivery was put off by its endpoint's rate or a receiver's Retry-After. Rising as"
+        " fast as deliveries for long: more is sent to an endpoint than it takes; look at rate and"
+        " held_until of GET /v1/endpoints."
+    ),
     "maintenance_leader": (
         "1 in the process that does maintenance. Not 1 in sum for a minute: nobody stands for"
         " leader, or PostgreSQL is away."

@@ -69,6 +69,7 @@ class Metrics(Collector):
             stage.SlotsChanged: self._slots_changed,
             stage.PoolSampled: self._pool_sampled,
             stage.Delivered: self._delivered,
+            stage.PutOff: self._put_off,
             stage.LeaderChanged: self._leader_changed,
             stage.LoopLagged: self._loop_lagged,
             stage.ChoreEnded: self._chore_ended,
@@ -106,7 +107,8 @@ class Metrics(Collector):
             self._all.events.add(0, outcome)
         for outcome in ("delivered", "rejected", "failed", "blocked", "gone", "timeout"):
             self._all.deliveries.add(0, outcome)
-        for counter in (self._all.rescued, self._all.stale, self._all.reconnects):
+        all_ = self._all
+        for counter in (all_.rescued, all_.stale, all_.reconnects, all_.put_off):
             counter.add(0)
 
     def _started(self, fact: stage.Started) -> None:
@@ -192,6 +194,11 @@ class Metrics(Collector):
 
     def _delivered(self, fact: stage.Delivered) -> None:
         self._all.deliveries.add(1, fact.outcome)
+        if fact.duration_s is not None:
+            self._all.delivery_times.observe(fact.duration_s, fact.outcome)
+
+    def _put_off(self, _fact: stage.PutOff) -> None:
+        self._all.put_off.add(1)
 
     def _leader_changed(self, fact: stage.LeaderChanged) -> None:
         self._all.leading.set(fact.leading)

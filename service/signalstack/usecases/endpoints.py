@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 # A weekend and a day: what fails for longer is not coming back by itself.
 PATIENCE_S: Final = 3 * 86_400.0
 FAILURES: Final = 10
+# After a hold, the deliveries that waited go 20 a second: all at once would bring the next one.
+HOLD_PACE_S: Final = 0.05
+HORIZON_S: Final = 3_600.0
 
 
 async def create(
@@ -126,6 +129,25 @@ async def get_for_delivery(pool: Pool, user_id: UUID, endpoint_id: UUID) -> Deli
     """Find one of the tenant's endpoints with its secrets, for the worker that delivers."""
     async with pool.connection() as conn:
         return await endpoints.get_for_delivery(conn, user_id=user_id, endpoint_id=endpoint_id)
+
+
+async def take(pool: Pool, user_id: UUID, endpoint_id: UUID, *, again: bool) -> float:
+    """Take a token for a delivery that begins now: 0, or after how many seconds to ask again."""
+    async with pool.connection() as conn:
+        return await endpoints.take(
+            conn,
+            user_id=user_id,
+            endpoint_id=endpoint_id,
+            again=again,
+            hold_pace_s=HOLD_PACE_S,
+            horizon_s=HORIZON_S,
+        )
+
+
+async def hold(pool: Pool, user_id: UUID, endpoint_id: UUID, hold_s: float) -> None:
+    """Hold deliveries back for so many seconds, as the receiver asked."""
+    async with pool.connection() as conn:
+        await endpoints.hold(conn, user_id=user_id, endpoint_id=endpoint_id, hold_s=hold_s)
 
 
 async def disable(pool: Pool, user_id: UUID, endpoint_id: UUID, reason: str) -> bool:

@@ -254,7 +254,8 @@ class Executor:
             Ended(
                 lease=lease,
                 outcome=verdict.outcome,
-                started_at=started_at,
+                # Put off is as if it had not begun: what is said of it must take no attempt.
+                started_at=None if verdict.outcome is Outcome.POSTPONED else started_at,
                 finished_at=started_at + duration_s,
                 error=verdict.error,
                 result=result,
@@ -298,6 +299,8 @@ class Executor:
             if _is_ours(error):
                 raise
             verdict = self._judge(run, error)
+            if verdict.outcome is Outcome.POSTPONED:  # the pace of the work and no fault
+                return verdict, None
             span.set({"error.type": type(error).__qualname__})
             span.fail(verdict.error or "")
             _log.warning(
@@ -352,6 +355,7 @@ class Executor:
             # What a handler raises because it was told to stop must not use its last attempt up.
             attempt=run.lease.attempt if run.stop is None else 0,
             max_attempts=run.lease.max_attempts,
+            postponed_s=_age_s(run.lease.postponed_at, self._now()),
             policy=self._policy,
             rng=self._rng.random,
         )
@@ -393,6 +397,10 @@ def _attributes(lease: Lease) -> dict[str, str | float | bool]:
         "signalstack.job.attempt": lease.attempt,
         "signalstack.wake": lease.wake.value,
     }
+
+
+def _age_s(since: float | None, now: float) -> float:
+    return 0.0 if since is None else now - since
 
 
 def _limit_s(run: Run, default_s: float) -> float:

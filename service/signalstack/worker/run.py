@@ -63,6 +63,12 @@ class Run:
         return self.lease.max_attempts
 
     @property
+    def postponed_since(self) -> datetime | None:
+        """When a run of this job was first put off; None when none was."""
+        at = self.lease.postponed_at
+        return None if at is None else datetime.fromtimestamp(at, UTC)
+
+    @property
     def deadline(self) -> datetime:
         """When the run will be cancelled for taking too long."""
         return datetime.fromtimestamp(self._deadline_at, UTC)

@@ -28,6 +28,8 @@ _RETRY_S: Final = 0.5
 # Data, constraints, limits: the row's fault. All else (contention, shutdown, a full disk, a standby
 # that is not promoted yet) may pass, and an outcome must outlast it.
 _ROW_FAULTS: Final = ("22", "23", "54")
+# Those that run again after `delay_s`.
+_LATER: Final = frozenset({Outcome.RETRIED, Outcome.POSTPONED})
 _log: Final = get_logger("signalstack.worker")
 
 
@@ -113,7 +115,7 @@ class Settler:
             )
         )
         for end in batch:
-            if end.outcome is Outcome.RETRIED:
+            if end.outcome in _LATER:
                 self._on_retry(end.delay_s)
         return [
             msgspec.structs.replace(end, outcome=Outcome.CANCELLED)

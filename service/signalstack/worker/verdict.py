@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final, cast
 
 import msgspec
 
-from signalstack.core.handler import Fail, Retry
+from signalstack.core.handler import Fail, Postpone, Retry
 from signalstack.core.job import Outcome
 from signalstack.core.retry import backoff
 
@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 
 ERROR_LIMIT: Final = 2_000
 _RETRY_LIMIT_S: Final = 86_400.0
+# A handler that puts its job off at once and for ever would keep a slot busy with nothing.
+_POSTPONE_LEAST_S: Final = 0.01
+POSTPONE_LIMIT_S: Final = 7 * 86_400.0
 
 
 class RetryPolicy(msgspec.Struct, frozen=True, kw_only=True):
@@ -38,12 +41,15 @@ def judge(
     *,
     attempt: int,
     max_attempts: int,
+    postponed_s: float = 0.0,
     policy: RetryPolicy,
     rng: Callable[[], float],
 ) -> Verdict:
     """Decide what an exception that left a handler means.
 
-    `Retry` and `Fail` count wherever they are raised, also inside the task groups of a handler.
+    `Fail`, `Retry` and `Postpone` count wherever they are raised, also inside the task groups of a
+    handler. `postponed_s` is how long ago the job was first put off: after a week it may not be any
+    more, and what a handler goes on putting off runs out of attempts.
     Nothing that a handler put into its exception makes this raise: it would end the worker, and
     then the next one that takes the job.
     """
@@ -51,11 +57,14 @@ def judge(
     for leaf in leaves:
         if isinstance(leaf, Fail):
             return Verdict(outcome=Outcome.FAILED, error=clip(_reason(leaf)))
-    asked = next((leaf for leaf in leaves if isinstance(leaf, Retry)), None)
+    asked = next((leaf for leaf in leaves if isinstance(leaf, Retry | Postpone)), None)
+    if isinstance(asked, Postpone) and postponed_s < POSTPONE_LIMIT_S:
+        delay_s = max(_asked_s(asked) or 0.0, _POSTPONE_LEAST_S)
+        return Verdict(outcome=Outcome.POSTPONED, error=clip(_reason(asked)), delay_s=delay_s)
     text = clip(_reason(asked) if asked is not None else _describe(error, leaves))
     if attempt >= max_attempts:
         return Verdict(outcome=Outcome.FAILED, error=text)
-    delay_s = None if asked is None else _seconds(getattr(asked, "after_s", None))
+    delay_s = None if asked is None else _asked_s(asked)
     if delay_s is None:
         delay_s = backoff(attempt, base_s=policy.base_s, max_s=policy.max_s, rng=rng)
     return Verdict(outcome=Outcome.RETRIED, error=text, delay_s=delay_s)
@@ -82,7 +91,7 @@ def _describe(error: BaseException, leaves: list[BaseException]) -> str:
     return "; ".join(f"{type(leaf).__name__}: {_text(leaf)}".removesuffix(": ") for leaf in told)
 
 
-def _reason(asked: Fail | Retry) -> str:
+def _reason(asked: Fail | Retry | Postpone) -> str:
     # A subclass need not have called our __init__, and nothing checks what a reason is.
     return _text(getattr(asked, "reason", asked))
 
@@ -94,8 +103,9 @@ def _text(value: object) -> str:
         return "(its text cannot be read)"
 
 
-def _seconds(after_s: object) -> float | None:
-    """Read what a handler asked for; None when it is no number."""
+def _asked_s(asked: Retry | Postpone) -> float | None:
+    """Read how long a handler wants to wait; None when it is no number."""
+    after_s: object = getattr(asked, "after_s", None)
     if not isinstance(after_s, int | float):
         return None
     bounded = min(max(after_s, 0.0), _RETRY_LIMIT_S)

@@ -143,7 +143,7 @@ claimed AS (
     WHERE j.ctid = any(array(SELECT chosen.spot FROM chosen))
     RETURNING
         j.user_id, j.id, j.type, j.queue, j.attempt, j.max_attempts, j.timeout_s, j.run_at, j.wake,
-        j.traceparent, j.limited, j.watch, j.priority, j.payload::text
+        j.traceparent, j.limited, j.watch, j.priority, j.payload::text, j.postponed_since
 ),
 
 used AS (
@@ -213,7 +213,8 @@ SELECT
     claimed.wake,
     claimed.traceparent,
     claimed.payload,
-    refill.wait_s
+    refill.wait_s,
+    claimed.postponed_since
 FROM share
 CROSS JOIN refill
 CROSS JOIN (SELECT count(*) FROM told) AS done (bells)

@@ -1,6 +1,6 @@
--- Put runs back that did not end their job: a retry after a delay, or a run handed back.
--- A run that never started (no started_at) gives its attempt back and leaves no trace; one that was
--- handed back did not fail, so another one is allowed in its place.
+-- Put runs back that did not end their job: a retry after a delay, or a run handed back or put off.
+-- A run that never started, or was put off as if it had not (no started_at), gives its attempt back
+-- and leaves no trace; one that was handed back did not fail, so another one is allowed instead.
 -- A run whose job was cancelled meanwhile is not put back: it comes back as such, to be finished.
 -- Guarded by the lease token, in id order, as in finish.sql.
 WITH ended AS MATERIALIZED (
@@ -25,6 +25,10 @@ back AS (
             WHEN o.outcome = 'released' AND o.started_at IS NOT NULL THEN 1 ELSE 0
         END,
         wake = o.wake,
+        postponed_since = CASE
+            WHEN o.outcome = 'postponed' THEN coalesce(j.postponed_since, clock_timestamp())
+            ELSE j.postponed_since
+        END,
         last_error = coalesce(o.error, j.last_error),
         lease_token = NULL,
         worker_id = NULL,

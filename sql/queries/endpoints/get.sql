@@ -8,6 +8,7 @@ SELECT
     active,
     disabled_reason,
     failing_since,
+    held_until,
     created_at,
     updated_at
 FROM signalstack.endpoints

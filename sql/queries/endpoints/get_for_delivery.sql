@@ -6,6 +6,7 @@ SELECT
     active,
     disabled_reason,
     failing_since IS NOT NULL AS failing,
+    rate IS NOT NULL OR coalesce(held_until > clock_timestamp(), false) AS paced,
     CASE
         WHEN previous_secret IS NOT NULL AND previous_secret_until > now()
             THEN ARRAY[secret, previous_secret]

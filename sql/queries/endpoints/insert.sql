@@ -20,5 +20,6 @@ RETURNING
     active,
     disabled_reason,
     failing_since,
+    held_until,
     created_at,
     updated_at;

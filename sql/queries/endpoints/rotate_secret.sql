@@ -18,6 +18,7 @@ RETURNING
     active,
     disabled_reason,
     failing_since,
+    held_until,
     created_at,
     updated_at,
     secret,
