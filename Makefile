@@ -11,11 +11,12 @@ ARGS ?=
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 MAKEFLAGS += --no-builtin-rules
-.PHONY: help setup lint check fix test unit mutants demo up observe bench schema docs lock build clean
+.PHONY: help setup lint check fix test unit mutants demo up observe bench schema docs dashboards \
+	dashboards-check lock build clean
 
 help: ## list the targets
-	@sed -n 's/^\([a-z]*\):[^#]*## /\1\t/p' $(MAKEFILE_LIST) | while IFS="$$(printf '\t')" read -r t d; \
-		do printf '  make %-8s %s\n' "$$t" "$$d"; done
+	@sed -n 's/^\([a-z-]*\):[^#]*## /\1\t/p' $(MAKEFILE_LIST) | while IFS="$$(printf '\t')" read -r t d; \
+		do printf '  make %-16s %s\n' "$$t" "$$d"; done
 
 setup: $(VENV_READY) ## make .venv with the signalstack command in it
 
@@ -65,6 +66,12 @@ schema: setup ## regenerate sql/schema.sql from the migrations
 docs: setup ## regenerate the tables in docs/
 	$(BIN)/python docs/generate.py
 
+dashboards: setup ## regenerate grafana/dashboards from grafana/boards
+	cd grafana && ../$(BIN)/python -m boards
+
+dashboards-check: setup ## compare the dashboards with Grafana's own types (needs Node.js and npm)
+	$(BIN)/python grafana/types/check.py
+
 lock: $(UV_READY) ## bring uv.lock up to date with pyproject.toml
 	$(call uv,lock)
 
@@ -73,7 +80,7 @@ build: $(UV_READY) ## a wheel in dist/
 
 clean: ## remove what make made; data folders stay
 	rm -rf .venv .tools dist .ruff_cache .hypothesis .import_linter_cache .coverage .coverage.*
-	find service tests docs -name __pycache__ -type d -prune -exec rm -rf {} +
+	find service tests docs grafana -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(VENV_READY): pyproject.toml uv.lock | $(UV_READY)
 	$(call uv,sync --locked)

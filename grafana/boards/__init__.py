@@ -1,0 +1,1 @@
+"""SignalStack's Grafana dashboards as code; `python -m boards` writes them as JSON."""

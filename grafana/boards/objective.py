@@ -1,0 +1,63 @@
+"""The two service level objectives, as the dashboards and the recording rules measure them."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from boards.series import PROCESS, SHARED, series
+
+WINDOW: Final = "$window"
+
+# What waited for a free slot is left out: that is a matter of capacity, told by the age of queues.
+# What was found late by polling or after a rescue counts: that is the service's own doing.
+DISPATCH_TARGET: Final = 0.99
+DISPATCH_BOUND: Final = "0.05"  # seconds; a boundary of the histogram
+DISPATCH_WAKES: Final = 'wake!="backlog"'
+
+HTTP_TARGET: Final = 0.999
+HTTP_GOOD: Final = 'status!~"5.."'
+HTTP_ASKED: Final = 'route!~".*/(ready|health|live)"'  # probes are not users
+
+
+def dispatch_ratio(over: str, where: str = SHARED, *also: str) -> str:
+    """Give the share of jobs that started in time."""
+    good = series(
+        "dispatch_latency_seconds_bucket",
+        where,
+        *also,
+        DISPATCH_WAKES,
+        f'le="{DISPATCH_BOUND}"',
+    )
+    whole = series("dispatch_latency_seconds_count", where, *also, DISPATCH_WAKES)
+    return _ratio(good, whole, over)
+
+
+def http_ratio(over: str, where: str = SHARED) -> str:
+    """Give the share of requests that were not answered with a 5xx."""
+    metric = "http_request_duration_seconds_count"
+    return _ratio(
+        series(metric, where, HTTP_ASKED, HTTP_GOOD), series(metric, where, HTTP_ASKED), over
+    )
+
+
+def budget_left(ratio: str, target: float) -> str:
+    """Give the share of the error budget that is left: 1 untouched, 0 spent, below 0 overdrawn."""
+    return f"1 - (1 - {ratio}) / {_budget(target)}"
+
+
+def burn_rate(ratio: str, target: float) -> str:
+    """Give how many times faster than allowed the budget is spent."""
+    return f"(1 - {ratio}) / {_budget(target)}"
+
+
+def in_time(where: str = PROCESS, *also: str) -> str:
+    """Give the share of jobs that started in time over the range that is shown."""
+    return dispatch_ratio("$__range", where, *also)
+
+
+def _ratio(good: str, whole: str, over: str) -> str:
+    return f"(sum(rate({good}[{over}])) / (sum(rate({whole}[{over}])) > 0))"
+
+
+def _budget(target: float) -> str:
+    return f"{1 - target:.6g}"
