@@ -130,7 +130,7 @@ TOP: Final = (
             ),
             unit=SHARE,
             steps=below(0.01, 0.05),
-            links=(link.board(link.POSTGRESQL),),
+            links=(link.board(link.POSTGRESQL), link.runbook("SignalStackPollShareHigh")),
         ),
     ),
     (

@@ -44,7 +44,7 @@ WAKING: Final = (
             ),
             unit=JOBS_PER_S,
             stack="share",
-            links=(link.board(link.POSTGRESQL),),
+            links=(link.board(link.POSTGRESQL), link.runbook("SignalStackPollShareHigh")),
         ),
         Graph(
             11,

@@ -21,6 +21,7 @@ from boards.threshold import above, below, under
 DISPATCH_WINDOW: Final = objective.dispatch_ratio(objective.WINDOW)
 HTTP_WINDOW: Final = objective.http_ratio(objective.WINDOW)
 BUDGET: Final = above(0, 0.25)
+BURNING: Final = link.runbook("SignalStackDispatchBudgetBurningFast")
 FINISHED: Final = rate("jobs_finished_total")
 FAILED: Final = or_zero(rate("jobs_finished_total", PROCESS, 'outcome="failed"'))
 
@@ -40,7 +41,7 @@ PROMISE: Final = (
             decimals=3,
             steps=above(objective.DISPATCH_TARGET, objective.DISPATCH_TARGET + 0.002),
             instant=True,
-            links=(link.board(link.DISPATCH),),
+            links=(link.board(link.DISPATCH), BURNING),
         ),
         Figure(
             2,
@@ -55,7 +56,7 @@ PROMISE: Final = (
             decimals=1,
             steps=BUDGET,
             instant=True,
-            links=(link.board(link.DISPATCH),),
+            links=(link.board(link.DISPATCH), BURNING),
         ),
         Figure(
             3,
@@ -71,7 +72,7 @@ PROMISE: Final = (
             decimals=3,
             steps=above(objective.HTTP_TARGET, objective.HTTP_TARGET + 0.0002),
             instant=True,
-            links=(link.board(link.POSTGRESQL),),
+            links=(link.board(link.POSTGRESQL), link.runbook("SignalStackApiErrors")),
         ),
         Figure(
             4,
@@ -201,6 +202,7 @@ COURSES: Final = (
                 "at 14.4 a month's budget is gone in two days: somebody is paged.",
             ),
             steps=below(1, 14.4),
+            links=(BURNING, link.runbook("SignalStackDispatchBudgetBurningSlowly")),
         ),
         Graph(
             12,

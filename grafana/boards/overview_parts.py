@@ -31,6 +31,7 @@ PARTS: Final = (
             ),
             unit=SHARE,
             steps=above(0.5, 1),
+            links=(link.runbook("SignalStackTargetDown"),),
         ),
         Figure(
             15,
@@ -54,7 +55,7 @@ PARTS: Final = (
                 "0 for a minute: no worker runs, or PostgreSQL is away.",
             ),
             steps=exactly_one(),
-            links=(link.board(link.WORKERS),),
+            links=(link.board(link.WORKERS), link.runbook("SignalStackLeaderMissing")),
         ),
         Figure(
             17,
@@ -70,7 +71,7 @@ PARTS: Final = (
             ),
             unit=SHARE,
             steps=below(0.01, 0.05),
-            links=(link.board(link.POSTGRESQL),),
+            links=(link.board(link.POSTGRESQL), link.runbook("SignalStackPollShareHigh")),
         ),
     ),
     (
