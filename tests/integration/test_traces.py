@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
-import gzip
 import io
 import json
 import logging
-import threading
 import time
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 from uuid import UUID
 
 import anyio
 import httpx2
 import pytest
 from opentelemetry import trace
-from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.proto.trace.v1 import trace_pb2
 
+from collector import Collector, fields
 from signalstack.core import log, stage
 from signalstack.core.job import Outcome, Wake
 from signalstack.telemetry import logs
@@ -27,7 +24,6 @@ from signalstack.telemetry.observer import Telemetry
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from opentelemetry.proto.common.v1.common_pb2 import KeyValue
 
 TRACE = "0af7651916cd43dd8448eb211c80319c"
 CALLER = f"00-{TRACE}-b7ad6b7169203331-01"
@@ -50,59 +46,8 @@ FALLEN = (
 )
 
 
-class Collector:
-    """Keeps the spans that are sent to it; `answers=False` makes it hang instead."""
-
-    def __init__(self, *, answers: bool = True) -> None:
-        self.requests: list[ExportTraceServiceRequest] = []
-        self.paths: set[str] = set()
-        self.released = threading.Event()
-        collector = self
-
-        class Handler(BaseHTTPRequestHandler):
-            def do_POST(self) -> None:
-                body = self.rfile.read(int(self.headers["Content-Length"]))
-                if self.headers.get("Content-Encoding") == "gzip":
-                    body = gzip.decompress(body)
-                if not answers:
-                    collector.released.wait(10)
-                collector.requests.append(ExportTraceServiceRequest.FromString(body))
-                collector.paths.add(self.path)
-                self.send_response(200)
-                self.send_header("Content-Length", "0")
-                self.end_headers()
-
-            def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - theirs
-                pass
-
-        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.url = f"http://127.0.0.1:{self.server.server_port}"
-        self._thread = threading.Thread(target=self.server.serve_forever, args=(0.05,))
-        self._thread.start()
-
-    @property
-    def spans(self) -> dict[str, trace_pb2.Span]:
-        scopes = [s for r in self.requests for rs in r.resource_spans for s in rs.scope_spans]
-        return {span.name: span for scope in scopes for span in scope.spans}
-
-    @property
-    def resource(self) -> dict[str, object]:
-        return fields(self.requests[0].resource_spans[0].resource.attributes)
-
-    def close(self) -> None:
-        self.released.set()
-        self.server.shutdown()
-        self.server.server_close()
-        self._thread.join()
-
-
 def scrape(port: int, accept: str) -> str:
     return httpx2.get(f"http://127.0.0.1:{port}/metrics", headers={"Accept": accept}).text
-
-
-def fields(attributes: Any) -> dict[str, object]:
-    pairs: list[KeyValue] = list(attributes)
-    return {kv.key: getattr(kv.value, kv.value.WhichOneof("value") or "") for kv in pairs}
 
 
 @pytest.fixture

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from starlette.types import Message, Receive, Scope, Send
 
     from signalstack.api.operation import Resource
-    from signalstack.core.stage import Observer
+    from signalstack.core.stage import Attributes, Observer
 
 PREFIX: Final = "/v1"
 UNMATCHED: Final = "unmatched"
@@ -68,7 +68,7 @@ class Edge:
         # A method is any token: in a label only those that are known may stand.
         method = scope["method"] if scope["method"] in _METHODS else "OTHER"
         parent = headers.traceparent(folded)
-        attributes = {"http.request.method": method, "http.route": label}
+        attributes = _attributes(scope, method, label)
         with self._observer.span(
             f"{method} {label}", "server", parent=parent, attributes=attributes
         ) as span:
@@ -81,6 +81,7 @@ class Edge:
             await _answer(resource, scope, wire)
             span.set({"http.response.status_code": wire.status})
             if wire.status >= _FAILED:
+                span.set({"error.type": str(wire.status)})
                 span.fail(f"answered {wire.status}")
             spent_s = perf_counter() - started
             self._observer.tell(
@@ -132,6 +133,20 @@ class _Wire:
             while self._pending and left > 0:
                 message = await self.receive()
                 left -= len(message.get("body", b""))
+
+
+def _attributes(scope: Scope, method: str, label: str) -> Attributes:
+    """Describe a request without its query and headers, which may hold what is nobody's business.
+
+    A path that is not served may hold anything at all.
+    """
+    known = {} if label == UNMATCHED else {"url.path": scope["path"]}
+    return {
+        "http.request.method": method if method in _METHODS else "_OTHER",
+        "http.route": label,
+        "url.scheme": scope.get("scheme", "http"),
+        **known,
+    }
 
 
 async def _answer(resource: Resource | None, scope: Scope, wire: _Wire) -> None:

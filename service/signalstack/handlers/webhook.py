@@ -89,6 +89,8 @@ class _Deliverer:
             if delivery is not None:
                 span.set({"http.response.status_code": delivery.status})
             if verdict.error is not None:
+                kind = str(delivery.status) if delivery is not None else verdict.fact.outcome
+                span.set({"error.type": kind})
                 span.fail(verdict.error.reason)
         self._observer.tell(verdict.fact)
         await self._addresses.note(target, verdict, context)

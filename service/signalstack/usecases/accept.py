@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from signalstack.core.event import NewEvent
     from signalstack.core.handler import Registry
     from signalstack.core.job import JobRequest
-    from signalstack.core.stage import Observer
+    from signalstack.core.stage import Attributes, Observer
     from signalstack.store.intake import Owner, Receipt
     from signalstack.store.pool import Pool
     from signalstack.usecases.queues import KnownQueues
@@ -221,13 +221,10 @@ class Acceptor:
                         f"send {queue}",
                         "producer",
                         parent=traceparent,
-                        attributes={
-                            "messaging.destination.name": queue,
-                            "messaging.batch.message_count": count,
-                        },
+                        attributes=_message(of_queue),
                     )
                 ).traceparent
-                for queue, count in Counter(job.queue for job in jobs).items()
+                for queue, of_queue in _by_queue(jobs).items()
             }
             jobs = [_in_context(job, contexts[job.queue] or traceparent) for job in jobs]
             receipt = await self._intake.submit(
@@ -244,6 +241,20 @@ class Acceptor:
             for (queue, type_), count in Counter((job.queue, job.type) for job in jobs).items():
                 self._observer.tell(EnqueuedFact(queue=queue, type=type_, count=count))
         return receipt, jobs
+
+
+def _by_queue(jobs: Sequence[NewJob]) -> dict[str, list[NewJob]]:
+    queues: dict[str, list[NewJob]] = {}
+    for job in jobs:
+        queues.setdefault(job.queue, []).append(job)
+    return queues
+
+
+def _message(jobs: Sequence[NewJob]) -> Attributes:
+    """Name one message, or count several: OpenTelemetry has either, never both."""
+    if len(jobs) > 1:
+        return {"messaging.batch.message_count": len(jobs)}
+    return {"messaging.message.id": str(jobs[0].id), "signalstack.job.type": jobs[0].type}
 
 
 def _in_context(job: NewJob, traceparent: str | None) -> NewJob:
