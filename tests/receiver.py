@@ -49,11 +49,12 @@ class Receiver:
         self.url = f"{scheme}://127.0.0.1:{port}/hook"
         self.requests: list[Received] = []
         self.connections = 0
+        self.usual = reply(204)
         self._answers = deque(answers)
         self._arrived = anyio.Event()
 
     def script(self, *answers: Answer) -> None:
-        """Answer the next requests like this; when none is left, all get 204."""
+        """Answer the next requests like this; when none is left, all get the `usual` one, 204."""
         self._answers.extend(answers)
 
     async def wait_for(self, count: int, *, timeout_s: float = 10) -> list[Received]:
@@ -68,7 +69,7 @@ class Receiver:
         self.requests.append(request)
         self._arrived.set()
         self._arrived = anyio.Event()
-        return self._answers.popleft() if self._answers else reply(204)
+        return self._answers.popleft() if self._answers else self.usual
 
 
 class Exchange:

@@ -37,4 +37,9 @@ async def block(_payload: None, context: Context) -> object:
     return {"pid": os.getpid(), "attempt": context.attempt}
 
 
-HANDLERS = {"nap": nap, "hold": hold, "block": block}
+async def poison(_payload: None, _context: Context) -> None:
+    """Fail whenever it is tried."""
+    raise ValueError("nobody can do this")
+
+
+HANDLERS = {"nap": nap, "hold": hold, "block": block, "poison": poison}
