@@ -13,6 +13,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from signalstack.core import stage
 from signalstack.core.job import Outcome, Wake
+from signalstack.core.reading import QueueReading, ServerReading, TableReading
 from signalstack.telemetry.catalogue import NAMES
 from signalstack.telemetry.cells import MAX_SERIES, Counter, Vocabulary
 from signalstack.telemetry.meanings import MEANINGS, PREFIX
@@ -59,6 +60,37 @@ EACH: list[Fact] = [
     stage.PutOff(job=JOB, wait_s=1.5),
     stage.LeaderChanged(leading=True),
     stage.LoopLagged(lag_s=0.003),
+    stage.QueuesRead(
+        at=1_700_000_000.0,
+        queues=(
+            QueueReading(
+                queue="mail",
+                pending=7,
+                running=2,
+                scheduled=3,
+                oldest_s=1.5,
+                workers=4,
+                paused=True,
+            ),
+        ),
+        workers_alive=5,
+        workers_stale=1,
+    ),
+    stage.DatabaseRead(
+        server=ServerReading(
+            at=1_700_000_001.0,
+            notify_queue=0.25,
+            active=1,
+            idle=2,
+            in_transaction=3,
+            other=4,
+            connections_limit=100,
+            oldest_transaction_s=9.0,
+            xmin_age=11,
+            in_recovery=False,
+        ),
+        tables=(TableReading(name="jobs", bytes=8_192, live=10, dead=4),),
+    ),
     stage.ChoreEnded(chore="roll_up", outcome="done", duration_s=0.01),
 ]
 
@@ -84,6 +116,24 @@ MOVES: list[tuple[str, dict[str, str], float]] = [
     ("stale_settlements_total", {}, 2),
     ("worker_slots", {"state": "busy"}, 3),
     ("worker_slots", {"state": "free"}, 7),
+    ("chore_duration_seconds_count", {"chore": "roll_up", "outcome": "done"}, 1),
+    ("queue_depth", {"queue": "mail", "status": "pending"}, 7),
+    ("queue_depth", {"queue": "mail", "status": "running"}, 2),
+    ("queue_depth", {"queue": "mail", "status": "scheduled"}, 3),
+    ("queue_oldest_seconds", {"queue": "mail"}, 1.5),
+    ("queue_workers", {"queue": "mail"}, 4),
+    ("queue_paused", {"queue": "mail"}, 1),
+    ("workers", {"state": "stale"}, 1),
+    ("queue_gauges_timestamp_seconds", {}, 1_700_000_000),
+    ("notify_queue_usage_ratio", {}, 0.25),
+    ("database_connections", {"state": "idle_in_transaction"}, 3),
+    ("database_connections_limit", {}, 100),
+    ("database_oldest_transaction_seconds", {}, 9),
+    ("database_xmin_age_transactions", {}, 11),
+    ("database_live_rows", {"table": "jobs"}, 10),
+    ("database_dead_rows", {"table": "jobs"}, 4),
+    ("database_table_bytes", {"table": "jobs"}, 8_192),
+    ("database_in_recovery", {}, 0),
     ("listener_up", {}, 1),
     ("listener_mode", {"mode": "listening"}, 1),
     ("listener_mode", {"mode": "polling"}, 0),
@@ -279,3 +329,45 @@ def test_the_facts_of_every_job_cost_little(telemetry: Telemetry) -> None:
     for fact in (start, end):
         best = min(timeit.repeat(lambda f=fact: telemetry.tell(f), number=10_000, repeat=5))
         assert best / 10_000 < 3e-6
+
+
+def test_the_leaders_gauges_vanish_when_another_one_leads(telemetry: Telemetry) -> None:
+    for fact in EACH:
+        telemetry.tell(fact)
+    told = {"queue_depth", "workers", "database_table_bytes", "database_in_recovery"}
+    assert told <= _names(telemetry)
+
+    telemetry.tell(stage.LeaderChanged(leading=False))
+
+    assert not [name for name in _names(telemetry) if name.startswith(("queue_", "database_d"))]
+    assert told.isdisjoint(_names(telemetry))
+    assert value(telemetry, "maintenance_leader") == 0
+
+
+def test_queues_without_a_name_of_their_own_are_shown_together(telemetry: Telemetry) -> None:
+    queues = tuple(
+        QueueReading(
+            queue=f"q{n}",
+            pending=1,
+            running=0,
+            scheduled=0,
+            oldest_s=float(n),
+            workers=n,
+            paused=n == 300,
+        )
+        for n in range(1, 301)
+    )
+    telemetry.tell(stage.QueuesRead(at=1.0, queues=queues, workers_alive=0, workers_stale=0))
+
+    assert value(telemetry, "queue_depth", queue="other", status="pending") == 100
+    assert value(telemetry, "queue_oldest_seconds", queue="other") == 300
+    assert value(telemetry, "queue_workers", queue="other") == 201
+    assert value(telemetry, "queue_paused", queue="other") == 1
+
+
+def _names(telemetry: Telemetry) -> set[str]:
+    return {
+        sample.name.removeprefix(PREFIX)
+        for family in telemetry.registry.collect()
+        for sample in family.samples
+    }

@@ -12,6 +12,7 @@ from uuid import UUID
 import msgspec
 
 from signalstack.core.job import Outcome, Wake
+from signalstack.core.reading import QueueReading, ServerReading, TableReading
 
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
@@ -186,6 +187,22 @@ class ChoreEnded(_Fact, frozen=True, kw_only=True):
     duration_s: float
 
 
+class QueuesRead(_Fact, frozen=True, kw_only=True):
+    """The leader has looked at the queues and workers, at the Unix time `at`."""
+
+    at: float
+    queues: tuple[QueueReading, ...]
+    workers_alive: int
+    workers_stale: int
+
+
+class DatabaseRead(_Fact, frozen=True, kw_only=True):
+    """The leader has looked at the database."""
+
+    server: ServerReading
+    tables: tuple[TableReading, ...]
+
+
 Fact = (
     Requested
     | EventReceived
@@ -209,6 +226,8 @@ Fact = (
     | LeaderChanged
     | LoopLagged
     | ChoreEnded
+    | QueuesRead
+    | DatabaseRead
 )
 
 SpanKind = Literal["server", "producer", "consumer", "client"]

@@ -49,7 +49,7 @@ class Maintenance:
         self._pool = pool
         self._observer = observer
         self._loops = tuple(loops)
-        self._rota = make_rota(pool)
+        self._rota = make_rota(pool, observer)
         self._rescuer = Rescuer(pool, observer)
         self._id = new_id()
 

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
+from signalstack.maintenance import gauges
 from signalstack.maintenance.chore import Chore
 from signalstack.store import chores
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
+    from signalstack.core.stage import Observer
     from signalstack.store.pool import Pool
     from signalstack.store.query import Connection
 
@@ -17,7 +20,7 @@ BATCH: Final = 10_000  # rows that one statement sums up or forgets
 PARTITION_DAYS: Final = 3
 
 
-def make_rota(pool: Pool) -> tuple[Chore, ...]:
+def make_rota(pool: Pool, observer: Observer) -> tuple[Chore, ...]:
     """List the chores; those that depend on leases ending are in `rescue`."""
 
     def chore(name: str, interval_s: float, work: Callable[[Connection], Awaitable[int]]) -> Chore:
@@ -32,4 +35,14 @@ def make_rota(pool: Pool) -> tuple[Chore, ...]:
         chore("partitions", 3_600, lambda c: chores.make_partitions(c, days=PARTITION_DAYS)),
         chore("roll_up", 5, lambda c: chores.roll_up(c, limit=BATCH)),
         chore("forget_keys", 60, lambda c: chores.expire_idempotency(c, limit=BATCH)),
+        Chore(
+            name="queue_gauges",
+            interval_s=gauges.QUEUES_S,
+            run=partial(gauges.read_queues, pool, observer),
+        ),
+        Chore(
+            name="database_gauges",
+            interval_s=gauges.DATABASE_S,
+            run=partial(gauges.read_database, pool, observer),
+        ),
     )

@@ -41,12 +41,21 @@ class RolledUp(msgspec.Struct, frozen=True, kw_only=True):
     rolled: int
 
 
+class _Limits(msgspec.Struct, frozen=True, kw_only=True):
+    """The limits that hold from now on."""
+
+    lock_timeout: str
+    statement_timeout: str
+
+
 _LEAD: Final = Query("maintenance/lead", Standing)
 _RESIGN: Final = Query("maintenance/resign", int)
 _RESCUE: Final = Query("maintenance/rescue", Rescue)
 _ROLL_UP: Final = Query("maintenance/roll_up", RolledUp)
 _EXPIRE: Final = Query("maintenance/expire_idempotency", int)
 _PARTITIONS: Final = Query("maintenance/make_partitions", int)
+
+_HURRY: Final = Query("maintenance/hurry", _Limits)
 
 _LOST: Final = "the worker that ran this job died or lost its lease"
 
@@ -82,3 +91,13 @@ async def expire_idempotency(conn: Connection, *, limit: int) -> int:
 async def make_partitions(conn: Connection, *, days: int) -> int:
     """Make the daily partitions up to this many days ahead; returns how many were missing."""
     return await fetch_value(conn, _PARTITIONS, days=days) or 0
+
+
+async def hurry(conn: Connection, *, lock_s: float, statement_s: float) -> None:
+    """Shorten what the rest of this transaction may wait for locks and run."""
+    await fetch_one(
+        conn,
+        _HURRY,
+        lock_ms=str(round(lock_s * 1_000)),
+        statement_ms=str(round(statement_s * 1_000)),
+    )

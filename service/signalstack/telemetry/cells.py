@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from itertools import accumulate
+from operator import add
 from typing import TYPE_CHECKING, Final
 
 from prometheus_client.core import (
@@ -19,7 +20,7 @@ from prometheus_client.core import (
 from prometheus_client.samples import Exemplar
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 OTHER: Final = "other"
 MAX_SERIES: Final = 1_000
@@ -119,6 +120,18 @@ class Gauge(Family):
     def set(self, value: float, *key: object) -> None:
         """Set the series of these label values."""
         self.cell(*key)[0] = value
+
+    def replace(
+        self, values: Iterable[tuple[Key, float]], join: Callable[[float, float], float] = add
+    ) -> None:
+        """Set these series and forget all others; those that share one cell are joined."""
+        cells: dict[Key, Cell] = {}
+        for key, value in values:
+            fit = self.fitted(key)
+            known = cells.get(fit)
+            cells[fit] = [value if known is None else join(known[0], value)]
+        # One step, so that a scrape sees either the old series or the new ones.
+        self.cells = cells
 
     def render(self) -> Metric:
         """Return the family as prometheus_client writes it."""

@@ -128,6 +128,70 @@ MEANINGS: Final = {
         "Seconds that a chore of the maintenance leader took, by how it ended. Any failed for long:"
         " its log says why; nothing is lost, but what the chore keeps in order piles up."
     ),
+    "queue_depth": (
+        "Jobs of all tenants that are not finished, by status; only the leader has this. Counted"
+        " up to 20,000 a queue, beyond that as the last vacuum saw it. Pending rising for long: add"
+        " workers, see queue_workers and queue_paused."
+    ),
+    "queue_oldest_seconds": (
+        "Age of the oldest due job that has not started, 0 when none waits; only the leader has"
+        " this. Rising: no worker serves the queue, it is paused or limited, or slots are short."
+    ),
+    "queue_workers": (
+        "Workers alive that serve the queue; only the leader has this. 0 with jobs waiting: start"
+        " one with this queue in WORKER_QUEUES."
+    ),
+    "queue_paused": (
+        "1 when some tenant's queue of that name, or the operator's, is paused; only the leader has"
+        " this. 1 for long: somebody forgot POST /v1/queues/{name}/resume."
+    ),
+    "workers": (
+        "Registered workers, by whether their lease holds; only the leader has this. Stale above 0"
+        " for a minute: rescuing fails, see chore_duration_seconds of rescue."
+    ),
+    "queue_gauges_timestamp_seconds": (
+        "Unix time at which the gauges of queues and workers were read; only the leader has this."
+        " Older than a minute: the leader cannot read them, see chore_duration_seconds."
+    ),
+    "notify_queue_usage_ratio": (
+        "How full PostgreSQL's queue of notifications is; only the leader has this. Above 0.1: a"
+        " listening session stands still in a transaction; when full, commits that notify fail."
+    ),
+    "database_connections": (
+        "Connections to the database server by all its clients, by state; only the leader has this."
+        " Near database_connections_limit: lower DB_POOL_MAX or use a pooler. Other: also those of"
+        " roles that ours may not look at (grant pg_monitor)."
+    ),
+    "database_connections_limit": ("max_connections of the server; only the leader has this."),
+    "database_oldest_transaction_seconds": (
+        "Age of the oldest open or prepared transaction; only the leader has this. Minutes: vacuum"
+        " removes nothing newer and queues slow down; `signalstack doctor` names the holder."
+    ),
+    "database_xmin_age_transactions": (
+        "Transactions since the oldest row version that vacuum must keep, for transactions,"
+        " prepared ones and replication slots; only the leader has this. Rising without end:"
+        " something holds it, see pg_replication_slots and pg_prepared_xacts."
+    ),
+    "database_live_rows": (
+        "Rows of a table with its partitions, as PostgreSQL estimates them; only the leader has"
+        " this. metrics_delta growing: the chore roll_up fails."
+    ),
+    "database_dead_rows": (
+        "Rows that vacuum has yet to remove, as PostgreSQL estimates them; only the leader has"
+        " this. Above 100,000 in jobs for long: vacuum is held back or too slow, claims slow down."
+    ),
+    "database_table_bytes": (
+        "Bytes of a table with its indexes and partitions; only the leader has this. Growing for"
+        " ever: see RETENTION_SUCCEEDED and its like."
+    ),
+    "database_in_recovery": (
+        "1 when the server is a standby, which takes no writes; only the leader has this. 1: point"
+        " DATABASE_URL at the primary."
+    ),
+    "database_gauges_timestamp_seconds": (
+        "Unix time at which the gauges of the database were read; only the leader has this. Older"
+        " than a minute: the leader cannot read them."
+    ),
     "build_info": (
         "Always 1; the labels say what runs. Several versions for long: a roll-out is stuck."
     ),

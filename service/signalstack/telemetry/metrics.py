@@ -15,6 +15,7 @@ from signalstack.core import stage
 from signalstack.core.job import Outcome, Wake
 from signalstack.telemetry.catalogue import DERIVED, DISPATCH_S, WORK_S, Catalogue
 from signalstack.telemetry.examples import Examples
+from signalstack.telemetry.house import House
 from signalstack.telemetry.meanings import MEANINGS, PREFIX
 
 if TYPE_CHECKING:
@@ -39,6 +40,7 @@ class Metrics(Collector):
         self._listeners: dict[str, bool] = {}
         self._once_up: set[str] = set()
         self._begin_at_zero()
+        self._house = House(self._all)
         self.examples = Examples(self._all)
         self._dispatch = self._all.dispatch.cells
         self._runs = self._all.runs.cells
@@ -70,7 +72,9 @@ class Metrics(Collector):
             stage.PoolSampled: self._pool_sampled,
             stage.Delivered: self._delivered,
             stage.PutOff: self._put_off,
-            stage.LeaderChanged: self._leader_changed,
+            stage.LeaderChanged: self._house.leader_changed,
+            stage.QueuesRead: self._house.queues_read,
+            stage.DatabaseRead: self._house.database_read,
             stage.LoopLagged: self._loop_lagged,
             stage.ChoreEnded: self._chore_ended,
         }
@@ -199,9 +203,6 @@ class Metrics(Collector):
 
     def _put_off(self, _fact: stage.PutOff) -> None:
         self._all.put_off.add(1)
-
-    def _leader_changed(self, fact: stage.LeaderChanged) -> None:
-        self._all.leading.set(fact.leading)
 
     def _loop_lagged(self, fact: stage.LoopLagged) -> None:
         self._all.lags.observe(fact.lag_s)
