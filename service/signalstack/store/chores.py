@@ -46,6 +46,8 @@ class _Limits(msgspec.Struct, frozen=True, kw_only=True):
 
     lock_timeout: str
     statement_timeout: str
+    enable_seqscan: str
+    jit: str
 
 
 _LEAD: Final = Query("maintenance/lead", Standing)

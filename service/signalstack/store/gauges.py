@@ -12,9 +12,10 @@ from signalstack.store.query import Query, fetch_all, fetch_one
 if TYPE_CHECKING:
     from signalstack.store.query import Connection
 
-# How many jobs one reading may cost: an index entry and a row each, about 1 µs.
-BUDGET: Final = 20_000
-LANES: Final = 2_000
+# How many jobs one reading may cost, an index entry and a row each; how many tenants of
+# all queues, each a dozen index probes.
+BUDGET: Final = 5_000
+LANES: Final = 200
 
 
 class Workers(msgspec.Struct, frozen=True, kw_only=True):

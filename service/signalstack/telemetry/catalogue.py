@@ -107,6 +107,11 @@ class Catalogue:
         self.lags = self._histogram("event_loop_lag_seconds", LAG_S)
         self.leading = self._gauge("maintenance_leader")
         self.chores = self._histogram("chore_duration_seconds", WORK_S, chore=None, outcome=None)
+        self._open_house(queue)
+        self.build = self._gauge("build_info", **dict.fromkeys(build_labels))
+
+    def _open_house(self, queue: Vocabulary) -> None:
+        """Make what the maintenance leader keeps for all; see `house`."""
         self.depth = self._gauge("queue_depth", queue=queue, status=None)
         self.oldest = self._gauge("queue_oldest_seconds", queue=queue)
         self.serving = self._gauge("queue_workers", queue=queue)
@@ -123,7 +128,6 @@ class Catalogue:
         self.table_bytes = self._gauge("database_table_bytes", table=None)
         self.in_recovery = self._gauge("database_in_recovery")
         self.database_at = self._gauge("database_gauges_timestamp_seconds")
-        self.build = self._gauge("build_info", **dict.fromkeys(build_labels))
 
     def _counter(self, name: str, **labels: Vocabulary | None) -> Counter:
         family = Counter(PREFIX + name, MEANINGS[name], labels)

@@ -130,7 +130,7 @@ MEANINGS: Final = {
     ),
     "queue_depth": (
         "Jobs of all tenants that are not finished, by status; only the leader has this. Counted"
-        " up to 20,000 a queue, beyond that as the last vacuum saw it. Pending rising for long: add"
+        " one by one up to 5,000, beyond that as the last vacuum saw them. Pending rising: add"
         " workers, see queue_workers and queue_paused."
     ),
     "queue_oldest_seconds": (

@@ -1,33 +1,62 @@
 -- How each queue stands, all tenants together, for the operator's gauges. Read from the index of
--- claimable jobs, lane by lane (a lane is one tenant's part of one queue), and from that of delayed
--- jobs: at most `budget` of either, so that no backlog costs more than milliseconds. What lies
+-- claimable jobs, by up to `lanes` tenants of queues, and from that of delayed jobs: at most
+-- `budget` of either, so that no backlog costs more than milliseconds. What lies
 -- beyond is PostgreSQL's own estimate: the rows of the index at its last vacuum, parted by the
 -- shares of queues at its last analyze. The oldest is sought beyond the limit too, by skipping from
 -- priority to priority: what waits for ever behind others is what people look for.
 WITH RECURSIVE walk AS (
     (
-        SELECT j.queue, j.user_id
+        SELECT j.queue
         FROM signalstack.jobs AS j
         WHERE NOT j.delayed
-        ORDER BY j.queue, j.user_id
+        ORDER BY j.queue
         LIMIT 1
     )
     UNION ALL
-    SELECT next.queue, next.user_id
+    SELECT next.queue
     FROM walk
     CROSS JOIN LATERAL (
-        SELECT j.queue, j.user_id
+        SELECT j.queue
         FROM signalstack.jobs AS j
-        WHERE NOT j.delayed AND (j.queue, j.user_id) > (walk.queue, walk.user_id)
-        ORDER BY j.queue, j.user_id
+        WHERE NOT j.delayed AND j.queue > walk.queue
+        ORDER BY j.queue
         LIMIT 1
     ) AS next
 ),
 
-lane AS MATERIALIZED (
-    SELECT walk.queue, walk.user_id
+each AS MATERIALIZED (
+    SELECT greatest(%(lanes)s::integer / greatest(count(*), 1), 2) AS lanes
     FROM walk
-    LIMIT %(lanes)s::integer
+),
+
+lane AS MATERIALIZED (
+    SELECT walk.queue, tenant.user_id
+    FROM walk
+    CROSS JOIN LATERAL (
+        WITH RECURSIVE step AS (
+            (
+                SELECT j.user_id
+                FROM signalstack.jobs AS j
+                WHERE NOT j.delayed AND j.queue = walk.queue
+                ORDER BY j.user_id
+                LIMIT 1
+            )
+            UNION ALL
+            SELECT following.user_id
+            FROM step
+            CROSS JOIN LATERAL (
+                SELECT j.user_id
+                FROM signalstack.jobs AS j
+                WHERE NOT j.delayed AND j.queue = walk.queue AND j.user_id > step.user_id
+                ORDER BY j.user_id
+                LIMIT 1
+            ) AS following
+        )
+
+        SELECT step.user_id
+        FROM step
+        LIMIT (SELECT each.lanes FROM each)
+    ) AS tenant
 ),
 
 share AS MATERIALIZED (
@@ -114,7 +143,7 @@ ready AS MATERIALIZED (
         sum(seen.waiting)::bigint AS waiting,
         sum(seen.running)::bigint AS running,
         min(seen.oldest) AS oldest,
-        bool_or(seen.cut) AS cut
+        bool_or(seen.cut) OR count(*) >= (SELECT each.lanes FROM each) AS cut
     FROM seen
     GROUP BY seen.queue
 ),
@@ -133,7 +162,7 @@ later AS MATERIALIZED (
         count(*) FILTER (WHERE soonest.run_at > statement_timestamp()) AS scheduled,
         count(*) FILTER (WHERE soonest.run_at <= statement_timestamp()) AS due,
         min(soonest.run_at) FILTER (WHERE soonest.run_at <= statement_timestamp()) AS oldest,
-        (SELECT count(*) FROM soonest AS any_queue) > %(budget)s AS cut
+        sum(count(*)) OVER () > %(budget)s AS cut
     FROM soonest
     GROUP BY soonest.queue
 ),
