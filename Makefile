@@ -70,7 +70,7 @@ dashboards: setup ## regenerate grafana/dashboards from grafana/boards
 	cd grafana && ../$(BIN)/python -m boards
 
 dashboards-check: setup ## compare the dashboards with Grafana's own types (needs Node.js and npm)
-	$(BIN)/python grafana/types/check.py
+	$(BIN)/python grafana/schema/check.py
 
 lock: $(UV_READY) ## bring uv.lock up to date with pyproject.toml
 	$(call uv,lock)

@@ -60,6 +60,9 @@ def build(board: Board) -> dashboard.Dashboard:
     )
     built.annotations = dashboard.AnnotationContainer(list_val=[_alerts()])
     built.panels = list(_placed(board.sections))
+    for chosen in built.templating.list_val or ():
+        # Fields of intervals alone: the SDK writes them for every kind of variable.
+        chosen.auto = chosen.auto_min = chosen.auto_count = None
     return built
 
 
