@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 WIDTH: Final = 24
-HEIGHTS: Final = {"stat": 4, "timeseries": 8, "heatmap": 9, "bargauge": 8, "table": 8}
+HEIGHTS: Final = {"stat": 3, "timeseries": 8, "heatmap": 9, "bargauge": 8, "table": 8}
 ROW_IDS: Final = 1000  # the headings' ids begin here, out of the panels' way
 
 Panel = Figure | Graph | HeatMap | Bars | Listing

@@ -111,7 +111,7 @@ TOP: Final = (
             says(
                 "Share of jobs in the range shown that started in time; without those that waited"
                 " for a free slot.",
-                "99 % or more.",
+                "99 % or more; orange is close to the edge.",
                 "see Latency by wake cause.",
             ),
             unit=SHARE,

@@ -34,7 +34,7 @@ PROMISE: Final = (
             says(
                 "Share of jobs that started within 50 ms of being due, over the budget window."
                 " Jobs that waited for a free slot are not counted: see Oldest due job.",
-                "99 % or more.",
+                "99 % or more; orange is close to the edge.",
                 "see Burn rate for since when, then the Dispatch dashboard for which stage.",
             ),
             unit=SHARE,
@@ -64,7 +64,7 @@ PROMISE: Final = (
             HTTP_WINDOW,
             says(
                 "Share of requests that were not answered with a 5xx, over the budget window.",
-                "99.9 % or more.",
+                "99.9 % or more; orange is close to the edge.",
                 "503 means that PostgreSQL was away: see that dashboard. 500 is a bug: look for"
                 " its request_id in the log.",
             ),
