@@ -109,7 +109,7 @@ TABLES: Final = (
             ),
             unit=NUMBER,
             steps=under(1),
-            links=(link.runbook("SignalStackDatabaseIsStandby"),),
+            links=(link.runbook("SignalStackDatabaseDown"),),
         ),
     ),
 )
