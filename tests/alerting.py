@@ -15,6 +15,7 @@ ROOT: Final = Path(__file__).parents[1]
 PROMETHEUS: Final = ROOT / "observability" / "prometheus"
 ALERTMANAGER: Final = ROOT / "observability" / "alertmanager" / "alertmanager.yml"
 RUNBOOKS: Final = ROOT / "docs" / "runbooks"
+_SELECTOR: Final = re.compile(r"\b(?:signalstack[:_][\w:]+|up\b)(?:\{[^}]*\})?")
 _METRIC: Final = re.compile(r"\bsignalstack_[a-z_]+")
 
 
@@ -50,6 +51,11 @@ def alerts() -> list[Rule]:
 def metrics(text: str) -> set[str]:
     """Find the names of our metrics in an expression or a page."""
     return set(_METRIC.findall(text))
+
+
+def selectors(expression: str) -> set[str]:
+    """Find what an expression reads: names with their matchers, without ranges."""
+    return set(_SELECTOR.findall(expression))
 
 
 def runbooks() -> dict[str, str]:
