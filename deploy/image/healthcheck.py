@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Tells a container engine whether the process beside it is alive: exit code 0, else a reason and 1.
+"""Tells a container engine whether the process beside it is alive: exit code 0, or 1 and why.
 
 Every role serves /metrics from a thread; one with an API must also answer /live from its event
 loop. A worker whose event loop hangs ends itself, so its metrics are proof enough.

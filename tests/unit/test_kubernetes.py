@@ -1,0 +1,148 @@
+"""The Kubernetes manifests: what they promise; `make deployable` holds them to the schemas."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+from pathlib import Path
+from typing import Any, cast
+
+import pytest
+import yaml
+
+from programs import find
+from signalstack import settings
+from signalstack.telemetry.meanings import PREFIX
+
+ROOT = Path(__file__).parents[2] / "deploy/kubernetes"
+RULES = ROOT.parents[1] / "observability/prometheus/rules"
+Thing = dict[str, Any]
+
+
+def read(path: str) -> list[Thing]:
+    return list(yaml.safe_load_all((ROOT / path).read_text()))
+
+
+def pods() -> dict[str, Thing]:
+    things = [*read("base/api.yaml"), *read("base/worker.yaml"), *read("migrate/job.yaml")]
+    return {
+        thing["metadata"]["name"]: thing["spec"]["template"]["spec"]
+        for thing in things
+        if thing["kind"] in {"Deployment", "Job"}
+    }
+
+
+every_pod = pytest.mark.parametrize("name", pods())
+
+
+def test_kustomizations_name_every_file_beside_them_and_no_other() -> None:
+    for file in ROOT.rglob("kustomization.yaml"):
+        named = cast("Thing", yaml.safe_load(file.read_text()))
+        for path in [*named["resources"], *named.get("components", [])]:
+            assert (file.parent / path).exists(), f"{file}: {path}"
+        beside = {path.name for path in file.parent.glob("*.yaml")} - {file.name}
+        assert beside <= set(named["resources"]), file
+
+
+@every_pod
+def test_pods_keep_to_the_restricted_standard(name: str) -> None:
+    pod = pods()[name]
+    (container,) = pod["containers"]
+
+    assert pod["securityContext"]["runAsNonRoot"] is True
+    assert pod["securityContext"]["runAsUser"] == 65532
+    assert pod["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
+    assert pod["automountServiceAccountToken"] is False
+    assert container["securityContext"] == {
+        "allowPrivilegeEscalation": False,
+        "readOnlyRootFilesystem": True,
+        "capabilities": {"drop": ["ALL"]},
+    }
+    assert container["resources"]["limits"].keys() == {"memory"}
+
+
+@every_pod
+def test_what_is_secret_comes_from_a_secret(name: str) -> None:
+    (container,) = pods()[name]["containers"]
+
+    for variable in container["env"]:
+        if "URL" in variable["name"]:
+            assert variable["valueFrom"]["secretKeyRef"]["name"] == "signalstack-database"
+
+
+def test_only_settings_that_there_are_are_set() -> None:
+    known = {name for name, _, _ in settings.describe()}
+    (config, _) = read("base/settings.yaml")
+    given = set(config["data"])
+    for pod in pods().values():
+        given |= {variable["name"] for variable in pod["containers"][0]["env"]}
+
+    assert {name for name in given if not name.startswith("OTEL_TRACES_SAMPLER")} <= known
+
+
+def test_pods_may_end_in_their_own_time() -> None:
+    (config, _) = read("base/settings.yaml")
+    shutdown_s = int(config["data"]["SHUTDOWN_TIMEOUT"].removesuffix("s"))
+
+    for name in ("signalstack-api", "signalstack-worker"):
+        pod = pods()[name]
+        paused_s = 5 if "lifecycle" in pod["containers"][0] else 0
+        assert pod["terminationGracePeriodSeconds"] > shutdown_s + paused_s
+
+
+def test_an_api_is_asked_whether_it_is_ready_and_restarted_only_when_it_hangs() -> None:
+    (api,) = pods()["signalstack-api"]["containers"]
+
+    assert api["readinessProbe"]["httpGet"]["path"] == "/ready"
+    assert api["livenessProbe"]["httpGet"]["path"] == "/live"
+    assert api["startupProbe"]["httpGet"]["path"] == "/live"
+
+
+def test_every_deployment_keeps_a_pod_while_nodes_are_drained() -> None:
+    for part in ("api", "worker"):
+        things = {thing["kind"]: thing for thing in read(f"base/{part}.yaml")}
+        selector = things["Deployment"]["spec"]["selector"]
+        assert things["PodDisruptionBudget"]["spec"]["selector"] == selector
+        assert things["Deployment"]["spec"]["replicas"] > 1
+
+
+def test_the_image_is_the_same_everywhere() -> None:
+    images = [
+        yaml.safe_load((ROOT / f"{part}/kustomization.yaml").read_text())["images"]
+        for part in ("base", "migrate")
+    ]
+
+    assert images[0] == images[1]
+    assert {pod["containers"][0]["image"] for pod in pods().values()} == {images[0][0]["name"]}
+
+
+def test_keda_asks_for_metrics_that_alerts_know_too(
+    tmp_path: Path,
+) -> None:
+    promtool = find("promtool")
+    (scaled,) = read("components/keda/scaledobject.yaml")
+    queries = [trigger["metadata"]["query"] for trigger in scaled["spec"]["triggers"]]
+    rules = {
+        "groups": [
+            {
+                "name": "keda",
+                "rules": [{"record": f"a:{i}", "expr": query} for i, query in enumerate(queries)],
+            }
+        ]
+    }
+    (tmp_path / "rules.yml").write_text(yaml.safe_dump(rules))
+
+    done = subprocess.run(
+        [promtool, "check", "rules", tmp_path / "rules.yml"],
+        check=False,
+        capture_output=True,
+        text=True,
+    )
+
+    assert done.returncode == 0, done.stderr
+    # The rules of alerts are held to the metrics that there are.
+    alerts = (RULES / "queues.yml").read_text()
+    for name in re.findall(rf"{PREFIX}\w+", " ".join(queries)):
+        assert name in alerts
+    assert scaled["spec"]["scaleTargetRef"]["name"] in pods()
+    assert scaled["spec"]["minReplicaCount"] > 0
