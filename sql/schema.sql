@@ -2,6 +2,73 @@
 
 CREATE SCHEMA signalstack;
 
+CREATE FUNCTION signalstack.begin_message() RETURNS trigger
+    LANGUAGE plpgsql
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    AS $$
+DECLARE
+    earlier record;
+BEGIN
+    IF jsonb_typeof(NEW.payload -> 'phone_number') IS DISTINCT FROM 'string'
+        OR jsonb_typeof(NEW.payload -> 'content') IS DISTINCT FROM 'string'
+    THEN
+        RETURN NULL;
+    END IF;
+    SELECT m.status, m.error_code INTO earlier
+    FROM signalstack.messages AS m
+    WHERE m.user_id = NEW.user_id AND m.id = NEW.id
+    FOR UPDATE;
+    IF FOUND THEN
+        UPDATE signalstack.messages AS m
+        SET status = 'pending', error_code = NULL, updated_at = now()
+        WHERE m.user_id = NEW.user_id AND m.id = NEW.id;
+        INSERT INTO signalstack.message_deltas (user_id, status, error_code, messages)
+        VALUES (NEW.user_id, earlier.status, coalesce(earlier.error_code, ''), -1);
+    ELSE
+        INSERT INTO signalstack.messages (
+            user_id, id, phone_number, content, status, created_at, updated_at
+        )
+        VALUES (
+            NEW.user_id, NEW.id, NEW.payload ->> 'phone_number', NEW.payload ->> 'content',
+            'pending', NEW.created_at, NEW.created_at
+        );
+    END IF;
+    INSERT INTO signalstack.message_deltas (user_id, status, messages)
+    VALUES (NEW.user_id, 'pending', 1);
+    RETURN NULL;
+END
+$$;
+
+CREATE FUNCTION signalstack.end_message() RETURNS trigger
+    LANGUAGE plpgsql
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    AS $$
+DECLARE
+    kept record;
+BEGIN
+    UPDATE signalstack.messages AS m
+    SET
+        phone_number = coalesce(NEW.payload ->> 'phone_number', m.phone_number),
+        content = coalesce(NEW.payload ->> 'content', m.content),
+        status = CASE NEW.status WHEN 'succeeded' THEN 'sent' ELSE NEW.status END,
+        attempts = NEW.attempt,
+        webhook_message_id = NEW.result ->> 'webhook_message_id',
+        error_code = signalstack.message_error_code(NEW.last_error),
+        last_error = NEW.last_error,
+        sent_at = CASE WHEN NEW.status = 'succeeded' THEN NEW.finished_at END,
+        updated_at = NEW.finished_at
+    WHERE m.user_id = NEW.user_id AND m.id = NEW.id AND m.status = 'pending'
+    RETURNING m.status, m.error_code INTO kept;
+    IF FOUND THEN
+        INSERT INTO signalstack.message_deltas (user_id, status, error_code, messages)
+        VALUES
+        (NEW.user_id, 'pending', '', -1),
+        (NEW.user_id, kept.status, coalesce(kept.error_code, ''), 1);
+    END IF;
+    RETURN NULL;
+END
+$$;
+
 CREATE FUNCTION signalstack.enqueue(user_name text, type text, payload jsonb DEFAULT 'null'::jsonb, queue text DEFAULT 'default'::text, priority integer DEFAULT 0, run_at timestamp with time zone DEFAULT NULL::timestamp with time zone, max_attempts integer DEFAULT 3, timeout_s double precision DEFAULT NULL::double precision, idempotency_key text DEFAULT NULL::text, traceparent text DEFAULT NULL::text) RETURNS uuid
     LANGUAGE plpgsql
     SET search_path TO 'pg_catalog', 'pg_temp'
@@ -119,6 +186,10 @@ BEGIN
     RETURN made;
 END
 $$;
+
+CREATE FUNCTION signalstack.message_error_code(error text) RETURNS text
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    RETURN CASE WHEN (split_part(error, ':'::text, 1) = ANY (ARRAY['timeout'::text, 'connection'::text, 'rate_limited'::text, 'rejected'::text, 'invalid_response'::text])) THEN split_part(error, ':'::text, 1) WHEN (error ~~ 'TimeoutError: the job ran longer %'::text) THEN 'timeout'::text ELSE NULL::text END;
 
 CREATE FUNCTION signalstack.new_id() RETURNS uuid
     LANGUAGE sql PARALLEL SAFE
@@ -318,6 +389,36 @@ CREATE TABLE signalstack.leaders (
     lease_until timestamp with time zone NOT NULL
 );
 
+CREATE TABLE signalstack.message_deltas (
+    user_id uuid NOT NULL,
+    status text NOT NULL,
+    error_code text DEFAULT ''::text NOT NULL,
+    messages bigint NOT NULL
+);
+
+CREATE TABLE signalstack.message_tallies (
+    user_id uuid NOT NULL,
+    status text NOT NULL,
+    error_code text NOT NULL,
+    messages bigint NOT NULL
+);
+
+CREATE TABLE signalstack.messages (
+    user_id uuid NOT NULL,
+    id uuid NOT NULL,
+    phone_number text NOT NULL,
+    content text NOT NULL,
+    status text NOT NULL,
+    attempts integer DEFAULT 0 NOT NULL,
+    webhook_message_id text,
+    error_code text,
+    last_error text,
+    sent_at timestamp with time zone,
+    created_at timestamp with time zone NOT NULL,
+    updated_at timestamp with time zone NOT NULL,
+    CONSTRAINT messages_status_check CHECK ((status = ANY (ARRAY['pending'::text, 'sent'::text, 'failed'::text, 'cancelled'::text])))
+);
+
 CREATE TABLE signalstack.metrics_delta (
     user_id uuid NOT NULL,
     hour timestamp with time zone NOT NULL,
@@ -358,6 +459,7 @@ CREATE TABLE signalstack.queues (
     running integer DEFAULT 0 NOT NULL,
     tokens double precision DEFAULT 0 NOT NULL,
     refilled_at timestamp with time zone DEFAULT now() NOT NULL,
+    turned_at timestamp with time zone DEFAULT now() NOT NULL,
     CONSTRAINT queues_concurrency_check CHECK ((concurrency > 0)),
     CONSTRAINT queues_rate CHECK ((num_nulls(rate_limit, rate_per_s, rate_burst) = ANY (ARRAY[0, 3]))),
     CONSTRAINT queues_rate_burst_check CHECK ((rate_burst > 0)),
@@ -446,6 +548,12 @@ ALTER TABLE ONLY signalstack.jobs
 ALTER TABLE ONLY signalstack.leaders
     ADD CONSTRAINT leaders_pkey PRIMARY KEY (name);
 
+ALTER TABLE ONLY signalstack.message_tallies
+    ADD CONSTRAINT message_tallies_pkey PRIMARY KEY (user_id, status, error_code);
+
+ALTER TABLE ONLY signalstack.messages
+    ADD CONSTRAINT messages_pkey PRIMARY KEY (user_id, id);
+
 ALTER TABLE ONLY signalstack.metrics_hourly
     ADD CONSTRAINT metrics_hourly_pkey PRIMARY KEY (user_id, hour);
 
@@ -493,6 +601,10 @@ CREATE INDEX jobs_delayed ON signalstack.jobs USING btree (run_at) WHERE delayed
 
 CREATE INDEX jobs_ready ON signalstack.jobs USING btree (queue, user_id, priority DESC, id) WHERE (NOT delayed);
 
+CREATE INDEX messages_number ON signalstack.messages USING btree (user_id, phone_number, id);
+
+CREATE INDEX messages_status ON signalstack.messages USING btree (user_id, status, id);
+
 ALTER INDEX signalstack.attempts_pkey ATTACH PARTITION signalstack.attempts_default_pkey;
 
 ALTER INDEX signalstack.events_pkey ATTACH PARTITION signalstack.events_default_pkey;
@@ -504,6 +616,10 @@ ALTER INDEX signalstack.finished_jobs_pkey ATTACH PARTITION signalstack.finished
 ALTER INDEX signalstack.finished_jobs_unsuccessful ATTACH PARTITION signalstack.finished_jobs_default_user_id_id_idx;
 
 ALTER INDEX signalstack.finished_jobs_type ATTACH PARTITION signalstack.finished_jobs_default_user_id_type_id_idx;
+
+CREATE TRIGGER begin_message AFTER INSERT ON signalstack.jobs FOR EACH ROW WHEN ((new.type = 'send_message'::text)) EXECUTE FUNCTION signalstack.begin_message();
+
+CREATE TRIGGER end_message AFTER INSERT ON signalstack.finished_jobs FOR EACH ROW WHEN ((new.type = 'send_message'::text)) EXECUTE FUNCTION signalstack.end_message();
 
 ALTER TABLE ONLY signalstack.api_keys
     ADD CONSTRAINT api_keys_user_id_fkey FOREIGN KEY (user_id) REFERENCES signalstack.users(id) ON DELETE CASCADE;

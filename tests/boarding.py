@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 from signalstack.core.handler import JobType
+from signalstack.core.message import payload_type
 from signalstack.handlers.email import SendEmail
 from signalstack.handlers.file import ProcessFile
 from signalstack.handlers.noop import NOOP
@@ -20,12 +21,13 @@ async def _run(_payload: Any, _context: Context) -> None:
     """Never run: these tests have no worker."""
 
 
-_PAYLOADS: Final = {
+_PAYLOADS: Final[dict[str, Any]] = {
     "send_webhook": SendWebhook,
     "send_email": SendEmail,
     "process_payment": ProcessPayment,
     "generate_report": GenerateReport,
     "process_file": ProcessFile,
+    "send_message": payload_type(160),
 }
 ON_BOARD: Final = (
     NOOP,

@@ -102,6 +102,10 @@ class Shop:
         self.user_id = user_id
         self._intake = intake
 
+    def of(self, user_id: UUID) -> Shop:
+        """Give the same shop to another tenant."""
+        return Shop(self.dsn, self.pool, self._intake, user_id)
+
     async def enqueue(self, type_: str, payload: object = None, **given: Any) -> UUID:
         """Commit one job and return its id."""
         return (await self.enqueue_many(type_, [payload], **given))[0]

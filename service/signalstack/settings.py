@@ -14,6 +14,7 @@ from signalstack.core.duration import format_duration
 from signalstack.core.errors import SettingsError
 from signalstack.core.job import MAX_ATTEMPTS_LIMIT
 from signalstack.core.mail import Mailbox, MailServer, read_mailbox, read_server
+from signalstack.core.message import MAX_CHARS
 from signalstack.core.token_bucket import Rate
 from signalstack.core.variable import duration, one_of, whole
 
@@ -57,6 +58,12 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     mail_from: Mailbox | None
     payment_gateway_url: str | None
     payment_gateway_key: str | None
+    webhook_url: str | None
+    webhook_auth_key: str | None
+    message_batch_size: int
+    message_interval_s: float
+    message_workers: int
+    message_char_limit: int
     service_name: str
     otel_disabled: bool
     otel_exporter: str | None
@@ -214,6 +221,19 @@ _ROWS: Final = (
          "where `process_payment` posts to; may be private"),
     _Row("PAYMENT_GATEWAY_KEY", "payment_gateway_key", "", str,
          "bearer token for the payment gateway"),
+    _Row("WEBHOOK_URL", "webhook_url", "", variable.url,
+         "where `send_message` posts messages to; may be private"),
+    _Row("WEBHOOK_AUTH_KEY", "webhook_auth_key", "", str,
+         "what that receiver is told in the header `X-Auth-Key`"),
+    _Row("MESSAGE_BATCH_SIZE", "message_batch_size", "2", _COUNT,
+         "messages that may leave in MESSAGE_INTERVAL, and at once after a pause; the same for all "
+         "API and worker processes, as the next three"),
+    _Row("MESSAGE_INTERVAL", "message_interval_s", "120s", duration("1ms", "24h"),
+         "the time in which they leave"),
+    _Row("MESSAGE_WORKERS", "message_workers", "5", _COUNT,
+         "messages on their way at once, in all processes together"),
+    _Row("MESSAGE_CHAR_LIMIT", "message_char_limit", "160", whole(1, MAX_CHARS),
+         "characters that a message may have"),
     _Row("OTEL_SERVICE_NAME", "service_name", "signalstack", str,
          "name of the service in traces"),
     _Row("OTEL_SDK_DISABLED", "otel_disabled", "false", variable.otel_boolean,

@@ -21,8 +21,19 @@ from signalstack.api.rate_limit import RateLimit
 from signalstack.api.serve import serve
 from signalstack.core.errors import SettingsError
 from signalstack.core.handler import Registry
+from signalstack.core.message import Pace
 from signalstack.core.stage import Observer
-from signalstack.handlers import addressee, email, file, own, payment, registry, report, webhook
+from signalstack.handlers import (
+    addressee,
+    email,
+    file,
+    message,
+    own,
+    payment,
+    registry,
+    report,
+    webhook,
+)
 from signalstack.handlers.noop import NOOP
 from signalstack.handlers.outbound import open_outbound
 from signalstack.maintenance.leader import Maintenance
@@ -33,7 +44,7 @@ from signalstack.store.listener import CHANGED, Listener
 from signalstack.store.pool import Pool, wait_for_database
 from signalstack.telemetry.loop_lag import watch_loop
 from signalstack.telemetry.observer import Telemetry
-from signalstack.usecases import analytics, browse, endpoints, queues, readiness
+from signalstack.usecases import analytics, browse, endpoints, messages, queues, readiness
 from signalstack.usecases.accept import Acceptor
 from signalstack.usecases.authenticate import Authenticator
 from signalstack.usecases.wait import LOOK_INTERVAL_S, Watchers
@@ -160,6 +171,7 @@ async def run(
         ):
             background.start_soon(watch_loop, observer)
             await _check_schema(pool)
+            await messages.set_pace(pool, _pace(settings))
             parts = _Parts(settings, database, pool, job_types, observer, shutdown)
             async with anyio.create_task_group() as front:
                 worker = await _start_worker(front, background, parts) if roles.worker else None
@@ -246,8 +258,23 @@ async def _open_handlers(
                 count=partial(analytics.timeseries, pool),
             ),
             file.build(outbound=downloads),
+            message.build(
+                outbound=gateway,
+                observer=observer,
+                url=settings.webhook_url,
+                key=settings.webhook_auth_key,
+                char_limit=settings.message_char_limit,
+            ),
         ]
         yield build_registry(settings, on_board)
+
+
+def _pace(settings: Settings) -> Pace:
+    return Pace(
+        batch_size=settings.message_batch_size,
+        interval_s=settings.message_interval_s,
+        workers=settings.message_workers,
+    )
 
 
 async def _check_schema(pool: Pool) -> None:

@@ -41,19 +41,21 @@ async def tenant(db: Database, name: str = "acme") -> UUID:
 async def test_an_idle_queue_has_nothing_to_tell(front: Front) -> None:
     answer = await front.client.get("/v1/queues")
 
+    idle = {
+        "depth": 0,
+        "depth_exact": True,
+        "oldest_age_s": None,
+        "running": 0,
+        "paused": False,
+        "concurrency": None,
+        "rate": None,
+    }
+    pace = {"limit": 2, "per_s": 120.0, "burst": 2}
     assert answer.status_code == 200
     assert answer.json() == {
         "data": [
-            {
-                "name": "default",
-                "depth": 0,
-                "depth_exact": True,
-                "oldest_age_s": None,
-                "running": 0,
-                "paused": False,
-                "concurrency": None,
-                "rate": None,
-            }
+            {"name": "default", **idle},
+            {"name": "messages", **idle, "concurrency": 5, "rate": pace},
         ]
     }
 
@@ -88,8 +90,8 @@ async def test_a_long_queue_is_counted_up_to_a_limit(front: Front, db: Database)
     )
 
     async with front.pool.connection() as conn:
-        (queue,) = await queues.look(conn, user_id=user_id, budget=5)
-        (exact,) = await queues.look(conn, user_id=user_id, budget=11)
+        (queue,) = await queues.look(conn, user_id=user_id, name="default", budget=5)
+        (exact,) = await queues.look(conn, user_id=user_id, name="default", budget=11)
 
     assert (queue.depth, queue.depth_exact) == (6, False)
     assert (exact.depth, exact.depth_exact) == (11, True)
@@ -107,7 +109,7 @@ async def test_a_tenant_makes_a_queue_by_limiting_it(front: Front) -> None:
     assert (made.json()["name"], made.json()["concurrency"]) == ("reports", 3)
     assert (after.status_code, foreign.status_code) == (201, 422)
     names = [queue["name"] for queue in (await front.client.get("/v1/queues")).json()["data"]]
-    assert names == ["default", "reports"]
+    assert names == ["default", "messages", "reports"]
     assert (await front.stranger.get("/v1/queues/reports")).status_code == 404
 
 

@@ -78,8 +78,8 @@ MUTANTS: Final = (
         file=_CLAIM,
         edits=(
             (
-                "        LIMIT allowed.jobs\n        FOR UPDATE SKIP LOCKED\n",
-                "        LIMIT allowed.jobs\n        FOR UPDATE\n",
+                "FOR UPDATE SKIP LOCKED\n    ) AS waiting\n    WHERE NOT allowed.shared\n",
+                "FOR UPDATE\n    ) AS waiting\n    WHERE NOT allowed.shared\n",
             ),
         ),
         test=f"{_DISPATCH}::test_second_worker_skips_what_the_first_is_claiming",

@@ -58,6 +58,7 @@ EACH: list[Fact] = [
     stage.PoolSampled(used=1, idle=2, waiting=0),
     stage.Delivered(outcome="gone", duration_s=0.2),
     stage.PutOff(job=JOB, wait_s=1.5),
+    stage.MessageTried(outcome="rate_limited"),
     stage.LeaderChanged(leading=True),
     stage.LoopLagged(lag_s=0.003),
     stage.QueuesRead(
@@ -100,6 +101,8 @@ MOVES: list[tuple[str, dict[str, str], float]] = [
     ("jobs_finished_total", {"queue": "default", "type": "noop", "outcome": "failed"}, 1),
     ("job_retries_total", {"queue": "default", "type": "noop"}, 1),
     ("wakeups_total", {"cause": "timer"}, 1),
+    ("messages_total", {"outcome": "rate_limited"}, 1),
+    ("messages_total", {"outcome": "sent"}, 0),
     ("wakeups_total", {"cause": "notify"}, 0),
     ("claims_total", {"result": "hit"}, 1),
     ("claims_total", {"result": "empty"}, 1),

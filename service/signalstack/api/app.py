@@ -11,7 +11,9 @@ from signalstack.api import (
     health,
     job_control,
     jobs,
+    messages,
     queues,
+    scheduler,
     stream,
     subscriptions,
 )
@@ -34,6 +36,8 @@ OPERATIONS: Final[tuple[AnyOperation, ...]] = (
     *subscriptions.OPERATIONS,
     *endpoints.OPERATIONS,
     *queues.OPERATIONS,
+    *messages.OPERATIONS,
+    *scheduler.OPERATIONS,
     *analytics.OPERATIONS,
 )
 

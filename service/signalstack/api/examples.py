@@ -82,6 +82,13 @@ _JOBS: Final = (
         {"kind": "timeseries", "from": "2026-01-01", "to": "2026-01-31", "format": "csv"},
     ),
     _job(
+        "send_message",
+        "A text to a phone number, in ten minutes",
+        {"phone_number": "+905551111111", "content": "Your table is ready."},
+        queue="messages",
+        delay_s=600,
+    ),
+    _job(
         "process_file",
         "A file, hashed and counted",
         {"url": "https://files.example.com/orders.csv"},
@@ -131,6 +138,14 @@ EXAMPLES: Final[Mapping[str, Sequence[Example]]] = {
             name="later",
             summary="Later, and before others of its queue",
             value={"run_at": "2030-01-01T09:00:00Z", "priority": 5},
+        ),
+    ),
+    "create_message": (
+        Example(
+            name="message",
+            summary="A text to a phone number",
+            value={"phone_number": "+905551111111", "content": "Your order A-1001 is on its way."},
+            job_types=frozenset({"send_message"}),
         ),
     ),
     "create_subscription": (

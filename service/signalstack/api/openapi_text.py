@@ -38,6 +38,8 @@ TAGS: Final = {
     "subscriptions": "Which events become which jobs.",
     "endpoints": "Where webhooks go, with the secrets that sign them.",
     "queues": "How work waits, and how much of it may run at once or in time.",
+    "messages": "Texts to phone numbers, sent by the operator's receiver at the operator's pace.",
+    "scheduler": "The sending of messages: started and stopped, and how it gets on.",
     "analytics": "What happened, counted by the hour and the day.",
     "service": "The process itself; no key is asked for.",
 }

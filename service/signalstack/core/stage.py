@@ -167,6 +167,14 @@ class PutOff(_Fact, frozen=True, kw_only=True):
     wait_s: float
 
 
+class MessageTried(_Fact, frozen=True, kw_only=True):
+    """The receiver of messages took one, or why it did not."""
+
+    outcome: Literal[
+        "sent", "timeout", "connection", "rate_limited", "rejected", "invalid_response"
+    ]
+
+
 class LeaderChanged(_Fact, frozen=True, kw_only=True):
     """This process became, or ceased to be, the maintenance leader."""
 
@@ -223,6 +231,7 @@ Fact = (
     | PoolSampled
     | Delivered
     | PutOff
+    | MessageTried
     | LeaderChanged
     | LoopLagged
     | ChoreEnded

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import TYPE_CHECKING, Final
 from uuid import UUID
 
@@ -46,6 +47,15 @@ class _QueueRow(_LimitsRow, frozen=True, kw_only=True):
     running: int
 
 
+class PaceRow(_LimitsRow, frozen=True, kw_only=True):
+    """How an operator's queue goes for a tenant; `wait_s` is until the next job may start."""
+
+    paused: bool
+    since: datetime
+    read_at: datetime
+    wait_s: float
+
+
 class Marked(msgspec.Struct, frozen=True, kw_only=True):
     """How many runs began to count in their queue, and how many did so before."""
 
@@ -64,6 +74,8 @@ _MARK: Final = Query("queues/mark", Marked)
 _LIMIT: Final = Query("queues/limit", int)
 _ADD_RUNNING: Final = Query("queues/add_running", int)
 _PAUSE: Final = Query("queues/pause", int)
+_GOVERN: Final = Query("queues/govern", int)
+_PACE: Final = Query("queues/pace", PaceRow)
 
 
 async def known(conn: Connection, *, user_id: UUID) -> set[str]:
@@ -146,3 +158,22 @@ async def add_running(conn: Connection, *, user_id: UUID, name: str, jobs: int) 
 async def pause(conn: Connection, *, user_id: UUID, name: str, paused: bool) -> None:
     """Pause or resume a queue of the tenant's own."""
     await fetch_value(conn, _PAUSE, user_id=user_id, name=name, paused=paused)
+
+
+async def govern(conn: Connection, *, name: str, limits: Limits) -> None:
+    """Limit an operator's queue for all tenants together; it is made when there is none."""
+    rate = limits.rate
+    await fetch_value(
+        conn,
+        _GOVERN,
+        name=name,
+        concurrency=limits.concurrency,
+        rate_limit=None if rate is None else rate.limit,
+        rate_per_s=None if rate is None else rate.per_s,
+        rate_burst=None if rate is None else (rate.burst or rate.limit),
+    )
+
+
+async def pace(conn: Connection, *, user_id: UUID, name: str) -> PaceRow | None:
+    """Tell how an operator's queue goes for a tenant; None when there is no such queue."""
+    return await fetch_one(conn, _PACE, user_id=user_id, name=name)

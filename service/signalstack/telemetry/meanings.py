@@ -71,6 +71,11 @@ MEANINGS: Final = {
         "Slots of this worker, by state. None free for long: raise WORKER_CONCURRENCY or add"
         " workers."
     ),
+    "messages_total": (
+        "Messages handed to the receiver at WEBHOOK_URL, by what came of each attempt. Many"
+        " rate_limited: lower MESSAGE_BATCH_SIZE or raise MESSAGE_INTERVAL. Many rejected: look at"
+        " WEBHOOK_AUTH_KEY, then at the receiver's rules. Other errors: the receiver is not well."
+    ),
     "listener_up": (
         "1 while all listening connections of this process hear. 0: work starts by polling only,"
         " run `signalstack doctor` against LISTEN_DATABASE_URL."

@@ -13,6 +13,7 @@ from prometheus_client.registry import Collector
 
 from signalstack.core import stage
 from signalstack.core.job import Outcome, Wake
+from signalstack.core.message import ErrorCode
 from signalstack.telemetry.catalogue import DERIVED, DISPATCH_S, WORK_S, Catalogue
 from signalstack.telemetry.examples import Examples
 from signalstack.telemetry.house import House
@@ -75,6 +76,7 @@ class Metrics(Collector):
             stage.LeaderChanged: self._house.leader_changed,
             stage.QueuesRead: self._house.queues_read,
             stage.DatabaseRead: self._house.database_read,
+            stage.MessageTried: self._message_tried,
             stage.LoopLagged: self._loop_lagged,
             stage.ChoreEnded: self._chore_ended,
         }
@@ -111,6 +113,8 @@ class Metrics(Collector):
             self._all.events.add(0, outcome)
         for outcome in ("delivered", "rejected", "failed", "blocked", "gone", "timeout"):
             self._all.deliveries.add(0, outcome)
+        for outcome in ("sent", *ErrorCode):
+            self._all.messages.add(0, outcome)
         all_ = self._all
         for counter in (all_.rescued, all_.stale, all_.reconnects, all_.put_off):
             counter.add(0)
@@ -203,6 +207,9 @@ class Metrics(Collector):
 
     def _put_off(self, _fact: stage.PutOff) -> None:
         self._all.put_off.add(1)
+
+    def _message_tried(self, fact: stage.MessageTried) -> None:
+        self._all.messages.add(1, fact.outcome)
 
     def _loop_lagged(self, fact: stage.LoopLagged) -> None:
         self._all.lags.observe(fact.lag_s)

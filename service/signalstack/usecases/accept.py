@@ -16,6 +16,7 @@ from signalstack.core.errors import InvalidError, UnavailableError
 from signalstack.core.fit import fit
 from signalstack.core.ids import new_id
 from signalstack.core.job import JobRef, NewJob, Watch
+from signalstack.core.message import queue_fault
 from signalstack.core.stage import Enqueued as EnqueuedFact
 from signalstack.core.stage import EventReceived
 from signalstack.store.intake import Intake, Key, Write
@@ -89,12 +90,13 @@ class Acceptor:
         first_id: UUID | None = None,
         watch: Watch = Watch.NOBODY,
         durable: bool = True,
+        route: str = _JOBS,
     ) -> Enqueued:
         """Store jobs, all or none.
 
         Who waits for the first one names its id beforehand, and has its changes announced; until
         its end is known they need not be `durable` (see `make_durable`). Jobs with a key always
-        are: a repeat may be answered at any moment.
+        are: a repeat may be answered at any moment. Those of one `route` are apart from others'.
 
         Raises:
             InvalidError: a job is wrong, or the key was used for another request. Faults point
@@ -107,7 +109,7 @@ class Acceptor:
         made = [self._make(request, watch) for request in jobs]
         if first_id is not None:
             made[0] = msgspec.structs.replace(made[0], id=first_id)
-        key = _key(_JOBS, idempotency_key, fingerprint)
+        key = _key(route, idempotency_key, fingerprint)
         receipt, made = await self._store(
             user_id, made, traceparent, key=key, durable=durable or key is not None
         )
@@ -183,6 +185,8 @@ class Acceptor:
             known = ", ".join(sorted(self._registry))
             detail = f"{request.type!r} does not exist; there are: {known}"
             raise InvalidError.at(f"{prefix}/type", detail)
+        if fault := queue_fault(request.type, request.queue):
+            raise InvalidError.at(f"{prefix}/queue", fault)
         if request.run_at is not None and request.delay_s is not None:
             raise InvalidError.at(f"{prefix}/delay_s", "give either run_at or delay_s")
         fit(request.payload, job_type.payload, f"{prefix}/payload")

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from signalstack.core.errors import ConflictError, InvalidError, NotFoundError
 from signalstack.core.ids import new_id
+from signalstack.core.message import queue_fault
 from signalstack.core.pattern import check_event_type, compile_filter
 from signalstack.core.subscription import MAX_SUBSCRIPTIONS
 from signalstack.core.template import compile_template
@@ -130,6 +131,8 @@ def _check(request: SubscriptionRequest, job_types: Collection[str]) -> None:
 def _check_job(job: JobTemplate, job_types: Collection[str]) -> None:
     if job.type not in job_types:
         raise InvalidError.at("/job/type", _unknown_name(job.type, job_types))
+    if fault := queue_fault(job.type, job.queue):
+        raise InvalidError.at("/job/queue", fault)
     compile_template(job.payload)
 
 

@@ -8,7 +8,9 @@
 -- rows by ctid: a join would, planned while the table was empty, read a whole index later. A row
 -- that somebody else changed in that moment is not found, which `missed` tells.
 -- A limited lane is claimed by one worker at a time: its row of queues is locked first, and one
--- that is locked is left for later. No lock is ever waited for.
+-- that is locked is left for later. No lock is ever waited for. The operator's queues stand under
+-- the nil user: a limit of theirs is held by all tenants together, whose jobs take turns (the first
+-- of each tenant, then the second …), the oldest first.
 WITH RECURSIVE walk AS (
     SELECT q.queue, head.user_id
     FROM unnest($1::text[]) AS q (queue)
@@ -49,10 +51,13 @@ lane AS MATERIALIZED (
     SELECT
         walked.queue,
         walked.user_id,
-        coalesce(q.concurrency, q.rate_limit) IS NOT NULL AS limited
+        coalesce(q.concurrency, q.rate_limit) IS NOT NULL AS limited,
+        coalesce(o.concurrency, o.rate_limit) IS NOT NULL AS shared
     FROM walked
     LEFT JOIN signalstack.queues AS q ON walked.user_id = q.user_id AND walked.queue = q.name
-    WHERE q.paused IS NOT true
+    LEFT JOIN signalstack.queues AS o
+        ON o.user_id = '00000000-0000-0000-0000-000000000000' AND walked.queue = o.name
+    WHERE q.paused IS NOT true AND o.paused IS NOT true
 ),
 
 quota AS MATERIALIZED (
@@ -70,8 +75,12 @@ quota AS MATERIALIZED (
         CASE WHEN q.concurrency IS NOT NULL THEN greatest(q.concurrency - q.running, 0) END AS free
     FROM signalstack.queues AS q
     WHERE
-        EXISTS (SELECT FROM lane WHERE lane.limited)
-        AND (q.user_id, q.name) IN (SELECT lane.user_id, lane.queue FROM lane WHERE lane.limited)
+        EXISTS (SELECT FROM lane WHERE lane.limited OR lane.shared)
+        AND (q.user_id, q.name) IN (
+            SELECT lane.user_id, lane.queue FROM lane WHERE lane.limited
+            UNION ALL
+            SELECT '00000000-0000-0000-0000-000000000000', lane.queue FROM lane WHERE lane.shared
+        )
     ORDER BY q.user_id, q.name
     FOR UPDATE SKIP LOCKED
 ),
@@ -98,19 +107,73 @@ allowed AS MATERIALIZED (
     SELECT
         lane.queue,
         lane.user_id,
-        lane.limited,
+        lane.shared,
+        -- Of all lanes of the queue together; NULL is no limit.
+        least(whole.free, floor(whole.tokens)::integer) AS together,
         CASE
-            WHEN NOT lane.limited THEN share.jobs
             -- No quota: another worker claims from this lane right now.
-            WHEN quota.user_id IS NULL THEN 0
-            ELSE least(share.jobs, quota.free, floor(quota.tokens)::integer)
+            WHEN lane.limited AND own.user_id IS NULL THEN 0
+            WHEN lane.shared AND whole.user_id IS NULL THEN 0
+            -- least() passes over NULL, which is no limit.
+            ELSE least(
+                share.jobs,
+                own.free,
+                floor(own.tokens)::integer,
+                whole.free,
+                floor(whole.tokens)::integer
+            )
         END AS jobs
     FROM lane
     CROSS JOIN share
-    LEFT JOIN quota ON lane.user_id = quota.user_id AND lane.queue = quota.name
+    LEFT JOIN quota AS own
+        ON lane.limited AND lane.user_id = own.user_id AND lane.queue = own.name
+    LEFT JOIN quota AS whole
+        ON
+            lane.shared
+            AND whole.user_id = '00000000-0000-0000-0000-000000000000'
+            AND lane.queue = whole.name
+),
+
+-- More than may be taken together: their rows are locked, and left alone.
+rivals AS MATERIALIZED (
+    SELECT
+        waiting.spot,
+        waiting.id,
+        allowed.queue,
+        allowed.together,
+        row_number() OVER (
+            PARTITION BY allowed.queue, allowed.user_id ORDER BY waiting.priority DESC, waiting.id
+        ) AS turn
+    FROM allowed
+    CROSS JOIN LATERAL (
+        SELECT
+            j.ctid AS spot,
+            j.id,
+            j.priority
+        FROM signalstack.jobs AS j
+        WHERE
+            NOT j.delayed
+            AND j.queue = allowed.queue
+            AND j.user_id = allowed.user_id
+            AND j.lease_token IS NULL
+        ORDER BY j.priority DESC, j.id
+        LIMIT allowed.jobs
+        FOR UPDATE SKIP LOCKED
+    ) AS waiting
+    WHERE allowed.shared
 ),
 
 chosen AS MATERIALIZED (
+    SELECT ranked.spot
+    FROM (
+        SELECT
+            rivals.spot,
+            rivals.together,
+            row_number() OVER (PARTITION BY rivals.queue ORDER BY rivals.turn, rivals.id) AS place
+        FROM rivals
+    ) AS ranked
+    WHERE ranked.place <= ranked.together
+    UNION ALL
     SELECT waiting.spot
     FROM allowed
     CROSS JOIN LATERAL (
@@ -125,6 +188,7 @@ chosen AS MATERIALIZED (
         LIMIT allowed.jobs
         FOR UPDATE SKIP LOCKED
     ) AS waiting
+    WHERE NOT allowed.shared
     LIMIT $3::integer
 ),
 
@@ -135,7 +199,7 @@ claimed AS (
         worker_id = $5::uuid,
         lease_token = $6::bigint,
         limited = (j.user_id, j.queue) IN (
-            SELECT l.user_id, l.queue FROM lane AS l WHERE l.limited
+            SELECT l.user_id, l.queue FROM lane AS l WHERE l.limited OR l.shared
         ),
         wake = coalesce(j.wake, $7::text),
         started_at = clock_timestamp(),
@@ -153,10 +217,13 @@ used AS (
         tokens = coalesce(quota.tokens - taken.jobs, 0),
         refilled_at = clock_timestamp()
     FROM (
-        SELECT c.user_id, c.queue, count(*)::integer AS jobs
+        SELECT whose.user_id, c.queue, count(*)::integer AS jobs
         FROM claimed AS c
+        CROSS JOIN unnest(
+            ARRAY[c.user_id, '00000000-0000-0000-0000-000000000000'::uuid]
+        ) AS whose (user_id)
         WHERE c.limited
-        GROUP BY c.user_id, c.queue
+        GROUP BY whose.user_id, c.queue
     ) AS taken
     INNER JOIN quota ON taken.user_id = quota.user_id AND taken.queue = quota.name
     WHERE q.user_id = taken.user_id AND q.name = taken.queue
@@ -192,6 +259,13 @@ refill AS (
                     AND NOT EXISTS (
                         SELECT FROM quota
                         WHERE quota.user_id = lane.user_id AND quota.name = lane.queue
+                    )
+                    OR lane.shared
+                    AND NOT EXISTS (
+                        SELECT FROM quota
+                        WHERE
+                            quota.user_id = '00000000-0000-0000-0000-000000000000'
+                            AND quota.name = lane.queue
                     )
             )
         )::double precision AS wait_s

@@ -24,17 +24,24 @@ back AS (
     RETURNING j.id, j.queue
 ),
 
+-- A run that counts does so in its tenant's queue and in the operator's of that name, where these
+-- are limited.
 freed AS (
-    SELECT unknown.user_id, unknown.queue, count(*)::integer AS jobs
+    SELECT whose.user_id, unknown.queue, count(*)::integer AS jobs
     FROM unknown
+    CROSS JOIN unnest(
+        ARRAY[unknown.user_id, '00000000-0000-0000-0000-000000000000'::uuid]
+    ) AS whose (user_id)
     WHERE unknown.limited
-    GROUP BY unknown.user_id, unknown.queue
+    GROUP BY whose.user_id, unknown.queue
 ),
 
 slot AS MATERIALIZED (
     SELECT q.user_id, q.name
     FROM signalstack.queues AS q
-    WHERE (q.user_id, q.name) IN (SELECT freed.user_id, freed.queue FROM freed)
+    WHERE
+        coalesce(q.concurrency, q.rate_limit) IS NOT NULL
+        AND (q.user_id, q.name) IN (SELECT freed.user_id, freed.queue FROM freed)
     ORDER BY q.user_id, q.name
     FOR UPDATE
 ),

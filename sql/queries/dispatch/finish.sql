@@ -61,17 +61,24 @@ counted AS (
     GROUP BY gone.user_id, date_trunc('hour', gone.finished_at, 'UTC')
 ),
 
+-- A run that counts does so in its tenant's queue and in the operator's of that name, where these
+-- are limited.
 freed AS (
-    SELECT gone.user_id, gone.queue, count(*)::integer AS jobs
+    SELECT whose.user_id, gone.queue, count(*)::integer AS jobs
     FROM gone
+    CROSS JOIN unnest(
+        ARRAY[gone.user_id, '00000000-0000-0000-0000-000000000000'::uuid]
+    ) AS whose (user_id)
     WHERE gone.limited
-    GROUP BY gone.user_id, gone.queue
+    GROUP BY whose.user_id, gone.queue
 ),
 
 slot AS MATERIALIZED (
     SELECT q.user_id, q.name
     FROM signalstack.queues AS q
-    WHERE (q.user_id, q.name) IN (SELECT freed.user_id, freed.queue FROM freed)
+    WHERE
+        coalesce(q.concurrency, q.rate_limit) IS NOT NULL
+        AND (q.user_id, q.name) IN (SELECT freed.user_id, freed.queue FROM freed)
     ORDER BY q.user_id, q.name
     FOR UPDATE
 ),

@@ -71,17 +71,24 @@ kept AS (
     ON CONFLICT (user_id, job_id, attempt) DO NOTHING
 ),
 
+-- A run that counts does so in its tenant's queue and in the operator's of that name, where these
+-- are limited.
 freed AS (
-    SELECT ended.user_id, ended.queue, count(*)::integer AS jobs
+    SELECT whose.user_id, ended.queue, count(*)::integer AS jobs
     FROM ended
+    CROSS JOIN unnest(
+        ARRAY[ended.user_id, '00000000-0000-0000-0000-000000000000'::uuid]
+    ) AS whose (user_id)
     WHERE ended.limited AND NOT ended.cancel_requested
-    GROUP BY ended.user_id, ended.queue
+    GROUP BY whose.user_id, ended.queue
 ),
 
 slot AS MATERIALIZED (
     SELECT q.user_id, q.name
     FROM signalstack.queues AS q
-    WHERE (q.user_id, q.name) IN (SELECT freed.user_id, freed.queue FROM freed)
+    WHERE
+        coalesce(q.concurrency, q.rate_limit) IS NOT NULL
+        AND (q.user_id, q.name) IN (SELECT freed.user_id, freed.queue FROM freed)
     ORDER BY q.user_id, q.name
     FOR UPDATE
 ),

@@ -120,17 +120,24 @@ buried AS (
     WHERE w.id = dead.id
 ),
 
+-- A run that counts does so in its tenant's queue and in the operator's of that name, where these
+-- are limited.
 freed AS (
-    SELECT lost.user_id, lost.queue, count(*)::integer AS jobs
+    SELECT whose.user_id, lost.queue, count(*)::integer AS jobs
     FROM lost
+    CROSS JOIN unnest(
+        ARRAY[lost.user_id, '00000000-0000-0000-0000-000000000000'::uuid]
+    ) AS whose (user_id)
     WHERE lost.limited
-    GROUP BY lost.user_id, lost.queue
+    GROUP BY whose.user_id, lost.queue
 ),
 
 slot AS MATERIALIZED (
     SELECT q.user_id, q.name
     FROM signalstack.queues AS q
-    WHERE (q.user_id, q.name) IN (SELECT freed.user_id, freed.queue FROM freed)
+    WHERE
+        coalesce(q.concurrency, q.rate_limit) IS NOT NULL
+        AND (q.user_id, q.name) IN (SELECT freed.user_id, freed.queue FROM freed)
     ORDER BY q.user_id, q.name
     FOR UPDATE
 ),

@@ -11,7 +11,11 @@ WITH mine AS MATERIALIZED (
         q.rate_limit,
         q.rate_per_s,
         q.rate_burst,
-        q.running
+        -- Of an operator's queue it counts the runs of all tenants, which is nobody's business.
+        CASE
+            WHEN q.user_id = %(user_id)s AND coalesce(q.concurrency, q.rate_limit) IS NOT NULL
+                THEN q.running
+        END AS running
     FROM signalstack.queues AS q
     WHERE
         q.user_id IN (%(user_id)s::uuid, '00000000-0000-0000-0000-000000000000')
@@ -36,10 +40,7 @@ SELECT
     extract(
         EPOCH FROM clock_timestamp() - least(seen.oldest, heads.oldest)
     )::double precision AS oldest_age_s,
-    CASE
-        WHEN coalesce(mine.concurrency, mine.rate_limit) IS NULL THEN seen.running
-        ELSE mine.running
-    END AS running
+    coalesce(mine.running, seen.running) AS running
 FROM mine
 CROSS JOIN share
 CROSS JOIN LATERAL (

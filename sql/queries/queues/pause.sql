@@ -1,7 +1,7 @@
 -- Pause or resume a queue. Every claim reads it, so a pause needs no bell; a resumption rings.
 WITH changed AS (
     UPDATE signalstack.queues AS q
-    SET paused = %(paused)s::boolean, updated_at = now()
+    SET paused = %(paused)s::boolean, turned_at = now(), updated_at = now()
     WHERE
         q.user_id = %(user_id)s::uuid
         AND q.name = %(name)s::text
