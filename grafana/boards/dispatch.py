@@ -15,13 +15,12 @@ from boards.panel import (
     HeatMap,
     says,
 )
-from boards.query import Query
+from boards.query import Query, percentiles
 from boards.series import PROCESS, QUEUE_PROCESS, or_zero, quantile, rate, share
 from boards.threshold import above, below
 
 LATENCY: Final = "dispatch_latency_seconds"
 STARTS: Final = rate(f"{LATENCY}_count", QUEUE_PROCESS)
-PERCENTILES: Final = ((0.5, "p50"), (0.95, "p95"), (0.99, "p99"))
 
 # Each stage with its histogram, the labels that it can be narrowed by, and what to do about it.
 STAGES: Final = (
@@ -190,10 +189,7 @@ SIDE_BY_SIDE: Final = (
             Graph(
                 20 + STAGES.index(stage),
                 stage[0].capitalize(),
-                [
-                    Query(quantile(q, stage[1], stage[2]), name, exemplar=name == "p99")
-                    for q, name in PERCENTILES
-                ],
+                percentiles(stage[1], stage[2]),
                 says(
                     stage[3],
                     "level, and p99 not far above p95.",

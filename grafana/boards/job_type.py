@@ -7,7 +7,7 @@ from typing import Final
 from boards import link, variable
 from boards.board import Board, Section
 from boards.panel import JOBS_PER_S, SECONDS, SHARE, Figure, Graph, HeatMap, says
-from boards.query import Query
+from boards.query import Query, percentiles
 from boards.series import QUEUE_PROCESS, TYPE_PROCESS, mean, or_zero, quantile, rate, share
 from boards.threshold import below, under
 
@@ -117,10 +117,7 @@ DETAIL: Final = (
         Graph(
             8,
             "Run",
-            [
-                Query(quantile(q, RUNS, TYPE_PROCESS), name, exemplar=name == "p99")
-                for q, name in ((0.5, "p50"), (0.95, "p95"), (0.99, "p99"))
-            ],
+            percentiles(RUNS, TYPE_PROCESS),
             says(
                 "How long its handler runs.",
                 "level.",

@@ -7,7 +7,7 @@ from typing import Final
 from boards import link, objective, overview_parts, variable
 from boards.board import Board, Section
 from boards.panel import JOBS_PER_S, PER_S, SECONDS, SHARE, Figure, Graph, says
-from boards.query import Query
+from boards.query import Query, percentiles
 from boards.series import (
     PROCESS,
     highest,
@@ -147,14 +147,7 @@ COURSES: Final = (
         Graph(
             9,
             "Dispatch latency",
-            [
-                Query(
-                    quantile(q, "dispatch_latency_seconds", PROCESS, objective.DISPATCH_WAKES),
-                    name,
-                    exemplar=q == 0.99,  # noqa: PLR2004 - dots once, not on each course
-                )
-                for q, name in ((0.5, "p50"), (0.95, "p95"), (0.99, "p99"))
-            ],
+            percentiles("dispatch_latency_seconds", PROCESS, objective.DISPATCH_WAKES),
             says(
                 "From due to started, without jobs that waited for a free slot. Dots are traces.",
                 "p99 under the dashed line, 50 ms.",

@@ -13,9 +13,6 @@ from boards.threshold import above, below, under
 
 CONNECTIONS: Final = highest("database_connections", by="state")
 LIMIT: Final = highest("database_connections_limit")
-DEAD: Final = highest("database_dead_rows", by="table")
-LIVE: Final = highest("database_live_rows", by="table")
-QUERIES: Final = "db_query_duration_seconds"
 LISTENER: Final = (link.runbook("SignalStackListenerDown"),)
 VACUUM: Final = (link.runbook("SignalStackVacuumHeldBack"),)
 CROWD: Final = (link.runbook("SignalStackConnectionsNearLimit"),)

@@ -5,14 +5,10 @@ from __future__ import annotations
 from typing import Final
 
 from boards import link
-from boards.panel import BYTES, NUMBER, PER_S, SECONDS, SHARE, Figure, Graph, says
+from boards.panel import BYTES, NUMBER, PER_S, SECONDS, Figure, Graph, says
 from boards.query import Query
 from boards.series import highest, quantile, rate
 from boards.threshold import under
-
-DEAD: Final = highest("database_dead_rows", by="table")
-
-LIVE: Final = highest("database_live_rows", by="table")
 
 QUERIES: Final = "db_query_duration_seconds"
 
@@ -61,19 +57,13 @@ TABLES: Final = (
         Graph(
             16,
             "Dead rows",
-            [
-                Query(
-                    f"{DEAD} / ({LIVE} + {DEAD} > 1000)",
-                    "{{table}}",
-                )
-            ],
+            [Query(highest("database_dead_rows", by="table"), "{{table}}")],
             says(
-                "Share of dead rows in the busy tables, of those above a thousand rows.",
-                "rises and falls as autovacuum comes by.",
-                "stays high: vacuum is held back (Oldest transaction) or too slow.",
+                "Rows of the busy tables that vacuum has yet to remove. In jobs they outnumber the"
+                " live ones by far, since every job passes through it.",
+                "a saw-tooth: autovacuum comes by.",
+                "climbs for an hour: vacuum is held back (Oldest transaction) or too slow.",
             ),
-            unit=SHARE,
-            top=1,
             links=(link.runbook("SignalStackDeadRows"),),
         ),
         Graph(

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 from string import ascii_uppercase
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import msgspec
 from grafana_foundation_sdk.builders.prometheus import Dataquery
 from grafana_foundation_sdk.models.dashboard import DataTransformerConfig
 from grafana_foundation_sdk.models.prometheus import PromQueryFormat, QueryEditorMode
 
+from boards.series import PROCESS, quantile
+
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from grafana_foundation_sdk.cog.builder import Builder
     from grafana_foundation_sdk.cog.variants import Dataquery as AnyQuery
+
+SLOWEST: Final = "p99"
 
 
 class Query(msgspec.Struct, frozen=True):
@@ -31,6 +35,14 @@ class Query(msgspec.Struct, frozen=True):
 def targets(*queries: Query) -> list[Builder[AnyQuery]]:
     """Write queries as Grafana does, as A, B, C and so on."""
     return [_target(query, letter) for query, letter in zip(queries, ascii_uppercase, strict=False)]
+
+
+def percentiles(metric: str, where: str = PROCESS, *also: str) -> list[Query]:
+    """Ask for the usual three of a histogram; exemplars once, not on each course."""
+    return [
+        Query(quantile(q, metric, where, *also), name, exemplar=name == SLOWEST)
+        for q, name in ((0.5, "p50"), (0.95, "p95"), (0.99, SLOWEST))
+    ]
 
 
 def column(expression: str, name: str) -> Query:

@@ -7,7 +7,7 @@ from typing import Final
 from boards import link, variable
 from boards.board import Board, Section
 from boards.panel import JOBS_PER_S, PER_S, SECONDS, SHARE, Figure, Graph, HeatMap, says
-from boards.query import Query
+from boards.query import Query, percentiles
 from boards.series import PROCESS, SHARED, gained, highest, or_zero, quantile, rate, share
 from boards.threshold import above, below, under
 
@@ -138,10 +138,7 @@ OUT: Final = (
         Graph(
             9,
             "Time to deliver",
-            [
-                Query(quantile(q, TIMES), name, exemplar=name == "p99")
-                for q, name in ((0.5, "p50"), (0.95, "p95"), (0.99, "p99"))
-            ],
+            percentiles(TIMES),
             says(
                 "From connecting to the receiver's answer.",
                 "level.",

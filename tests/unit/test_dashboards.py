@@ -40,28 +40,11 @@ OF_PROMETHEUS: Final[dict[str, set[str] | None]] = {
 COMING: Final[dict[str, set[str] | None]] = {
     f"signalstack_{name}": {*labels, *OF_SCRAPING}
     for name, labels in {
-        "queue_depth": ["queue", "status"],
-        "queue_oldest_seconds": ["queue"],
-        "queue_workers": ["queue"],
-        "queue_paused": ["queue"],
-        "queue_gauges_timestamp_seconds": [],
-        "workers": ["state"],
-        "notify_queue_usage_ratio": [],
-        "database_connections": ["state"],
-        "database_connections_limit": [],
-        "database_oldest_transaction_seconds": [],
-        "database_xmin_age_transactions": [],
-        "database_dead_rows": ["table"],
-        "database_live_rows": ["table"],
-        "database_table_bytes": ["table"],
-        "database_in_recovery": [],
         "retention_removed_total": ["table", "how"],
         "schedule_ticks_total": ["outcome"],
         "schedule_lag_seconds_bucket": [],
         "messages_total": ["outcome"],
         "message_cache_requests_total": ["outcome"],
-        "webhook_duration_seconds_bucket": ["outcome"],
-        "webhook_postponed_total": [],
     }.items()
 }
 
