@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 LEADER = """
 signalstack_build_info{role="worker",version="1.2.3"} 1
 signalstack_maintenance_leader 1
+signalstack_database_up 1
 signalstack_listener_up 1
 signalstack_worker_slots{state="busy"} 3
 signalstack_worker_slots{state="free"} 7
@@ -202,6 +203,7 @@ def test_targets_are_added_up_and_keep_their_own_time() -> None:
     ("change", "says"),
     [
         (("listener_up 1", "listener_up 0"), "listener of a:1 is down: polling"),
+        (("database_up 1", "database_up 0"), "a:1 does not reach PostgreSQL"),
         (('queue_workers{queue="mail"} 1', 'queue_workers{queue="mail"} 0'), "no worker serves it"),
         (("} 2.5", "} 90"), "queue mail: the oldest has waited 90 s"),
         (('state="free"} 7', 'state="free"} 0'), "no free slot"),

@@ -26,11 +26,13 @@ def _away(picture: Picture) -> Iterator[str]:
     for line in picture.processes:
         if line.away is not None:
             yield f"{line.target} is away: {line.away}"
+        elif line.database is False:
+            yield f"{line.target} does not reach PostgreSQL"
 
 
 def _listeners(picture: Picture) -> Iterator[str]:
     for line in picture.processes:
-        if line.listener == "polling":
+        if line.listener == "polling" and line.database is not False:
             yield f"listener of {line.target} is down: polling (`signalstack doctor` says why)"
 
 

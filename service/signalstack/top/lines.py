@@ -38,6 +38,7 @@ class ProcessLine(msgspec.Struct, frozen=True, kw_only=True):
     free: int | None = None
     listener: Literal["listening", "polling"] | None = None
     leads: bool | None = None
+    database: bool | None = None
     callers_waiting: int = 0
     cpu: float | None = None
     memory: float | None = None
@@ -67,6 +68,7 @@ def measure_process(target: str, reading: Reading, change: Change | None) -> Pro
         name: text for labels, _ in reading.labelled("build_info") for name, text in labels.items()
     }
     leads = reading.value("maintenance_leader")
+    reached = reading.value("database_up")
     waiting = reading.value("db_pool_connections", state="waiting")
     return ProcessLine(
         target=target,
@@ -76,6 +78,7 @@ def measure_process(target: str, reading: Reading, change: Change | None) -> Pro
         free=_whole(reading.value("worker_slots", state="free")),
         listener=_listener(reading),
         leads=None if leads is None else leads > 0,
+        database=None if reached is None else reached > 0,
         callers_waiting=int(waiting or 0),
         cpu=None if change is None else sum_of([change], "process_cpu_seconds_total"),
         memory=reading.value("process_resident_memory_bytes"),
