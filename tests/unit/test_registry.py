@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import inspect
 import sys
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import msgspec
 import pytest
@@ -186,3 +186,10 @@ def test_unusable_location_is_refused_with_its_reason(here: Path, location: str,
 
     assert str(caught.value).startswith(f"SIGNALSTACK_HANDLERS={location}: ")
     assert says in str(caught.value)
+
+
+def test_payload_that_would_corrupt_the_process_is_refused() -> None:
+    code = Annotated[str, msgspec.Meta(pattern="^a+$")]
+
+    with pytest.raises(SettingsError, match=r"'a'.*has a string with a pattern in a union"):
+        registry.build([], {"a": (code | list[str], send)})

@@ -12,6 +12,7 @@ import msgspec
 
 from signalstack.core.errors import SettingsError
 from signalstack.core.handler import Context, JobType, Registry, Run
+from signalstack.core.unsafe_type import has_unsafe_union
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -96,6 +97,14 @@ def _annotated_payload(name: str, run: Run) -> object:
 
 def _check_payload(name: str, payload: object) -> None:
     try:
+        # First: such a type does its harm when a decoder is made for it.
+        if has_unsafe_union(payload):
+            raise _wrong(
+                name,
+                f"its payload {payload!r} has a string with a pattern in a union with a list, set "
+                "or dict, which corrupts the memory of msgspec 0.22; check the pattern in "
+                "__post_init__ instead",
+            )
         # The decoder alone takes classes that it cannot fill; making the schema refuses those.
         msgspec.json.Decoder(payload)
         msgspec.json.schema(payload)
