@@ -156,6 +156,22 @@ async def test_bad_row_hurts_only_its_own_caller(
     assert await value(conn, "SELECT count(*) FROM signalstack.events") == 1
 
 
+async def test_bad_row_among_many_costs_few_more_flushes(
+    database_url: str, observer: RecordingObserver, conn: Database, tenant: UUID
+) -> None:
+    writes = [new_write(tenant) for _ in range(256)]
+    writes[100] = new_write(tenant, new_job(payload=b"{"))
+
+    async with _link(database_url, observer) as link:
+        intake = Intake(link, observer)
+        outcomes = await _submit_all((intake, write) for write in writes)
+
+    assert [n for n, told in enumerate(outcomes) if isinstance(told, InvalidError)] == [100]
+    assert len(await _job_ids(conn)) == 255
+    # Halving 256 takes eight steps; one by one it would be as many flushes as writes.
+    assert len(observer.facts(Flushed)) <= 12
+
+
 async def test_bad_row_by_itself_is_refused(
     database_url: str, observer: RecordingObserver, tenant: UUID
 ) -> None:

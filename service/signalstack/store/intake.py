@@ -11,7 +11,6 @@ import struct
 from collections import deque
 from collections.abc import Sequence
 from datetime import datetime
-from functools import partial
 from time import perf_counter
 from typing import TYPE_CHECKING, Final
 from uuid import UUID
@@ -113,7 +112,7 @@ class Intake:
         self._link = link
         self._observer = observer
         self._waiting: deque[_Pending] = deque()
-        self._in_flight = False
+        self._in_flight = 0
 
     async def submit(self, write: Write) -> Receipt:
         """Store a write with whatever else arrives just now; returns once it is committed.
@@ -163,14 +162,14 @@ class Intake:
             group.append(self._waiting.popleft())
         return group
 
-    def _send(self, group: list[_Pending]) -> None:
-        self._in_flight = True
+    def _send(self, group: list[_Pending], *, again: bool = False) -> None:
+        self._in_flight += 1
         began = perf_counter()
         plain = [pending for pending in group if pending.write.event is None]
         events = [pending for pending in group if pending.write.event is not None]
         parts = [part for part in (plain, events) if part]
         sent = self._send_parts(parts)
-        sent.add_done_callback(lambda done: self._flushed(done, group, parts, began))
+        sent.add_done_callback(lambda done: self._flushed(done, group, parts, began, again=again))
 
     def _send_parts(self, parts: list[list[_Pending]]) -> asyncio.Future[list[PGresult]]:
         try:
@@ -189,14 +188,17 @@ class Intake:
         group: list[_Pending],
         parts: list[list[_Pending]],
         began: float,
+        *,
+        again: bool,
     ) -> None:
-        self._in_flight = False
-        error = done.exception()
-        if _worth_sending_alone(error, group):
-            self._send_alone(group)
-            return
-        self._conclude(done, group, parts, began)
-        self._flush()
+        self._in_flight -= 1
+        smaller = _smaller(done.exception(), group, again=again)
+        for part in smaller:
+            self._send(part, again=True)
+        if not smaller:
+            self._conclude(done, group, parts, began)
+        if not self._in_flight:
+            self._flush()
 
     def _conclude(
         self,
@@ -219,29 +221,21 @@ class Intake:
             )
         )
 
-    def _send_alone(self, group: list[_Pending]) -> None:
-        """Send each write of a refused flush by itself; the last to end lets the others go on."""
-        left = len(group)
-        self._in_flight = True
 
-        def ended(done: asyncio.Future[list[PGresult]], pending: _Pending, began: float) -> None:
-            nonlocal left
-            self._conclude(done, [pending], [[pending]], began)
-            left -= 1
-            if not left:
-                self._in_flight = False
-                self._flush()
+def _smaller(
+    error: BaseException | None, group: list[_Pending], *, again: bool
+) -> list[list[_Pending]]:
+    """Tell in which parts a refused flush may do better; a deadlock's loser also as it is.
 
-        for pending in group:
-            sent = self._send_parts([[pending]])
-            sent.add_done_callback(partial(ended, pending=pending, began=perf_counter()))
-
-
-def _worth_sending_alone(error: BaseException | None, group: list[_Pending]) -> bool:
-    """Tell whether a refused flush may do better write by write; a deadlock's loser also alone."""
-    if isinstance(error, StatementError) and error.sqlstate.startswith("40"):
-        return True
-    return isinstance(error, StatementError | InvalidError) and len(group) > 1
+    Halves find a bad write in few steps, however many good ones came with it.
+    """
+    if not isinstance(error, StatementError | InvalidError):
+        return []
+    if len(group) > 1:
+        middle = len(group) // 2
+        return [group[:middle], group[middle:]]
+    deadlocked = isinstance(error, StatementError) and error.sqlstate.startswith("40")
+    return [group] if deadlocked and not again else []
 
 
 def _refuse(group: list[_Pending], error: BaseException) -> None:
