@@ -11,6 +11,7 @@ import msgspec
 import pytest
 
 from recording import RecordingObserver
+from signalstack.core.errors import UnavailableError
 from signalstack.core.ids import new_id
 from signalstack.core.job import Outcome, Wake
 from signalstack.core.stage import Queried, Settled
@@ -22,13 +23,15 @@ from signalstack.store.dispatch import (
     Dispatch,
     Ended,
     Lease,
+    Settlement,
 )
 from signalstack.store.link import Link
 from signalstack.worker.settler import BATCH, Settler
 from working import Shop, open_shop
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, AsyncIterator
+    from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+    from uuid import UUID
 
 PATIENCE_S = 10
 
@@ -73,12 +76,25 @@ class Desk:
             await self.settler.drain()
 
 
+class _HardOfHearing(Dispatch):
+    """Loses the answer to the first settlement, which is committed all the same."""
+
+    _lost = False
+
+    async def settle(self, ended: Sequence[Ended], *, worker_id: UUID) -> Settlement:
+        settlement = await super().settle(ended, worker_id=worker_id)
+        if not self._lost:
+            self._lost = True
+            raise UnavailableError("the link was lost")
+        return settlement
+
+
 @asynccontextmanager
-async def _desk(dsn: str) -> AsyncGenerator[Desk]:
+async def _desk(dsn: str, kind: type[Dispatch] = Dispatch) -> AsyncGenerator[Desk]:
     facts = RecordingObserver()
     claims = Link("claim", dsn, CLAIM_STATEMENTS, facts, settings=SESSION)
     link = Link("settle", dsn, SETTLE_STATEMENTS, facts, settings=SESSION)
-    dispatch = Dispatch(claims, link)
+    dispatch = kind(claims, link)
     settler = Settler(
         dispatch, facts, worker_id=new_id, on_retry=lambda _: None, on_room=lambda: None
     )
@@ -161,6 +177,21 @@ async def test_what_was_said_twice_counts_once(shop: Shop) -> None:
         desk.settler.add(_succeeded(lease, outcome=Outcome.FAILED, error="late"))
         await desk.facts.seen(Settled, jobs=(), stale=1)
     assert await _finished(shop) == {"succeeded": 1}
+
+
+async def test_what_was_recorded_before_its_answer_got_lost_is_not_told_as_stale(
+    shop: Shop,
+) -> None:
+    async with _desk(shop.dsn, _HardOfHearing) as desk:
+        first, other = await desk.lease(shop, 2)
+        desk.settler.add(_succeeded(first))
+        await desk.facts.seen(Settled, stale=0)
+        # The one that comes twice after that is news: it had been heard of.
+        desk.settler.add(_succeeded(first))
+        await desk.facts.seen(Settled, stale=1)
+        desk.settler.add(_succeeded(other))
+        await desk.facts.seen(Settled, jobs=other.job_id, stale=0)
+    assert await _finished(shop) == {"succeeded": 2}
 
 
 async def test_an_outcome_with_another_token_is_dropped(shop: Shop) -> None:

@@ -52,6 +52,7 @@ class Settler:
         self._on_room = on_room
         self._ended: list[Ended] = []
         self._in_flight = 0
+        self._unheard: set[bytes] = set()
         self._signal = anyio.Event()
         self._empty = anyio.Event()
 
@@ -104,13 +105,18 @@ class Settler:
         try:
             done = await self._dispatch.settle(batch, worker_id=self._worker_id())
         except UnavailableError:
+            self._unheard.update(end.lease.id for end in batch)
             return batch
         except StatementError as error:
             return await self._settle_refused(batch, error)
+        ids = {end.lease.id for end in batch}
+        # What was sent before and is not found now was recorded then: only the answer was lost.
+        recorded = (ids & self._unheard) - done.settled - done.cancelled
+        self._unheard -= ids
         self._observer.tell(
             Settled(
                 jobs=tuple(end.lease.job_id for end in batch if end.lease.id in done.settled),
-                stale=len(batch) - len(done.settled) - len(done.cancelled),
+                stale=len(batch) - len(done.settled) - len(done.cancelled) - len(recorded),
                 duration_s=perf_counter() - began,
             )
         )
@@ -132,6 +138,7 @@ class Settler:
         (end,) = batch
         _log.error("outcome_refused", job_id=end.lease.job_id, error=str(error))
         if end.result is None:
+            self._unheard.discard(end.lease.id)
             return []  # nothing left to leave out: its lease is taken back when this worker ends
         reason = f"PostgreSQL cannot store the result: {error}"
         failed = msgspec.structs.replace(end, outcome=Outcome.FAILED, result=None, error=reason)
