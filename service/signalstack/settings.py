@@ -152,7 +152,8 @@ _COUNT: Final = whole(1, 10_000)
 # fmt: off
 _ROWS: Final = (
     _Row("DATABASE_URL", "database_url", "", variable.dsn,
-         "PostgreSQL to use; without it, `up`, `demo` and `bench` start an embedded one"),
+         "PostgreSQL to use; without it, `up` and `bench` start an embedded one, as `demo` always"
+         " does"),
     _Row("LISTEN_DATABASE_URL", "listen_database_url", "", variable.dsn,
          "direct DSN for LISTEN where DATABASE_URL leads through a transaction pooler"),
     _Row("DB_POOL_MIN", "db_pool_min", "1", _COUNT,

@@ -216,8 +216,8 @@ async def test_doctor_prints_a_line_a_check_and_fails_for_a_fault(
 
 
 @pytest.mark.parametrize("arguments", ["", "up", "worker", "keys create", "migrate up", "demo"])
-async def test_help_is_there_for_everything(arguments: str) -> None:
-    code, output, _ = await finish(*arguments.split(), "--help")
+async def test_help_is_there_for_everything_also_with_wrong_settings(arguments: str) -> None:
+    code, output, _ = await finish(*arguments.split(), "--help", PORT="ninety")
 
     assert code == 0
     assert output.startswith("Usage: ")

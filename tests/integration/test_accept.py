@@ -94,10 +94,20 @@ async def acceptor(
 
 
 async def _enqueue(
-    acceptor: Acceptor, tenant: UUID, *jobs: JobRequest, key: str | None = None, body: bytes = b"1"
+    acceptor: Acceptor,
+    tenant: UUID,
+    *jobs: JobRequest,
+    key: str | None = None,
+    body: bytes = b"1",
+    in_batch: bool = False,
 ) -> Accepted:
     return await acceptor.enqueue(
-        tenant, jobs, idempotency_key=key, fingerprint=body, traceparent=TRACEPARENT
+        tenant,
+        jobs,
+        idempotency_key=key,
+        fingerprint=body,
+        traceparent=TRACEPARENT,
+        in_batch=in_batch,
     )
 
 
@@ -155,10 +165,11 @@ async def test_wrong_job_is_refused_where_it_is_wrong_and_nothing_is_stored(
 ) -> None:
     for jobs, prefix in (
         ([_greeting(**wrong)], ""),
+        ([_greeting(**wrong)], "/jobs/0"),
         ([_greeting(), _greeting(**wrong)], "/jobs/1"),
     ):
         with pytest.raises(InvalidError) as refused:
-            await _enqueue(acceptor, tenant, *jobs)
+            await _enqueue(acceptor, tenant, *jobs, in_batch=bool(prefix))
 
         assert [fault.pointer for fault in refused.value.faults] == [prefix + pointer]
     assert await value(conn, "SELECT count(*) FROM signalstack.jobs") == 0

@@ -63,16 +63,14 @@ async def create_jobs(call: Call[JobBatch, None]) -> Answer:
         if request.idempotency_key is not None:
             raise InvalidError.at(f"/jobs/{n}/idempotency_key", "is not taken in a batch")
         codec.in_utc(request.run_at, f"/jobs/{n}/run_at")
-    try:
-        enqueued = await call.parts.acceptor.enqueue(
-            call.user_id,
-            call.body.jobs,
-            idempotency_key=None,
-            fingerprint=None,
-            traceparent=call.exchange.traceparent,
-        )
-    except InvalidError as error:
-        raise _in_batch(error, len(call.body.jobs)) from None
+    enqueued = await call.parts.acceptor.enqueue(
+        call.user_id,
+        call.body.jobs,
+        idempotency_key=None,
+        fingerprint=None,
+        traceparent=call.exchange.traceparent,
+        in_batch=True,
+    )
     jobs = [_present(job, enqueued.created_at, None) for job in enqueued.jobs]
     return Answer(status=201, body=CreatedJobs(jobs=jobs))
 
@@ -214,14 +212,6 @@ def _present(job: NewJob, created_at: datetime, key: str | None) -> Job:
         finished_at=None,
         updated_at=created_at,
     )
-
-
-def _in_batch(error: InvalidError, count: int) -> InvalidError:
-    """Point into the batch also when it has one job: faults of a single job are told without it."""
-    if count > 1 or not error.faults:
-        return error
-    fault = error.faults[0]
-    return InvalidError.at("/jobs/0" + fault.pointer, fault.detail)
 
 
 def _location(job: Job) -> tuple[bytes, bytes]:

@@ -10,10 +10,11 @@ import click
 from signalstack import settings as environment
 from signalstack.bench.command import bench
 from signalstack.cli.keys import keys
-from signalstack.cli.outcome import Group, leave
+from signalstack.cli.outcome import ASKS_FOR_HELP, Group, leave
 from signalstack.cli.schema import migrate
 from signalstack.cli.service import api, up, worker
 from signalstack.cli.trial import demo, doctor
+from signalstack.core.errors import SettingsError
 from signalstack.telemetry import logs
 from signalstack.top.command import top
 
@@ -38,7 +39,12 @@ def main() -> None:
 @click.pass_context
 def commands(ctx: click.Context) -> None:
     """Event-driven jobs on PostgreSQL; set by environment variables (docs/configuration.md)."""
-    ctx.obj = environment.load()
+    try:
+        ctx.obj = environment.load()
+    except SettingsError:
+        if ctx.meta[ASKS_FOR_HELP]:  # who has set something wrong needs it most
+            return
+        raise
     logs.configure(ctx.obj.log_level, ctx.obj.log_format)
 
 

@@ -18,12 +18,18 @@ if TYPE_CHECKING:
 
 FAILED: Final = 1
 WRONG: Final = 2
+ASKS_FOR_HELP: Final = "signalstack.asks_for_help"
 
 Result = TypeVar("Result")
 
 
 class Group(click.Group):
     """Turns our errors into a sentence and an exit code: 1 it failed, 2 wrong settings."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Take note of whether help is asked for, here or of a command."""
+        ctx.meta[ASKS_FOR_HELP] = not {"-h", "--help"}.isdisjoint(args)
+        return super().parse_args(ctx, args)
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command that was asked for."""

@@ -6,6 +6,7 @@ scrape in another thread copies a cell before it reads it; a sum may then lag it
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from bisect import bisect_left
 from itertools import accumulate
 from operator import add
@@ -47,7 +48,7 @@ class Vocabulary:
         return OTHER
 
 
-class Family:
+class Family(ABC):
     """All series of one metric: a cell for each distinct set of label values.
 
     A label with a vocabulary takes its values from callers, so it is bounded; one with None is
@@ -85,9 +86,9 @@ class Family:
             )
         return key
 
+    @abstractmethod
     def render(self) -> Metric:
         """Return the family as prometheus_client writes it."""
-        raise NotImplementedError
 
     def series(self) -> Iterator[tuple[list[str], Cell]]:
         """Yield the label values and a copy of the cell of each series."""

@@ -91,6 +91,7 @@ class Acceptor:
         watch: Watch = Watch.NOBODY,
         durable: bool = True,
         route: str = _JOBS,
+        in_batch: bool = False,
     ) -> Enqueued:
         """Store jobs, all or none.
 
@@ -100,12 +101,11 @@ class Acceptor:
 
         Raises:
             InvalidError: a job is wrong, or the key was used for another request. Faults point
-                into the job, behind `/jobs/<n>` when there are several.
+                into the job, behind `/jobs/<n>` when they came `in_batch`.
             UnavailableError: PostgreSQL is away; nothing is known to be stored.
         """
-        prefixes = [""] if len(jobs) == 1 else [f"/jobs/{n}" for n in range(len(jobs))]
-        for request, prefix in zip(jobs, prefixes, strict=True):
-            await self._check(user_id, request, prefix)
+        for n, request in enumerate(jobs):
+            await self._check(user_id, request, f"/jobs/{n}" if in_batch else "")
         made = [self._make(request, watch) for request in jobs]
         if first_id is not None:
             made[0] = msgspec.structs.replace(made[0], id=first_id)
