@@ -57,6 +57,7 @@ class SeenSpan:
         self.kind = kind
         self.attributes = attributes
         self.failure: str | None = None
+        self.recorded = True
 
     @property
     def traceparent(self) -> str | None:

@@ -33,6 +33,7 @@ class RecordedSpan:
         self.link = link
         self.attributes = dict(attributes or {})
         self.failure: str | None = None
+        self.recorded = True
         self.open = True
         self.traceparent = parent or link
 

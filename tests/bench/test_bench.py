@@ -99,11 +99,15 @@ def test_a_quick_run_measures_everything_and_leaves_nothing(
         "lists.deep",
         "lists.queues",
         "lists.queues.new",
+        "telemetry.off",
+        "telemetry.metrics",
+        "telemetry.traces",
+        "telemetry.roots",
     }
     for figure in figures.values():
         _check(figure, figures)
         assert figure["title"] in ended.stdout
-    assert len(report["verdicts"]) == 6
+    assert len(report["verdicts"]) == 8
     for verdict in report["verdicts"]:
         assert verdict["target"] in ended.stdout
     assert _count(database_url, _LEFT) == 0

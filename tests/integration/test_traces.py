@@ -169,6 +169,27 @@ def test_the_samplers_variables_are_honoured(
     assert set(collector.spans) == {"process child", "process retry"}
 
 
+def test_a_share_of_the_traces_that_begin_here_is_kept(
+    collector: Collector, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OTEL_TRACES_SAMPLER", "parentbased_traceidratio")
+    monkeypatch.setenv("OTEL_TRACES_SAMPLER_ARG", "0.25")
+    observer = Telemetry(version="1", traces="otlp")
+
+    handed_on: list[str] = []
+    for _ in range(400):
+        with observer.span("process mail", "consumer") as span:
+            handed_on.append(span.traceparent or "")
+    observer.close()
+
+    kept = {span.trace_id.hex() for span in collector.all}
+    # What is handed on says so: others must decide as was decided here. The flag 2 is "random id".
+    assert kept == {traceparent[3:35] for traceparent in handed_on if traceparent[-2:] == "03"}
+    assert {traceparent[-2:] for traceparent in handed_on} == {"02", "03"}
+    assert len(set(handed_on)) == 400
+    assert 40 < len(kept) < 170  # one in a million million tests draws something else
+
+
 def test_the_resource_is_ours_until_the_environment_says_otherwise(
     collector: Collector, monkeypatch: pytest.MonkeyPatch
 ) -> None:

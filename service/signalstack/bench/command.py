@@ -29,6 +29,7 @@ from signalstack.bench.latency import measure_idle, measure_steady
 from signalstack.bench.lists import measure_lists
 from signalstack.bench.rig import open_rig, postgresql_version
 from signalstack.bench.table import show
+from signalstack.bench.telemetry import measure_telemetry
 from signalstack.bench.wait import measure_wait
 
 if TYPE_CHECKING:
@@ -45,6 +46,7 @@ _PARTS: Final[dict[str, Callable[[Rig], Awaitable[list[Figure]]]]] = {
     "http": measure_http,
     "wait": measure_wait,
     "lists": measure_lists,
+    "telemetry": measure_telemetry,
 }
 _WIDTH: Final = 120
 

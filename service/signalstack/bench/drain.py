@@ -13,11 +13,14 @@ from signalstack.core.job import JobRequest
 from signalstack.store import baseline
 
 if TYPE_CHECKING:
+    from contextlib import AbstractAsyncContextManager
     from datetime import datetime
 
+    from signalstack.bench.process import Running
     from signalstack.bench.rig import Rig
 
 _BATCH: Final = 1_000
+_TRACED_BATCH: Final = 100  # jobs of one trace
 _FEEDERS: Final = 4
 _TAKE: Final = 500
 _LOOK_S: Final = 0.02
@@ -32,7 +35,9 @@ async def measure_drain(rig: Rig) -> list[Figure]:
     floors: list[float] = []
     for _ in range(rounds):
         for processes in _PROCESSES:
-            rates[processes].append(await _drain(rig, jobs, processes))
+            reached = await drain(rig, jobs, rig.workers(processes))
+            rig.say(f"drain with {processes}: {reached:,.0f}/s")
+            rates[processes].append(reached)
         floors.append(await _delete(rig, jobs))
     return [
         *(
@@ -48,36 +53,54 @@ async def measure_drain(rig: Rig) -> list[Figure]:
     ]
 
 
-async def _drain(rig: Rig, jobs: int, processes: int) -> float:
+async def drain(
+    rig: Rig,
+    jobs: int,
+    running: AbstractAsyncContextManager[list[Running]],
+    *,
+    sampled: int | None = None,
+) -> float:
+    """Let these workers empty a backlog; returns the jobs that they ended a second.
+
+    With `sampled`, the jobs carry the context of a trace, of which one in so many is sampled.
+
+    Raises:
+        BenchError: they did not end, or not well.
+    """
     await rig.clear()
-    async with rig.workers(processes) as workers:
+    async with running as workers:
         # Paused rather than started late: they begin at the same moment, whatever starting costs.
         for worker in workers:
             worker.pause()
-        await _preload(rig, jobs)
+        await _preload(rig, jobs, sampled)
         for worker in workers:
             worker.resume()
         ended_at = await _until_drained(rig)
     async with rig.pool.connection() as conn:
-        drain = await baseline.drain_of(conn, user_id=rig.user_id)
-    if drain is None or drain.succeeded != jobs:
-        raise BenchError(f"{drain.succeeded if drain else 0} of {jobs} jobs succeeded in a drain")
-    reached = jobs / (ended_at - drain.began_at).total_seconds()
-    rig.say(f"drain with {processes}: {reached:,.0f}/s")
-    return reached
+        found = await baseline.drain_of(conn, user_id=rig.user_id)
+    if found is None or found.succeeded != jobs:
+        raise BenchError(f"{found.succeeded if found else 0} of {jobs} jobs succeeded in a drain")
+    return jobs / (ended_at - found.began_at).total_seconds()
 
 
-async def _preload(rig: Rig, jobs: int) -> None:
-    batch = [JobRequest(type="noop", queue=QUEUE)] * _BATCH
+async def _preload(rig: Rig, jobs: int, sampled: int | None = None) -> None:
+    size = _BATCH if sampled is None else _TRACED_BATCH
+    batch = [JobRequest(type="noop", queue=QUEUE)] * size
+    numbers = iter(range(jobs // size))
 
-    async def feed(batches: int) -> None:
-        for _ in range(batches):
-            await rig.enqueue(*batch)
+    async def feed() -> None:
+        for number in numbers:
+            await rig.enqueue(*batch, traceparent=_trace(number, sampled))
 
     async with anyio.create_task_group() as tasks:
-        whole = jobs // _BATCH
-        for feeder in range(_FEEDERS):
-            tasks.start_soon(feed, whole // _FEEDERS + (feeder < whole % _FEEDERS))
+        for _ in range(_FEEDERS):
+            tasks.start_soon(feed)
+
+
+def _trace(number: int, sampled: int | None) -> str | None:
+    if sampled is None:
+        return None
+    return f"00-{number + 1:032x}-{1:016x}-{number % sampled == 0:02x}"
 
 
 async def _until_drained(rig: Rig) -> datetime:

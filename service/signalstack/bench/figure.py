@@ -98,7 +98,10 @@ def rate(name: str, title: str, runs: Sequence[float], *, floor: str | None = No
 def judge(figures: Sequence[Figure]) -> list[Verdict]:
     """Hold the figures against their targets; what was not measured is not judged."""
     at = {figure.name: figure.value for figure in figures}
-    judges = (_judge_start, _judge_drain, _judge_callers, _judge_wait, _judge_page, _judge_queues)
+    judges = (
+        *(_judge_start, _judge_drain, _judge_callers, _judge_wait, _judge_page, _judge_queues),
+        *(_judge_metrics, _judge_traces),
+    )
     return [verdict for judged in judges if (verdict := judged(at)) is not None]
 
 
@@ -152,6 +155,29 @@ def _judge_page(at: Mapping[str, float]) -> Verdict | None:
 def _judge_queues(at: Mapping[str, float]) -> Verdict | None:
     target = "the queues with a long history ≤ 2 times without one, p50"
     return _at_most(at, "lists.queues", 2, "lists.queues.new", target)
+
+
+def _judge_metrics(at: Mapping[str, float]) -> Verdict | None:
+    target = "drain with metrics ≥ 90 % of without"
+    return _at_least(at, "telemetry.metrics", 90, "telemetry.off", target)
+
+
+def _judge_traces(at: Mapping[str, float]) -> Verdict | None:
+    target = "drain with traces of 1 % ≥ 85 % of without metrics and traces"
+    return _at_least(at, "telemetry.traces", 85, "telemetry.off", target)
+
+
+def _at_least(
+    at: Mapping[str, float], name: str, percent: int, other: str, target: str
+) -> Verdict | None:
+    if not {name, other} <= at.keys():
+        return None
+    share = 100 * at[name] / at[other]
+    return Verdict(
+        target=target,
+        reached=f"{share:.0f} % ({at[name]:,.0f} to {at[other]:,.0f} jobs/s)",
+        met=share >= percent,
+    )
 
 
 def _at_most(

@@ -36,6 +36,7 @@ class Running:
         self._stream = BufferedByteReceiveStream(process.stdout)
         self._errors = errors
         self._process = process
+        self.metrics_url = ""
 
     def pause(self) -> None:
         """Stop it where it stands."""

@@ -57,10 +57,10 @@ class Rig(msgspec.Struct, frozen=True, kw_only=True):
     quick: bool
     say: Callable[[str], None]
 
-    async def enqueue(self, *jobs: JobRequest) -> None:
+    async def enqueue(self, *jobs: JobRequest, traceparent: str | None = None) -> None:
         """Enqueue as a request over HTTP would, without the HTTP."""
         await self.acceptor.enqueue(
-            self.user_id, jobs, idempotency_key=None, fingerprint=None, traceparent=None
+            self.user_id, jobs, idempotency_key=None, fingerprint=None, traceparent=traceparent
         )
 
     async def clear(self) -> None:
@@ -69,12 +69,15 @@ class Rig(msgspec.Struct, frozen=True, kw_only=True):
             await baseline.clear(conn, user_id=self.user_id)
 
     @asynccontextmanager
-    async def workers(self, count: int) -> AsyncGenerator[list[Running]]:
-        """Run so many `signalstack worker`; all of them are ready."""
+    async def workers(
+        self, count: int, *, module: str = "signalstack", **variables: str
+    ) -> AsyncGenerator[list[Running]]:
+        """Run so many `signalstack worker`, or another module; all of them are ready."""
+        arguments = [module, "worker"]
         async with AsyncExitStack() as stack:
-            started = [await self._start(stack, ["signalstack", "worker"]) for _ in range(count)]
+            started = [await self._start(stack, arguments, variables) for _ in range(count)]
             for worker in started:
-                await worker.until("metrics")
+                worker.metrics_url = await worker.until("metrics")
             yield started
 
     @asynccontextmanager
@@ -108,9 +111,15 @@ class Rig(msgspec.Struct, frozen=True, kw_only=True):
             raise BenchError("the API answered nothing in the given time")
         return answers
 
-    async def _start(self, stack: AsyncExitStack, arguments: list[str]) -> Running:
+    async def _start(
+        self,
+        stack: AsyncExitStack,
+        arguments: list[str],
+        variables: Mapping[str, str] | None = None,
+    ) -> Running:
         errors = self.folder / f"{arguments[-1][:20].replace('/', '_')}.log"
-        return await stack.enter_async_context(running(arguments, self.variables, errors))
+        given = {**self.variables, **(variables or {})}
+        return await stack.enter_async_context(running(arguments, given, errors))
 
 
 @asynccontextmanager

@@ -247,6 +247,11 @@ class Span(Protocol):
     """An open span, or nothing when traces are off."""
 
     @property
+    def recorded(self) -> bool:
+        """Whether anybody will see its attributes."""
+        ...
+
+    @property
     def traceparent(self) -> str | None:
         """W3C trace context to hand on; None when there is nothing to hand on."""
         ...

@@ -63,7 +63,7 @@ def current_traceparent() -> str | None:
 def recorded_ids() -> tuple[str, str] | None:
     """Return trace id and span id of what is going on now, if that is recorded and sampled."""
     span = current.get()
-    if span is None or isinstance(span, _Unrecorded) or span.traceparent is None:
+    if span is None or not span.recorded or span.traceparent is None:
         return None
     if not int(span.traceparent[53:55], 16) & SAMPLED:
         return None
@@ -94,6 +94,11 @@ class _Unrecorded:
     """A span inside another context that is handed on; all share this one."""
 
     __slots__ = ()
+
+    @property
+    def recorded(self) -> bool:
+        """Nobody sees what is set."""
+        return False
 
     @property
     def traceparent(self) -> str | None:

@@ -242,7 +242,7 @@ class Executor:
                 link=None if first else lease.traceparent,
             ) as span,
         ):
-            if span.traceparent is not None:  # nobody reads them otherwise
+            if span.recorded:
                 span.set(_attributes(lease))
             # Told inside the span, which stands beside the figures as their example.
             self._observer.tell(_started(lease, started_at))
@@ -272,7 +272,7 @@ class Executor:
             anyio.CancelScope(),
             deadline_at=started_at + timeout_s,
             ends_at=began + timeout_s,
-            traceparent=span.traceparent or lease.traceparent,
+            span=span,
         )
         self._runs.add(run)
         if run.ends_at < self._earliest:

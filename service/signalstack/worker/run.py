@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     import anyio
 
     from signalstack.core.log import Log
+    from signalstack.core.stage import Span
     from signalstack.store.dispatch import Lease
 
 Stop = Literal["timeout", "shutdown", "lost", "cancelled"]
@@ -24,7 +25,7 @@ class Run:
     `ends_at` is its deadline on the clock of `time.perf_counter`, which no adjustment moves.
     """
 
-    __slots__ = ("_deadline_at", "_traceparent", "ends_at", "lease", "scope", "stop")
+    __slots__ = ("_deadline_at", "_span", "ends_at", "lease", "scope", "stop")
 
     def __init__(
         self,
@@ -33,14 +34,14 @@ class Run:
         *,
         deadline_at: float,
         ends_at: float,
-        traceparent: str | None,
+        span: Span,
     ) -> None:
         self.lease = lease
         self.scope = scope
         self.stop: Stop | None = None
         self.ends_at = ends_at
         self._deadline_at = deadline_at
-        self._traceparent = traceparent
+        self._span = span
 
     @property
     def job_id(self) -> UUID:
@@ -81,7 +82,7 @@ class Run:
     @property
     def traceparent(self) -> str | None:
         """W3C trace context of this run."""
-        return self._traceparent
+        return self._span.traceparent or self.lease.traceparent
 
     @property
     def logger(self) -> Log:
