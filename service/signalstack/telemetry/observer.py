@@ -8,7 +8,7 @@ from signalstack.core import stage
 from signalstack.core.log import get_logger
 from signalstack.telemetry.exposition import Exposition
 from signalstack.telemetry.metrics import Metrics
-from signalstack.telemetry.traces import Exporter, Tracer, Untraced
+from signalstack.telemetry.traces import Exporter, Tracer, Untraced, is_recorded
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -41,7 +41,7 @@ class Telemetry:
         self._note(stage.LeaderChanged, _log_leader)
         if traces != "none":
             for kind, keep in metrics.examples.takers().items():
-                self._note(kind, keep)
+                self._note(kind, keep, where=is_recorded)
         self._failing: set[type[stage.Fact]] = set()
         self._exposition: Exposition | None = None
         self._tracer = _open_tracer(traces, version)
@@ -73,12 +73,19 @@ class Telemetry:
             self._exposition = None
         self._tracer.close(timeout_s)
 
-    def _note(self, kind: type[stage.Fact], write: Callable[[Any], None]) -> None:
+    def _note(
+        self,
+        kind: type[stage.Fact],
+        write: Callable[[Any], None],
+        *,
+        where: Callable[[], bool] = lambda: True,
+    ) -> None:
         take = self._takers[kind]
 
         def take_and_write(fact: stage.Fact) -> None:
             take(fact)
-            write(fact)
+            if where():
+                write(fact)
 
         self._takers[kind] = take_and_write
 

@@ -60,6 +60,12 @@ def current_traceparent() -> str | None:
     return span.traceparent if span is not None else None
 
 
+def is_recorded() -> bool:
+    """Tell whether what is going on now is recorded; the quick question before the next one."""
+    span = current.get()
+    return span is not None and span.recorded
+
+
 def recorded_ids() -> tuple[str, str] | None:
     """Return trace id and span id of what is going on now, if that is recorded and sampled."""
     span = current.get()
