@@ -84,4 +84,4 @@ def test_a_span_that_nobody_collects_costs_next_to_nothing() -> None:
             pass
 
     # 0.5 µs on a quiet machine; the SDK's takes 30.
-    assert min(timeit.repeat(span, number=10_000, repeat=5)) / 10_000 < 4e-6
+    assert min(timeit.repeat(span, number=1_000, repeat=50)) / 1_000 < 4e-6
