@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 # Scraped twice a second; the rules' longest interval, five minutes, takes fifteen seconds.
 FASTER: Final = 20.0
 # Named already, and on their way into the service.
-COMING: Final = re.compile(r"signalstack_(schedule_|message|retention_)")
+COMING: Final = re.compile(r"signalstack_(schedule_|message_cache_|retention_)")
 ANSWERED_S: Final = 45.0
 LOOK_S: Final = 1.0
 
@@ -39,14 +39,17 @@ async def test_everything_that_is_asked_has_an_answer(data_dir: Path) -> None:
     async with (
         receiver() as shop,
         receiver() as ruin,
+        receiver() as gateway,
         install(data_dir, REQUEST_TIMEOUT="1s") as here,
         prometheus(here.api_target, faster=FASTER) as watch,
     ):
         ruin.usual = reply(500)
+        gateway.usual = reply(200, body=b'{"message": "Accepted", "messageId": "m-1"}')
+        sending = {"WEBHOOK_URL": gateway.url, "MESSAGE_INTERVAL": "100ms"}
         await _prepare(here)
         async with (
-            here.worker() as first,
-            here.worker() as second,
+            here.worker(**sending) as first,
+            here.worker(**sending) as second,
             here.load(*_works(shop.url, ruin.url)),
             _without_counts(here),
         ):
@@ -111,6 +114,7 @@ def _works(shop: str, ruin: str) -> list[Work]:
         return Work(path="/v1/jobs", body=body, every_s=every_s)
 
     event = {"type": "order.paid", "payload": {"n": 1}}
+    message = {"phone_number": "+4915112345678", "content": "hello"}
     naps = [job("nap", {"seconds": 0.02})] * 50
     return [
         jobs(0.05, job("noop")),
@@ -121,6 +125,7 @@ def _works(shop: str, ruin: str) -> list[Work]:
         Work(path="/v1/events", body=event, every_s=0.2),
         Work(path="/v1/events", body={**event, "id": str(uuid4())}, every_s=0.5),
         Work(path="/v1/jobs/batch", body={"jobs": naps}, every_s=2),
+        Work(path="/v1/messages", body=message, every_s=0.3),
     ]
 
 
