@@ -39,6 +39,38 @@ BEGIN
 END
 $$;
 
+CREATE FUNCTION signalstack.detach_partition(parent text, child text) RETURNS boolean
+    LANGUAGE plpgsql
+    AS $$
+BEGIN
+    -- The parent before its parts, as every statement locks them.
+    EXECUTE format('LOCK TABLE ONLY signalstack.%I IN ACCESS EXCLUSIVE MODE', parent);
+    IF NOT EXISTS (
+        SELECT FROM pg_catalog.pg_inherits
+        WHERE inhrelid = to_regclass(format('signalstack.%I', child))
+    ) THEN
+        RETURN false;
+    END IF;
+    EXECUTE format('ALTER TABLE signalstack.%I DETACH PARTITION signalstack.%I', parent, child);
+    RETURN true;
+END
+$$;
+
+CREATE FUNCTION signalstack.drop_detached(child text) RETURNS boolean
+    LANGUAGE plpgsql
+    AS $$
+BEGIN
+    IF EXISTS (
+        SELECT FROM pg_catalog.pg_inherits
+        WHERE inhrelid = to_regclass(format('signalstack.%I', child))
+    ) THEN
+        RETURN false;
+    END IF;
+    EXECUTE format('DROP TABLE IF EXISTS signalstack.%I', child);
+    RETURN true;
+END
+$$;
+
 CREATE FUNCTION signalstack.end_message() RETURNS trigger
     LANGUAGE plpgsql
     SET search_path TO 'pg_catalog', 'pg_temp'
@@ -154,36 +186,28 @@ CREATE FUNCTION signalstack.job_fault(type text, payload jsonb, priority integer
     LANGUAGE sql IMMUTABLE
     RETURN CASE WHEN ((COALESCE(length(type), 0) < 1) OR (COALESCE(length(type), 0) > 100)) THEN 'type must have 1 to 100 characters'::text WHEN ((priority IS NULL) OR ((priority < '-1000'::integer) OR (priority > 1000))) THEN 'priority must be from -1000 to 1000'::text WHEN ((max_attempts IS NULL) OR ((max_attempts < 1) OR (max_attempts > 100))) THEN 'max_attempts must be from 1 to 100'::text WHEN (NOT ((timeout_s > (0)::double precision) AND (timeout_s <= (86400)::double precision))) THEN 'timeout_s must be above 0 and at most 86400'::text WHEN (NOT ((run_at >= '0001-01-02 00:00:00+00'::timestamp with time zone) AND (run_at < '9999-12-31 00:00:00+00'::timestamp with time zone))) THEN 'run_at must be within the years 1 to 9999'::text WHEN (NOT ((idempotency_key COLLATE "C") ~ '^[!-~]{1,255}$'::text)) THEN 'idempotency_key must be 1 to 255 visible ASCII characters'::text WHEN (octet_length((payload)::text) > 262144) THEN 'payload must have at most 262144 bytes'::text WHEN jsonb_path_exists(payload, 'strict $.**{64}?(@.type() == "object" || @.type() == "array")'::jsonpath) THEN 'payload may nest arrays and objects 64 deep'::text WHEN jsonb_path_exists(payload, 'strict $.**?(@.type() == "number" && (@ > $"most" || @ < -$"most"))'::jsonpath, '{"most": 179769313486231570000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000}'::jsonb) THEN 'payload must hold numbers within the range of doubles'::text ELSE NULL::text END;
 
-CREATE FUNCTION signalstack.make_partitions(days integer) RETURNS integer
+CREATE FUNCTION signalstack.make_partition(parent text, day date) RETURNS boolean
     LANGUAGE plpgsql
     AS $$
 DECLARE
-    parent text;
-    day date;
-    child text;
-    made integer := 0;
+    child text := format('%s_%s', parent, to_char(day, 'YYYYMMDD'));
 BEGIN
-    PERFORM pg_advisory_xact_lock(hashtext('signalstack.make_partitions'));
-    FOREACH parent IN ARRAY ARRAY['events', 'finished_jobs', 'attempts'] LOOP
-        FOR i IN 0..days LOOP
-            day := (now() AT TIME ZONE 'UTC')::date + i;
-            child := format('%s_%s', parent, to_char(day, 'YYYYMMDD'));
-            CONTINUE WHEN to_regclass(format('signalstack.%I', child)) IS NOT NULL;
-            BEGIN
-                EXECUTE format(
-                    'CREATE TABLE signalstack.%I PARTITION OF signalstack.%I FOR VALUES FROM (%L) TO (%L)',
-                    child, parent,
-                    signalstack.uuid_floor(day::timestamp AT TIME ZONE 'UTC'),
-                    signalstack.uuid_floor((day + 1)::timestamp AT TIME ZONE 'UTC')
-                );
-                made := made + 1;
-            EXCEPTION WHEN check_violation THEN
-                -- The default partition holds rows of that day already: they stay there.
-                NULL;
-            END;
-        END LOOP;
-    END LOOP;
-    RETURN made;
+    EXECUTE format('LOCK TABLE ONLY signalstack.%I IN SHARE UPDATE EXCLUSIVE MODE', parent);
+    IF to_regclass(format('signalstack.%I', child)) IS NOT NULL THEN
+        RETURN false;
+    END IF;
+    EXECUTE format(
+        'CREATE TABLE signalstack.%I (LIKE signalstack.%I INCLUDING ALL)', child, parent
+    );
+    EXECUTE format(
+        'ALTER TABLE signalstack.%I ATTACH PARTITION signalstack.%I FOR VALUES FROM (%L) TO (%L)',
+        parent, child,
+        signalstack.uuid_floor(day::timestamp AT TIME ZONE 'UTC'),
+        signalstack.uuid_floor((day + 1)::timestamp AT TIME ZONE 'UTC')
+    );
+    RETURN true;
+EXCEPTION WHEN check_violation THEN
+    RETURN false;
 END
 $$;
 
@@ -194,6 +218,56 @@ CREATE FUNCTION signalstack.message_error_code(error text) RETURNS text
 CREATE FUNCTION signalstack.new_id() RETURNS uuid
     LANGUAGE sql PARALLEL SAFE
     RETURN (SELECT (((lpad(to_hex((clock.us / 1000)), 12, '0'::text) || to_hex((('0111000000000000'::"bit")::integer + ((((clock.us % (1000)::bigint))::integer * 4096) / 1000)))) || "right"((gen_random_uuid())::text, 17)))::uuid AS uuid FROM (SELECT (floor((EXTRACT(epoch FROM clock_timestamp()) * (1000000)::numeric)))::bigint AS floor) clock(us));
+
+CREATE FUNCTION signalstack.prune(parent text, child text, first_block bigint, blocks bigint, action text, succeeded_s double precision, failed_s double precision, cancelled_s double precision, events_s double precision, OUT expired bigint, OUT kept bigint, OUT next_s double precision) RETURNS record
+    LANGUAGE plpgsql
+    AS $_$
+DECLARE
+    left_s text := CASE parent
+        WHEN 'events' THEN 'extract(EPOCH FROM t.created_at - now()) + $6'
+        WHEN 'finished_jobs' THEN
+            'extract(EPOCH FROM t.finished_at - now()) + CASE t.status '
+            'WHEN ''succeeded'' THEN $3 WHEN ''failed'' THEN $4 ELSE $5 END'
+        WHEN 'attempts' THEN
+            'CASE WHEN NOT EXISTS (SELECT FROM signalstack.jobs AS j '
+            'WHERE j.user_id = t.user_id AND j.id = t.job_id) '
+            'AND NOT EXISTS (SELECT FROM signalstack.finished_jobs AS f '
+            'WHERE f.user_id = t.user_id AND f.id = t.job_id) THEN -1 END'
+    END;
+    columns text := (
+        SELECT string_agg(quote_ident(a.attname), ', ' ORDER BY a.attnum)
+        FROM pg_catalog.pg_attribute AS a
+        WHERE a.attrelid = to_regclass(format('signalstack.%I', child))
+            AND a.attnum > 0 AND NOT a.attisdropped
+    );
+    act text := CASE action
+        WHEN 'remove' THEN format(
+            'DELETE FROM signalstack.%I AS t '
+            'WHERE t.ctid = any(array(SELECT s.spot FROM seen AS s WHERE s.left_s < 0))', child
+        )
+        WHEN 'carry' THEN format(
+            'INSERT INTO signalstack.%I (%s) SELECT %s FROM signalstack.%I AS t WHERE t.ctid = '
+            'any(array(SELECT s.spot FROM seen AS s WHERE s.left_s IS NULL OR s.left_s >= 0)) '
+            'ON CONFLICT DO NOTHING', parent, columns, columns, child
+        )
+        ELSE 'SELECT'
+    END;
+BEGIN
+    EXECUTE format(
+        'WITH seen AS MATERIALIZED ('
+        'SELECT t.ctid AS spot, (%s)::double precision AS left_s FROM signalstack.%I AS t '
+        'WHERE t.ctid >= $1 AND t.ctid < $2), done AS (%s) '
+        'SELECT count(*) FILTER (WHERE seen.left_s < 0), '
+        'count(*) FILTER (WHERE seen.left_s IS NULL OR seen.left_s >= 0), '
+        'min(seen.left_s) FILTER (WHERE seen.left_s >= 0) FROM seen',
+        left_s, child, act
+    )
+    INTO expired, kept, next_s
+    USING
+        format('(%s,0)', first_block)::tid, format('(%s,0)', first_block + blocks)::tid,
+        succeeded_s, failed_s, cancelled_s, events_s;
+END
+$_$;
 
 CREATE FUNCTION signalstack.uuid_floor(moment timestamp with time zone) RETURNS uuid
     LANGUAGE sql IMMUTABLE PARALLEL SAFE

@@ -64,6 +64,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     message_interval_s: float
     message_workers: int
     message_char_limit: int
+    retention_succeeded_s: float
+    retention_failed_s: float
+    retention_cancelled_s: float
+    retention_events_s: float
     service_name: str
     otel_disabled: bool
     otel_exporter: str | None
@@ -147,6 +151,8 @@ class _Row(msgspec.Struct, frozen=True):
 
 _PORT: Final = whole(0, 65_535)
 _COUNT: Final = whole(1, 10_000)
+# A day at least: as long as idempotency keys, whose replays look the first answer up.
+_KEPT: Final = variable.kept("1d", "3650d")
 
 # Grouped by what an operator thinks of together; the documentation keeps this order.
 # fmt: off
@@ -235,6 +241,14 @@ _ROWS: Final = (
          "messages on their way at once, in all processes together"),
     _Row("MESSAGE_CHAR_LIMIT", "message_char_limit", "160", whole(1, MAX_CHARS),
          "characters that a message may have"),
+    _Row("RETENTION_SUCCEEDED", "retention_succeeded_s", "7d", _KEPT,
+         "how long succeeded jobs are kept after their end, from `1d`; `off`: for ever"),
+    _Row("RETENTION_FAILED", "retention_failed_s", "30d", _KEPT,
+         "the same for failed jobs"),
+    _Row("RETENTION_CANCELLED", "retention_cancelled_s", "30d", _KEPT,
+         "the same for cancelled jobs"),
+    _Row("RETENTION_EVENTS", "retention_events_s", "30d", _KEPT,
+         "the same for events, from when they were received"),
     _Row("OTEL_SERVICE_NAME", "service_name", "signalstack", str,
          "name of the service in traces"),
     _Row("OTEL_SDK_DISABLED", "otel_disabled", "false", variable.otel_boolean,

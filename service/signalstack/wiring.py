@@ -41,6 +41,7 @@ from signalstack.settings import Settings
 from signalstack.store import embedded, intake, migrate, watch
 from signalstack.store.intake import Intake
 from signalstack.store.listener import CHANGED, Listener
+from signalstack.store.partitions import Keep
 from signalstack.store.pool import Pool, wait_for_database
 from signalstack.telemetry.loop_lag import watch_loop
 from signalstack.telemetry.observer import Telemetry
@@ -314,11 +315,18 @@ async def _keep_house(parts: _Parts) -> None:
         parts.database.direct_dsn,
         parts.observer,
         name="signalstack maintenance",
-        max_size=2,
+        max_size=3,
         statement_timeout_s=_CHORE_TIMEOUT_S,
         gauged=False,
     ) as pool:
-        await Maintenance(pool, parts.observer).run()
+        settings = parts.settings
+        keep = Keep(
+            succeeded_s=settings.retention_succeeded_s,
+            failed_s=settings.retention_failed_s,
+            cancelled_s=settings.retention_cancelled_s,
+            events_s=settings.retention_events_s,
+        )
+        await Maintenance(pool, parts.observer, keep=keep).run()
 
 
 async def _start_api(

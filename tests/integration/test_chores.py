@@ -25,6 +25,7 @@ from rows import (
 )
 from signalstack.core.ids import new_id
 from signalstack.core.job import Outcome, Wake
+from signalstack.maintenance.partitions import make_missing
 from signalstack.store import chores
 from signalstack.store.chores import Rescue
 from signalstack.store.dispatch import NIL, Dispatch, Ended, Lease
@@ -318,9 +319,8 @@ async def test_only_keys_whose_time_is_over_are_forgotten_and_never_beyond_the_l
 async def test_partitions_are_made_once_and_take_the_rows_of_their_day(
     database_url: str, pool: Pool, conn: Database, tenant: UUID
 ) -> None:
-    async with pool.connection() as mine:
-        await chores.make_partitions(mine, days=5)
-        await chores.make_partitions(mine, days=5)
+    await make_missing(pool, days=5)
+    await make_missing(pool, days=5)
     observer = RecordingObserver()
     async with open_dispatch(database_url, observer) as dispatch:
         worker = await add_worker(conn)
@@ -343,8 +343,7 @@ async def test_partition_of_a_day_that_the_default_holds_is_left_out(
         (tenant,),
     )
 
-    async with pool.connection() as mine:
-        await chores.make_partitions(mine, days=10)
+    await make_missing(pool, days=10)
 
     query = "SELECT count(*) FROM pg_inherits WHERE inhparent = %s::regclass"
     assert await value(conn, query, "signalstack.events") == 11

@@ -73,7 +73,10 @@ class History:
         self.conn = conn
         self.user_id = new_id()
         other = new_id()
-        conn.execute("SELECT signalstack.make_partitions(3)")
+        conn.execute(
+            "SELECT signalstack.make_partition('finished_jobs', current_date + n) "
+            "FROM generate_series(0, 3) AS n"
+        )
         for user_id, count, every in ((self.user_id, FINISHED, 10_000), (other, FINISHED // 4, 1)):
             conn.execute(_FINISH, {"user": str(user_id), "count": count, "every": every})
         conn.execute(_WAIT, {"user": str(self.user_id), "count": LIVE})

@@ -18,6 +18,7 @@ from signalstack.core.duration import format_duration, parse_duration
         ("1.5s", 1.5),
         ("2m", 120.0),
         ("1h", 3600.0),
+        ("7d", 604800.0),
         ("0s", 0.0),
     ],
 )
@@ -28,12 +29,12 @@ def test_durations_are_read_as_seconds(text: str, seconds: float) -> None:
 @pytest.mark.parametrize(
     "text",
     [
-        *("", "5", "1.5", "s", "-1s", "+1s", "1 s", " 1s", "1s\n", "1S", "1d", "1m30s", ".5s"),
+        *("", "5", "1.5", "s", "-1s", "+1s", "1 s", " 1s", "1s\n", "1S", "1w", "1m30s", ".5s"),
         *("1.s", "1e3s", "infs", "nans", "\u0665s", "1" * 13 + "s", "1_0s", "0x1s"),
     ],
 )
 def test_anything_else_is_refused_with_what_would_be_right(text: str) -> None:
-    with pytest.raises(ValueError, match="is no duration: write a number and ms, s, m or h"):
+    with pytest.raises(ValueError, match="is no duration: write a number and ms, s, m, h or d"):
         parse_duration(text)
 
 

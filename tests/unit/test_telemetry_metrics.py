@@ -92,6 +92,7 @@ EACH: list[Fact] = [
         ),
         tables=(TableReading(name="jobs", bytes=8_192, live=10, dead=4),),
     ),
+    stage.Removed(table="events", how="deleted", count=6),
     stage.ChoreEnded(chore="roll_up", outcome="done", duration_s=0.01),
 ]
 
@@ -124,6 +125,7 @@ MOVES: list[tuple[str, dict[str, str], float]] = [
     ("queue_depth", {"queue": "mail", "status": "running"}, 2),
     ("queue_depth", {"queue": "mail", "status": "scheduled"}, 3),
     ("queue_oldest_seconds", {"queue": "mail"}, 1.5),
+    ("retention_removed_total", {"table": "events", "how": "deleted"}, 6),
     ("queue_workers", {"queue": "mail"}, 4),
     ("queue_paused", {"queue": "mail"}, 1),
     ("workers", {"state": "stale"}, 1),

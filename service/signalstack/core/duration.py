@@ -1,12 +1,12 @@
-"""Durations as people write them: `500ms`, `5s`, `1.5h`."""
+"""Durations as people write them: `500ms`, `5s`, `1.5h`, `7d`."""
 
 from __future__ import annotations
 
 import re
 from typing import Final
 
-_SECONDS: Final = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
-_DURATION: Final = re.compile(r"([0-9]{1,12}(?:\.[0-9]{1,9})?)(ms|s|m|h)")
+_SECONDS: Final = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+_DURATION: Final = re.compile(r"([0-9]{1,12}(?:\.[0-9]{1,9})?)(ms|s|m|h|d)")
 
 
 def parse_duration(text: str) -> float:
@@ -17,7 +17,9 @@ def parse_duration(text: str) -> float:
     """
     match = _DURATION.fullmatch(text)
     if match is None:
-        raise ValueError(f"{text[:40]!r} is no duration: write a number and ms, s, m or h, like 5s")
+        raise ValueError(
+            f"{text[:40]!r} is no duration: write a number and ms, s, m, h or d, like 5s"
+        )
     number, unit = match.groups()
     # Milliseconds are divided: 0.001 has no exact double, and 500ms should be exactly 0.5.
     return float(number) / 1000 if unit == "ms" else float(number) * _SECONDS[unit]

@@ -195,6 +195,14 @@ class ChoreEnded(_Fact, frozen=True, kw_only=True):
     duration_s: float
 
 
+class Removed(_Fact, frozen=True, kw_only=True):
+    """Rows that were kept long enough are gone; those of a dropped partition are estimated."""
+
+    table: str
+    how: Literal["dropped_partition", "deleted"]
+    count: int
+
+
 class QueuesRead(_Fact, frozen=True, kw_only=True):
     """The leader has looked at the queues and workers, at the Unix time `at`."""
 
@@ -235,6 +243,7 @@ Fact = (
     | LeaderChanged
     | LoopLagged
     | ChoreEnded
+    | Removed
     | QueuesRead
     | DatabaseRead
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from math import inf
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -132,6 +133,23 @@ def duration(least: str, most: str) -> Callable[[str], float]:
         if not least_s <= found <= most_s:
             raise ValueError(right)
         return found
+
+    return parse
+
+
+def kept(least: str, most: str) -> Callable[[str], float]:
+    """Make the parser for a duration between these two, in seconds, or `off`: endless."""
+    timed = duration(least, most)
+
+    def parse(text: str) -> float:
+        if text.lower() == "off":
+            return inf
+        try:
+            return timed(text)
+        except ValueError as error:
+            raise ValueError(
+                f"must be a duration from {least} to {most}, like 7d, or off to keep for ever"
+            ) from error
 
     return parse
 

@@ -16,6 +16,7 @@ from signalstack.core.log import get_logger
 from signalstack.core.stage import LeaderChanged
 from signalstack.maintenance.chore import repeat
 from signalstack.maintenance.rescue import Rescuer
+from signalstack.maintenance.retention import FOR_EVER
 from signalstack.maintenance.rota import make_rota
 from signalstack.store import chores
 
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from signalstack.core.stage import Observer
+    from signalstack.store.partitions import Keep
     from signalstack.store.pool import Pool
 
 # A killed leader is followed when its lease ends. Shorter, and a busy event loop would lose it.
@@ -45,11 +47,18 @@ class Maintenance:
     alone: what it raises ends the process.
     """
 
-    def __init__(self, pool: Pool, observer: Observer, *, loops: Sequence[Loop] = ()) -> None:
+    def __init__(
+        self,
+        pool: Pool,
+        observer: Observer,
+        *,
+        keep: Keep = FOR_EVER,
+        loops: Sequence[Loop] = (),
+    ) -> None:
         self._pool = pool
         self._observer = observer
         self._loops = tuple(loops)
-        self._rota = make_rota(pool, observer)
+        self._rota = make_rota(pool, observer, keep)
         self._rescuer = Rescuer(pool, observer)
         self._id = new_id()
 

@@ -5,22 +5,24 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
-from signalstack.maintenance import gauges
+from signalstack.maintenance import gauges, partitions
 from signalstack.maintenance.chore import Chore
+from signalstack.maintenance.retention import Retention
 from signalstack.store import chores
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from signalstack.core.stage import Observer
+    from signalstack.store.partitions import Keep
     from signalstack.store.pool import Pool
     from signalstack.store.query import Connection
 
 BATCH: Final = 10_000  # rows that one statement sums up or forgets
-PARTITION_DAYS: Final = 3
+RETENTION_S: Final = 60.0
 
 
-def make_rota(pool: Pool, observer: Observer) -> tuple[Chore, ...]:
+def make_rota(pool: Pool, observer: Observer, keep: Keep) -> tuple[Chore, ...]:
     """List the chores; those that depend on leases ending are in `rescue`."""
 
     def chore(name: str, interval_s: float, work: Callable[[Connection], Awaitable[int]]) -> Chore:
@@ -32,7 +34,8 @@ def make_rota(pool: Pool, observer: Observer) -> tuple[Chore, ...]:
         return Chore(name=name, interval_s=interval_s, run=run)
 
     return (
-        chore("partitions", 3_600, lambda c: chores.make_partitions(c, days=PARTITION_DAYS)),
+        Chore(name="partitions", interval_s=3_600, run=partial(partitions.make_missing, pool)),
+        Chore(name="retention", interval_s=RETENTION_S, run=Retention(pool, observer, keep).run),
         chore("roll_up", 5, lambda c: chores.roll_up(c, limit=BATCH)),
         chore("forget_keys", 60, lambda c: chores.expire_idempotency(c, limit=BATCH)),
         Chore(

@@ -1,4 +1,4 @@
-"""What the maintenance leader does in the database: lead, rescue, sum up, make room, forget."""
+"""What the maintenance leader does in the database: lead, rescue, sum up, forget."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
-from signalstack.store.query import Query, execute, fetch_one, fetch_value
+from signalstack.store.query import Query, execute, fetch_one
 
 if TYPE_CHECKING:
     from uuid import UUID
@@ -55,7 +55,6 @@ _RESIGN: Final = Query("maintenance/resign", int)
 _RESCUE: Final = Query("maintenance/rescue", Rescue)
 _ROLL_UP: Final = Query("maintenance/roll_up", RolledUp)
 _EXPIRE: Final = Query("maintenance/expire_idempotency", int)
-_PARTITIONS: Final = Query("maintenance/make_partitions", int)
 
 _HURRY: Final = Query("maintenance/hurry", _Limits)
 
@@ -88,11 +87,6 @@ async def roll_up(conn: Connection, *, limit: int) -> int:
 async def expire_idempotency(conn: Connection, *, limit: int) -> int:
     """Forget up to `limit` idempotency keys that are over; returns how many there were."""
     return await execute(conn, _EXPIRE, limit=limit)
-
-
-async def make_partitions(conn: Connection, *, days: int) -> int:
-    """Make the daily partitions up to this many days ahead; returns how many were missing."""
-    return await fetch_value(conn, _PARTITIONS, days=days) or 0
 
 
 async def hurry(conn: Connection, *, lock_s: float, statement_s: float) -> None:

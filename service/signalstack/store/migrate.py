@@ -77,7 +77,7 @@ async def up(dsn: str, *, to: int | None = None, folder: Path | None = None) -> 
         for migration in done:
             await _take(conn, _step_up(migration))
         if folder is None and len(done) == len(standing.pending):
-            await _run(conn, read("maintenance/make_partitions").encode(), days=_PARTITION_DAYS)
+            await _run(conn, read("migrations/make_partitions").encode(), days=_PARTITION_DAYS)
     return done
 
 

@@ -113,6 +113,7 @@ class Catalogue:
 
     def _open_house(self, queue: Vocabulary) -> None:
         """Make what the maintenance leader keeps for all; see `house`."""
+        self.removed = self._counter("retention_removed_total", table=None, how=None)
         self.depth = self._gauge("queue_depth", queue=queue, status=None)
         self.oldest = self._gauge("queue_oldest_seconds", queue=queue)
         self.serving = self._gauge("queue_workers", queue=queue)

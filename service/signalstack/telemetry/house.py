@@ -23,6 +23,10 @@ class House:
             for gauge in self._kept():
                 gauge.replace(())
 
+    def removed(self, fact: stage.Removed) -> None:
+        """Count what retention removed."""
+        self._all.removed.add(fact.count, fact.table, fact.how)
+
     def queues_read(self, fact: stage.QueuesRead) -> None:
         """Show the queues and workers; of queues that share `other`, the sum and the worst."""
         everything = self._all

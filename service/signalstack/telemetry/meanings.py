@@ -133,6 +133,10 @@ MEANINGS: Final = {
         "Seconds that a chore of the maintenance leader took, by how it ended. Any failed for long:"
         " its log says why; nothing is lost, but what the chore keeps in order piles up."
     ),
+    "retention_removed_total": (
+        "Rows removed because RETENTION_… was over, by table and how; those of dropped partitions"
+        " are estimated. None for days while tables grow: see chore_duration_seconds of retention."
+    ),
     "queue_depth": (
         "Jobs of all tenants that are not finished, by status; only the leader has this. Counted"
         " one by one up to 5,000, beyond that as the last vacuum saw them. Pending rising: add"

@@ -74,6 +74,7 @@ class Metrics(Collector):
             stage.Delivered: self._delivered,
             stage.PutOff: self._put_off,
             stage.LeaderChanged: self._house.leader_changed,
+            stage.Removed: self._house.removed,
             stage.QueuesRead: self._house.queues_read,
             stage.DatabaseRead: self._house.database_read,
             stage.MessageTried: self._message_tried,

@@ -1,0 +1,26 @@
+"""Makes the daily partitions ahead of time, one table and day a transaction."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from signalstack.store import chores, partitions
+
+if TYPE_CHECKING:
+    from signalstack.store.pool import Pool
+
+DAYS: Final = 3
+# Others queue up behind a lock that is waited for or held.
+LOCK_S: Final = 0.2
+STATEMENT_S: Final = 1.0
+
+
+async def make_missing(pool: Pool, *, days: int = DAYS) -> bool:
+    """Make the partitions of today and some days ahead; never is more than one table locked."""
+    async with pool.connection() as conn:
+        missing = await partitions.missing(conn, days=days)
+    for wanted in missing:
+        async with pool.transaction() as conn:
+            await chores.hurry(conn, lock_s=LOCK_S, statement_s=STATEMENT_S)
+            await partitions.make(conn, wanted)
+    return False
