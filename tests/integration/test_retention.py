@@ -253,10 +253,11 @@ async def test_two_leaders_at_once_do_what_one_would(
         "UPDATE signalstack.jobs SET attempt = 1, lease_token = 1, started_at = now(), "
         "worker_id = gen_random_uuid()"
     )
-    await conn.execute("DROP TABLE " + ", ".join(await _of_a_day_to_come(conn)))
+    await conn.execute(f"DROP TABLE {', '.join(await _of_a_day_to_come(conn))}".encode())
 
+    observers = (RecordingObserver(), RecordingObserver())
     async with open_pool(database_url) as pool, anyio.create_task_group() as tasks:
-        for observer in (observers := (RecordingObserver(), RecordingObserver())):
+        for observer in observers:
             tasks.start_soon(Maintenance(pool, observer, keep=KEEP).lead)
         with anyio.fail_after(30):
             while not await _is_tidy(conn, older):
