@@ -33,7 +33,7 @@ _LEFT: Final = """
         + (SELECT count(*) FROM signalstack.metrics_hourly)
         + (SELECT count(*) FROM signalstack.users)
         + (SELECT count(*) FROM signalstack.api_keys)
-        + (SELECT count(*) FROM signalstack.queues WHERE name <> 'default')
+        + (SELECT count(*) FROM signalstack.queues WHERE name NOT IN ('default', 'messages'))
 """
 # Counts the connections of ours that are still there, after a moment in which they may end.
 _OTHERS: Final = """
@@ -134,6 +134,10 @@ def _check(figure: dict[str, Any], figures: dict[str, Any]) -> None:
         ({"lists.deep": 21, "lists.first": 10}, False),
         ({"lists.queues": 20, "lists.queues.new": 10}, True),
         ({"lists.queues": 21, "lists.queues.new": 10}, False),
+        ({"telemetry.metrics": 90, "telemetry.off": 100}, True),
+        ({"telemetry.metrics": 89, "telemetry.off": 100}, False),
+        ({"telemetry.traces": 85, "telemetry.off": 100}, True),
+        ({"telemetry.traces": 84, "telemetry.off": 100}, False),
     ],
 )
 def test_a_target_is_reached_up_to_its_bound(figures: dict[str, int], *, met: bool) -> None:

@@ -34,6 +34,7 @@ EXEMPLARY = {
     "signalstack_dispatch_latency_seconds_bucket",
     "signalstack_job_duration_seconds_bucket",
     "signalstack_http_request_duration_seconds_bucket",
+    "signalstack_webhook_duration_seconds_bucket",
 }
 FALLEN = (
     stage.Started(
@@ -43,6 +44,7 @@ FALLEN = (
         job=UUID(int=1), queue="q", type="t", attempt=1, outcome=Outcome.FAILED, duration_s=0.004
     ),
     stage.Requested(method="GET", route="/live", status=200, duration_s=0.004),
+    stage.Delivered(outcome="delivered", duration_s=0.004),
 )
 
 

@@ -92,7 +92,7 @@ class _Deliverer:
                 kind = str(delivery.status) if delivery is not None else verdict.fact.outcome
                 span.set({"error.type": kind})
                 span.fail(verdict.error.reason)
-        self._observer.tell(verdict.fact)
+            self._observer.tell(verdict.fact)
         await self._addresses.note(target, verdict, context)
         if verdict.error is not None:
             raise verdict.error

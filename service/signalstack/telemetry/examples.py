@@ -29,6 +29,7 @@ class Examples:
             stage.Started: self._started,
             stage.Finished: self._finished,
             stage.Requested: self._requested,
+            stage.Delivered: self._delivered,
         }
 
     def _started(self, fact: stage.Started) -> None:
@@ -40,6 +41,10 @@ class Examples:
 
     def _requested(self, fact: stage.Requested) -> None:
         _keep(self._all.requests, fact.duration_s, fact.method, fact.route, fact.status)
+
+    def _delivered(self, fact: stage.Delivered) -> None:
+        if fact.duration_s is not None:
+            _keep(self._all.delivery_times, fact.duration_s, fact.outcome)
 
 
 def _keep(histogram: Histogram, value: float, *key: object) -> None:
