@@ -1,0 +1,117 @@
+"""A TCP proxy before PostgreSQL that does to its connections what networks do."""
+
+from __future__ import annotations
+
+import os
+import socket
+import struct
+from contextlib import asynccontextmanager, suppress
+from typing import TYPE_CHECKING, Final, Literal
+
+import anyio
+from anyio.abc import SocketAttribute
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator
+
+    from anyio.abc import SocketStream
+
+_CHUNK: Final = 65_536
+_RESET: Final = struct.pack("ii", 1, 0)
+_LOST: Final = (OSError, anyio.BrokenResourceError, anyio.ClosedResourceError, anyio.EndOfStream)
+
+Mode = Literal["pass", "delay", "trickle", "swallow", "refuse", "reset_answers"]
+
+
+class Proxy:
+    """One way to the database; `mode` holds for all its connections from the next bytes on.
+
+    delay: bytes arrive 100 ms late. trickle: 64 bytes every 5 ms. swallow: everything is taken and
+    nothing handed on. refuse: new connections are reset. reset_answers: what the client sends
+    arrives, and its connection is reset in place of the answer.
+    """
+
+    def __init__(self, target: str) -> None:
+        self.mode: Mode = "pass"
+        self.port = 0
+        self._target = target
+        self._clients: set[SocketStream] = set()
+
+    def reset(self) -> None:
+        """Reset every connection there is."""
+        for client in list(self._clients):
+            _reset(client)
+
+    @asynccontextmanager
+    async def run(self) -> AsyncGenerator[None]:
+        """Serve on a free port of loopback for as long as the context lasts."""
+        async with await anyio.create_tcp_listener(local_host="127.0.0.1") as listener:
+            self.port = listener.extra(SocketAttribute.local_port)  # noqa: S610 - anyio's
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(listener.serve, self._serve)
+                yield
+                tasks.cancel_scope.cancel()
+
+    async def _serve(self, client: SocketStream) -> None:
+        if self.mode == "refuse":
+            _reset(client)
+            return
+        self._clients.add(client)
+        try:
+            with suppress(*_LOST):
+                async with (
+                    await anyio.connect_unix(self._target) as server,
+                    anyio.create_task_group() as tasks,
+                ):
+                    tasks.start_soon(self._hand_on, client, server, tasks.cancel_scope)
+                    tasks.start_soon(self._hand_back, server, client, tasks.cancel_scope)
+        finally:
+            self._clients.discard(client)
+            with suppress(*_LOST):
+                await client.aclose()
+
+    async def _hand_on(
+        self,
+        client: SocketStream,
+        server: anyio.abc.ByteStream,
+        scope: anyio.CancelScope,
+    ) -> None:
+        with suppress(*_LOST):
+            while True:
+                await self._pass_on(await client.receive(_CHUNK), server)
+        scope.cancel()
+
+    async def _hand_back(
+        self,
+        server: anyio.abc.ByteStream,
+        client: SocketStream,
+        scope: anyio.CancelScope,
+    ) -> None:
+        with suppress(*_LOST):
+            while True:
+                data = await server.receive(_CHUNK)
+                if self.mode == "reset_answers":
+                    _reset(client)
+                    break
+                await self._pass_on(data, client)
+        scope.cancel()
+
+    async def _pass_on(self, data: bytes, to: anyio.abc.ByteStream) -> None:
+        if self.mode == "swallow":
+            return
+        if self.mode == "trickle":
+            for start in range(0, len(data), 64):
+                await to.send(data[start : start + 64])
+                await anyio.sleep(0.005)
+            return
+        if self.mode == "delay":
+            await anyio.sleep(0.1)
+        await to.send(data)
+
+
+def _reset(client: SocketStream) -> None:
+    raw: socket.socket = client.extra(SocketAttribute.raw_socket)  # noqa: S610 - it is anyio's
+    # uvloop's own object can neither be shut down nor closed.
+    with suppress(OSError), socket.socket(fileno=os.dup(raw.fileno())) as same:
+        same.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
+        same.shutdown(socket.SHUT_RDWR)
