@@ -11,7 +11,7 @@ ARGS ?=
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 MAKEFLAGS += --no-builtin-rules
-.PHONY: help setup lint check fix test unit mutants demo up observe bench schema docs dashboards \
+.PHONY: help setup lint check fix test unit chaos mutants demo up observe bench schema docs dashboards \
 	dashboards-check lock build deployable clean
 
 help: ## list the targets
@@ -43,6 +43,9 @@ fix: setup ## mend what can be mended
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
 	$(BIN)/sqlfluff fix --nocolor --disable-progress-bar --quiet sql/migrations sql/queries
+
+chaos: setup ## harm the running service for ten minutes and check its promises (ARGS='--seed 7 --seconds 60')
+	$(BIN)/python tests/chaos/run.py $(ARGS)
 
 mutants: setup ## take one safeguard at a time out, and expect a test to fail (ARGS='claim')
 	$(BIN)/python tests/mutation/mutants.py $(ARGS)

@@ -6,17 +6,12 @@ from collections import Counter, defaultdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from chaos.stack import LEASE_S
-
 if TYPE_CHECKING:
     from chaos.ledger import Span, Told
     from chaos.stack import Stack
 
 _SHOWN: Final = 5
 _OK_STATUSES: Final = frozenset({200, 201, 202, 404, 409, 503})
-# A lease was renewed at most a third of its length before a claim, so a run that began under it
-# cannot be followed by another sooner than this, were it not for a crash that undid the claim.
-_SOONEST_S: Final = LEASE_S * 2 / 3 - 0.2
 _MAX_RSS_MB: Final = 400
 _MAX_FDS: Final = 300
 
@@ -26,7 +21,7 @@ async def check(stack: Stack, told: Told, spans: list[Span]) -> list[str]:
     violations = _check_answers(told)
     violations += await _check_durability(stack, told)
     violations += await _check_outcomes(stack)
-    violations += _check_runs(stack, spans)
+    violations += await _check_runs(stack, spans)
     violations += await _check_handled(stack, spans)
     violations += await _check_analytics(stack)
     violations += _check_bounds(stack)
@@ -75,7 +70,12 @@ async def _check_outcomes(stack: Stack) -> list[str]:
     )
 
 
-def _check_runs(stack: Stack, spans: list[Span]) -> list[str]:
+async def _check_runs(stack: Stack, spans: list[Span]) -> list[str]:
+    """Each attempt begins once; runs overlap only where the earlier one was lost by its worker."""
+    rows = await stack.rows(
+        "SELECT job_id::text AS job, attempt FROM signalstack.attempts WHERE outcome = 'lost'"
+    )
+    lost = {(row["job"], row["attempt"]) for row in rows}
     found: list[str] = []
     of_job: defaultdict[str, list[Span]] = defaultdict(list)
     for span in spans:
@@ -86,9 +86,9 @@ def _check_runs(stack: Stack, spans: list[Span]) -> list[str]:
                 if _crashed_between(stack, run, later):
                     continue
                 if later.attempt == run.attempt:
-                    found.append(f"L: attempt {run.attempt} of job {job} began twice")
-                elif _overlap(run, later) and later.start - run.start < _SOONEST_S:
-                    found.append(f"L: runs of job {job} overlap though no lease can have ended")
+                    found.append(f"L: an attempt of job {job} began twice: {run}, {later}")
+                elif _overlap(run, later) and (job, run.attempt) not in lost:
+                    found.append(f"L: runs overlap though no lease had ended: {run}, {later}")
     return found
 
 
@@ -97,8 +97,8 @@ def _overlap(run: Span, later: Span) -> bool:
 
 
 def _crashed_between(stack: Stack, run: Span, later: Span) -> bool:
-    """Tell whether PostgreSQL crashed since the claim of a run: it may have been undone."""
-    return any(run.start - 1 <= back and began <= later.start for began, back in stack.crashes)
+    """Tell whether PostgreSQL was down since the claim of a run, which that may have undone."""
+    return any(run.start - 1 <= end and start <= later.start for start, end in stack.crashes)
 
 
 async def _check_handled(stack: Stack, spans: list[Span]) -> list[str]:

@@ -11,7 +11,7 @@ import anyio
 import httpx2
 import psycopg
 
-from chaos.stack import LEASE_S, POLL_S, TENANTS
+from chaos.stack import LEASE_S, POLL_S, TENANTS, WATCHDOG_S
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -28,16 +28,11 @@ LINK_S: Final = 4.0
 
 @dataclass(frozen=True, kw_only=True)
 class Fault:
-    """A fault that is over when `strike` returns; `limit_s` is how soon a new job has then run.
-
-    `doubles`: runs may overlap or repeat with the same number because of it (a lost lease, a claim
-    that a crash undid).
-    """
+    """A fault that is over when `strike` returns; `limit_s` is how soon a new job has then run."""
 
     name: str
     strike: Callable[[Stack, Random], Awaitable[None]]
     limit_s: float
-    doubles: bool = False
 
 
 async def _kill_worker(stack: Stack, rng: Random) -> None:
@@ -70,6 +65,7 @@ async def _freeze_worker(stack: Stack, rng: Random) -> None:
     worker.signal(signal.SIGSTOP)
     await anyio.sleep(LEASE_S + 2)
     worker.signal(signal.SIGCONT)
+    await anyio.sleep(1)  # it learns that it is one, and meanwhile runs what it had
 
 
 async def _ask(stack: Stack, payload: dict[str, Any]) -> None:
@@ -85,11 +81,16 @@ async def _die_after_effect(stack: Stack, _rng: Random) -> None:
 async def _block_loop(stack: Stack, _rng: Random) -> None:
     """Block a worker's loop for longer than its lease: the heartbeat's thread goes on."""
     await _ask(stack, {"blocks_s": LEASE_S + 1.5})
+    await anyio.sleep(LEASE_S + 2)
 
 
 async def _hang_loop(stack: Stack, _rng: Random) -> None:
     """Block it for so long that the watchdog ends the process."""
+    before = [worker.starts for worker in stack.workers]
     await _ask(stack, {"blocks_s": 600})
+    with anyio.move_on_after(2 * WATCHDOG_S):
+        while before == [worker.starts for worker in stack.workers]:  # noqa: ASYNC110 - no event
+            await anyio.sleep(0.05)
 
 
 def _end_backend(name: str) -> Callable[[Stack, Random], Awaitable[None]]:
@@ -211,35 +212,33 @@ FAULTS: Final = (
     Fault(name="SIGTERM of a worker", strike=_terminate_worker, limit_s=POLL_S + 1),
     Fault(name="SIGTERM, then kill -9", strike=_terminate_then_kill, limit_s=LEASE_S + 2),
     Fault(name="kill -9 of the API", strike=_kill_api, limit_s=START_S + 2),
-    Fault(name="SIGSTOP past the lease", strike=_freeze_worker, limit_s=POLL_S + 1, doubles=True),
+    Fault(name="SIGSTOP past the lease", strike=_freeze_worker, limit_s=POLL_S + 1),
     Fault(name="death after the effect", strike=_die_after_effect, limit_s=LEASE_S + 2),
     Fault(name="loop blocked past the lease", strike=_block_loop, limit_s=POLL_S + 1),
-    Fault(name="loop hung: the watchdog", strike=_hang_loop, limit_s=POLL_S + 1),
+    Fault(name="loop hung: the watchdog", strike=_hang_loop, limit_s=LEASE_S + 2),
     Fault(name="end of claiming backends", strike=_end_backend("claim"), limit_s=POLL_S + 1),
     Fault(name="end of settling backends", strike=_end_backend("settle"), limit_s=POLL_S + 1),
     Fault(name="end of the intake's backend", strike=_end_backend("intake"), limit_s=POLL_S + 1),
     Fault(name="end of heartbeat backends", strike=_end_backend("heartbeat"), limit_s=POLL_S + 1),
     Fault(name="end of all listeners", strike=_deaf_listeners, limit_s=POLL_S + 1),
-    Fault(name="crash of a backend", strike=_crash_backend, limit_s=5, doubles=True),
-    Fault(name="crash of PostgreSQL", strike=_crash_postgres, limit_s=5, doubles=True),
-    Fault(name="PostgreSQL away", strike=_away_postgres, limit_s=5, doubles=True),
+    Fault(name="crash of a backend", strike=_crash_backend, limit_s=5),
+    Fault(name="crash of PostgreSQL", strike=_crash_postgres, limit_s=5),
+    Fault(name="PostgreSQL away", strike=_away_postgres, limit_s=5),
     Fault(name="network: 100 ms late", strike=_through("delay", 3), limit_s=POLL_S + 1),
     Fault(name="network: trickle", strike=_through("trickle", 3), limit_s=LINK_S + POLL_S),
     Fault(
         name="network: takes all, hands on nothing",
         strike=_through("swallow", LEASE_S + 5),
         limit_s=10 + POLL_S + 1,
-        doubles=True,
     ),
     Fault(
         name="network: reset in place of the answer",
         strike=_through("reset_answers", 1),
         limit_s=POLL_S + 1,
-        doubles=True,
     ),
     Fault(name="network: refused", strike=_through("refuse", 2), limit_s=POLL_S + 1),
     Fault(name="network: all connections reset", strike=_reset_all, limit_s=POLL_S + 1),
-    Fault(name="a table locked", strike=_lock_tables, limit_s=POLL_S + 1, doubles=True),
+    Fault(name="a table locked", strike=_lock_tables, limit_s=POLL_S + 1),
     Fault(name="no connections left", strike=_use_up_connections, limit_s=LINK_S + POLL_S),
     Fault(name="leader after leader killed", strike=_kill_leader, limit_s=START_S + 2),
     Fault(name="two leaders", strike=_lead_twice, limit_s=POLL_S + 1),

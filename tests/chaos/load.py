@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from chaos.ledger import Told
     from chaos.stack import Stack
 
+_OK: Final = 200
 _PAUSE_S: Final = 0.01
 _AFTER_REFUSAL_S: Final = 0.1
 _REPEATS: Final = 20
@@ -108,7 +109,7 @@ class Load:
         job = answer.json()["id"]
         done = await client.post(f"/v1/jobs/{job}/cancel")
         self._told.statuses[done.status_code] += 1
-        if done.status_code == httpx2.codes.OK and done.json()["status"] == "cancelled":
+        if done.status_code == _OK and done.json()["status"] == "cancelled":
             self._told.cancelled.add(job)
         return True
 
@@ -116,7 +117,7 @@ class Load:
         """Look at what is there: lists show nothing of others, and their ids are unknown."""
         answer = await client.get("/v1/jobs", params={"limit": 50})
         self._told.statuses[answer.status_code] += 1
-        if answer.status_code != httpx2.codes.OK:
+        if answer.status_code != _OK:
             return False
         whose = self._told.acknowledged
         for job in answer.json()["data"]:
@@ -126,7 +127,7 @@ class Load:
         if others:
             foreign = await client.get(f"/v1/jobs/{self._rng.choice(others)}")
             self._told.statuses[foreign.status_code] += 1
-            if foreign.status_code == httpx2.codes.OK:
+            if foreign.status_code == _OK:
                 self._told.seen_of_others.append(foreign.json()["id"])
         return True
 

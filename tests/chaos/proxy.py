@@ -67,7 +67,7 @@ class Proxy:
                     tasks.start_soon(self._hand_back, server, client, tasks.cancel_scope)
         finally:
             self._clients.discard(client)
-            with suppress(*_LOST):
+            with anyio.CancelScope(shield=True), suppress(*_LOST):
                 await client.aclose()
 
     async def _hand_on(

@@ -33,6 +33,7 @@ from chaos.stack import TENANTS, open_stack
 if TYPE_CHECKING:
     from chaos.stack import Stack
 
+_OK: Final = 200
 CALLERS: Final = 6
 CALM_S: Final = 1.0
 PROBE_S: Final = 60.0
@@ -96,15 +97,15 @@ async def _suffer(stack: Stack, fault: Fault, rng: random.Random) -> float:
     """Strike, then return how many seconds it took until a new job had run."""
     await fault.strike(stack, rng)
     began = anyio.current_time()
-    body = {"type": "chaos", "payload": {}, "priority": 100}
+    body: dict[str, object] = {"type": "chaos", "payload": {"seconds": 0}, "priority": 100}
     with anyio.move_on_after(PROBE_S):
-        async with stack.client(TENANTS[0], timeout=PROBE_S) as client:
+        async with stack.client(TENANTS[0], timeout_s=PROBE_S) as client:
             while True:
                 with suppress(httpx2.HTTPError):
                     answer = await client.post(
                         "/v1/jobs", json=body, headers={"prefer": f"wait={int(PROBE_S)}"}
                     )
-                    if answer.status_code == httpx2.codes.OK:
+                    if answer.status_code == _OK:
                         break
                 await anyio.sleep(0.02)
     return anyio.current_time() - began

@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 
 LEASE_S: Final = 3
 POLL_S: Final = 1.0
+WATCHDOG_S: Final = 6.0
 TENANTS: Final = ("acme", "zeta")
 _READY_S: Final = 30.0
 _SETTINGS: Final = {
@@ -50,7 +51,7 @@ _SETTINGS: Final = {
     "RETRY_MAX_DELAY": "1s",
     "SHUTDOWN_TIMEOUT": "3s",
     "JOB_TIMEOUT": "10s",
-    "WATCHDOG_TIMEOUT": "8s",
+    "WATCHDOG_TIMEOUT": f"{WATCHDOG_S:g}s",
     "LOG_LEVEL": "warning",
 }
 
@@ -107,6 +108,7 @@ class Stack:
         self.api = Member("api", "api", {})
         self.workers: list[Member] = []
         self.crashes: list[tuple[float, float]] = []
+        """When PostgreSQL was down: claims of just before may have been undone."""
 
     @property
     def members(self) -> list[Member]:
@@ -121,11 +123,11 @@ class Stack:
             cursor = await conn.execute(query.encode(), parameters)
             return await cursor.fetchall() if cursor.description else []
 
-    def client(self, tenant: str, **options: Any) -> httpx2.AsyncClient:
+    def client(self, tenant: str, *, timeout_s: float = 8.0) -> httpx2.AsyncClient:
         """Make a client that speaks to the API with a tenant's key."""
         headers = {"authorization": f"Bearer {self.keys[tenant]}"}
         base = f"http://127.0.0.1:{self.port}"
-        return httpx2.AsyncClient(base_url=base, headers=headers, **{"timeout": 8.0} | options)
+        return httpx2.AsyncClient(base_url=base, headers=headers, timeout=timeout_s)
 
     async def until_ready(self) -> None:
         """Wait until the API says that it and what it needs are there."""
@@ -133,7 +135,7 @@ class Stack:
             async with self.client(TENANTS[0]) as client:
                 while True:
                     try:
-                        if (await client.get("/ready")).status_code == httpx2.codes.OK:
+                        if (await client.get("/ready")).is_success:
                             return
                     except httpx2.HTTPError:
                         pass

@@ -8,13 +8,17 @@ from typing import TYPE_CHECKING, Any
 import anyio
 import pytest
 
+from contexts import Witness
 from front import Front, client_of, open_front
+from rows import connect, open_link
 from signalstack.api.parts import Limits
 from signalstack.core.errors import UnavailableError
 from signalstack.core.handler import Fail
+from signalstack.core.ids import new_id
 from signalstack.core.job import Status
 from signalstack.core.stage import PoolSampled, Queried, Started
-from signalstack.store.watch import outcome
+from signalstack.store.intake import SESSION
+from signalstack.store.watch import STATEMENTS, outcome
 from signalstack.usecases.wait import Watchers
 from working import Shop, open_shop
 
@@ -281,6 +285,19 @@ async def test_what_was_not_heard_is_found_by_looking(front: Front, shop: Shop) 
         await crew.ended(job)
         shutdown.set()
         assert ended.status is Status.SUCCEEDED
+
+
+async def test_an_outcome_that_cannot_be_read_now_is_unavailability(database_url: str) -> None:
+    settings = SESSION | {"lock_timeout": "50ms"}
+    async with (
+        open_link(database_url, Witness(), STATEMENTS, settings=settings) as link,
+        connect(database_url) as rival,
+        rival.transaction(),
+    ):
+        await rival.execute("LOCK TABLE signalstack.finished_jobs")
+
+        with pytest.raises(UnavailableError):
+            await outcome(link, new_id(), new_id())
 
 
 async def test_the_end_of_the_process_ends_all_waits(front: Front, shop: Shop) -> None:

@@ -7,10 +7,11 @@ from uuid import UUID
 
 import msgspec
 
+from signalstack.core.errors import UnavailableError
 from signalstack.core.history import PastRun
 from signalstack.core.job import Job, Status
 from signalstack.store import binary
-from signalstack.store.link import Call, Link, Statement
+from signalstack.store.link import Call, Link, Statement, StatementError
 from signalstack.store.query import Query, fetch_all, fetch_value
 
 if TYPE_CHECKING:
@@ -40,8 +41,14 @@ async def outcome(link: Link, user_id: UUID, job_id: UUID) -> Job | None:
     """Return a job that has ended, on a link that has STATEMENTS; None while it has not.
 
     It is on the way of an answer that somebody waits for: a pooled connection costs a millisecond.
+
+    Raises:
+        UnavailableError: PostgreSQL is away, or cannot tell now.
     """
-    (result,) = await link.run(Call(_OUTCOME, (user_id.bytes, job_id.bytes)))
+    try:
+        (result,) = await link.run(Call(_OUTCOME, (user_id.bytes, job_id.bytes)))
+    except StatementError as error:
+        raise UnavailableError(f"PostgreSQL cannot tell this now: {error}") from error
     return _read(result) if result.ntuples else None
 
 
