@@ -139,7 +139,7 @@ def main(seconds: float, seed: int | None, only: str | None, report: Path | None
         folder = Path(name)
         folder.chmod(0o711)
         work = partial(run, folder, seed=seed, seconds=seconds, faults=faults)
-        summary = anyio.run(work, backend_options={"use_uvloop": True})
+        summary = anyio.run(work)
     if report is not None:
         report.write_bytes(msgspec.json.format(msgspec.json.encode(summary)))
     if summary.violations:
