@@ -543,6 +543,36 @@ CREATE TABLE signalstack.queues (
 )
 WITH (fillfactor='50');
 
+CREATE TABLE signalstack.schedule_ticks (
+    schedule_id uuid NOT NULL,
+    tick timestamp with time zone NOT NULL,
+    outcome text NOT NULL,
+    passed integer NOT NULL,
+    job_id uuid,
+    noted_at timestamp with time zone DEFAULT now() NOT NULL,
+    CONSTRAINT schedule_ticks_outcome_check CHECK ((outcome = ANY (ARRAY['enqueued'::text, 'skipped'::text, 'rejected'::text])))
+);
+
+CREATE TABLE signalstack.schedules (
+    id uuid NOT NULL,
+    user_id uuid NOT NULL,
+    name text NOT NULL,
+    cron text NOT NULL,
+    timezone text NOT NULL,
+    misfire text NOT NULL,
+    job jsonb NOT NULL,
+    paused boolean DEFAULT false NOT NULL,
+    anchor timestamp with time zone NOT NULL,
+    next_tick timestamp with time zone,
+    last_tick timestamp with time zone,
+    last_job_id uuid,
+    last_error text,
+    created_at timestamp with time zone NOT NULL,
+    updated_at timestamp with time zone NOT NULL,
+    CONSTRAINT schedules_check CHECK (((next_tick IS NULL) OR (NOT paused))),
+    CONSTRAINT schedules_misfire_check CHECK ((misfire = ANY (ARRAY['skip'::text, 'once'::text])))
+);
+
 CREATE TABLE signalstack.secrets (
     name text NOT NULL,
     value bytea NOT NULL,
@@ -637,6 +667,15 @@ ALTER TABLE ONLY signalstack.migrations
 ALTER TABLE ONLY signalstack.queues
     ADD CONSTRAINT queues_pkey PRIMARY KEY (user_id, name);
 
+ALTER TABLE ONLY signalstack.schedule_ticks
+    ADD CONSTRAINT schedule_ticks_pkey PRIMARY KEY (schedule_id, tick);
+
+ALTER TABLE ONLY signalstack.schedules
+    ADD CONSTRAINT schedules_pkey PRIMARY KEY (id);
+
+ALTER TABLE ONLY signalstack.schedules
+    ADD CONSTRAINT schedules_user_id_name_key UNIQUE (user_id, name);
+
 ALTER TABLE ONLY signalstack.secrets
     ADD CONSTRAINT secrets_pkey PRIMARY KEY (name);
 
@@ -679,6 +718,10 @@ CREATE INDEX messages_number ON signalstack.messages USING btree (user_id, phone
 
 CREATE INDEX messages_status ON signalstack.messages USING btree (user_id, status, id);
 
+CREATE INDEX schedule_ticks_age ON signalstack.schedule_ticks USING btree (noted_at);
+
+CREATE INDEX schedules_due ON signalstack.schedules USING btree (next_tick) WHERE (next_tick IS NOT NULL);
+
 ALTER INDEX signalstack.attempts_pkey ATTACH PARTITION signalstack.attempts_default_pkey;
 
 ALTER INDEX signalstack.events_pkey ATTACH PARTITION signalstack.events_default_pkey;
@@ -700,6 +743,9 @@ ALTER TABLE ONLY signalstack.api_keys
 
 ALTER TABLE ONLY signalstack.endpoints
     ADD CONSTRAINT endpoints_user_id_fkey FOREIGN KEY (user_id) REFERENCES signalstack.users(id) ON DELETE CASCADE;
+
+ALTER TABLE ONLY signalstack.schedules
+    ADD CONSTRAINT schedules_user_id_fkey FOREIGN KEY (user_id) REFERENCES signalstack.users(id) ON DELETE CASCADE;
 
 ALTER TABLE ONLY signalstack.subscriptions
     ADD CONSTRAINT subscriptions_user_id_fkey FOREIGN KEY (user_id) REFERENCES signalstack.users(id) ON DELETE CASCADE;

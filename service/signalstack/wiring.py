@@ -37,6 +37,7 @@ from signalstack.handlers import (
 from signalstack.handlers.noop import NOOP
 from signalstack.handlers.outbound import open_outbound
 from signalstack.maintenance.leader import Maintenance
+from signalstack.maintenance.schedules import Schedules
 from signalstack.settings import Settings
 from signalstack.store import embedded, intake, migrate, watch
 from signalstack.store.intake import Intake
@@ -48,6 +49,7 @@ from signalstack.telemetry.observer import Telemetry
 from signalstack.usecases import analytics, browse, endpoints, messages, queues, readiness
 from signalstack.usecases.accept import Acceptor
 from signalstack.usecases.authenticate import Authenticator
+from signalstack.usecases.tick import Ticker
 from signalstack.usecases.wait import LOOK_INTERVAL_S, Watchers
 from signalstack.worker.supervisor import Worker, WorkerOptions
 from signalstack.worker.verdict import RetryPolicy
@@ -326,7 +328,9 @@ async def _keep_house(parts: _Parts) -> None:
             cancelled_s=settings.retention_cancelled_s,
             events_s=settings.retention_events_s,
         )
-        await Maintenance(pool, parts.observer, keep=keep).run()
+        ticker = Ticker(pool, parts.job_types, parts.observer, max_attempts=settings.max_attempts)
+        loops = [Schedules(ticker, parts.observer).run]
+        await Maintenance(pool, parts.observer, keep=keep, loops=loops).run()
 
 
 async def _start_api(

@@ -106,6 +106,7 @@ async def _make_what_paths_name(front: Front) -> dict[str, dict[str, str]]:
         "jobs": {"type": "noop", "delay_s": 600},
         "subscriptions": {"name": "mine", "event_type": "a", "job": {"type": "noop"}},
         "endpoints": {"name": "mine", "url": "https://mine.example.com/"},
+        "schedules": {"name": "mine", "cron": "@daily", "job": {"type": "noop"}},
     }
     made = {"queues": {"name": "mine"}}
     for resource, body in bodies.items():

@@ -8,7 +8,7 @@ import re
 from datetime import datetime
 from enum import Enum
 from types import NoneType, UnionType
-from typing import TYPE_CHECKING, Annotated, Any, Final, Union, get_args, get_origin
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, Union, get_args, get_origin
 from uuid import UUID
 
 import msgspec
@@ -82,6 +82,8 @@ def _kinds(annotation: Any) -> set[object]:
     origin = get_origin(annotation)
     if origin is Annotated:
         return _kinds(get_args(annotation)[0])
+    if origin is Literal:
+        return {type(each) for each in get_args(annotation)}
     if origin in {Union, UnionType}:
         return {kind for part in get_args(annotation) for kind in _kinds(part)} - {NoneType}
     if origin is not None:

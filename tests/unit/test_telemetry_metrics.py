@@ -94,6 +94,7 @@ EACH: list[Fact] = [
     ),
     stage.Removed(table="events", how="deleted", count=6),
     stage.ChoreEnded(chore="roll_up", outcome="done", duration_s=0.01),
+    stage.Ticked(outcome="enqueued", count=1, lag_s=0.004),
 ]
 
 MOVES: list[tuple[str, dict[str, str], float]] = [

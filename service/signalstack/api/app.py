@@ -14,6 +14,7 @@ from signalstack.api import (
     messages,
     queues,
     scheduler,
+    schedules,
     stream,
     subscriptions,
 )
@@ -35,6 +36,7 @@ OPERATIONS: Final[tuple[AnyOperation, ...]] = (
     *health.OPERATIONS,
     *subscriptions.OPERATIONS,
     *endpoints.OPERATIONS,
+    *schedules.OPERATIONS,
     *queues.OPERATIONS,
     *messages.OPERATIONS,
     *scheduler.OPERATIONS,

@@ -208,6 +208,39 @@ EXAMPLES: Final[Mapping[str, Sequence[Example]]] = {
             value={"overlap_s": 3600},
         ),
     ),
+    "create_schedule": (
+        Example(
+            name="report",
+            summary="A report of every working day's morning, in Berlin",
+            value={
+                "name": "morning report",
+                "cron": "0 7 * * MON-FRI",
+                "timezone": "Europe/Berlin",
+                "misfire": "once",
+                "job": {
+                    "type": "send_webhook",
+                    "payload": {
+                        "endpoint_id": _ENDPOINT,
+                        "body": {"report": "orders", "due": {"$": "tick"}},
+                    },
+                },
+            },
+            job_types=frozenset({"send_webhook"}),
+        ),
+        Example(
+            name="pace",
+            summary="A job every thirty seconds",
+            value={"name": "look", "cron": "@every 30s", "job": {"type": "noop"}},
+            job_types=frozenset({"noop"}),
+        ),
+    ),
+    "change_schedule": (
+        Example(
+            name="later",
+            summary="At another time, in another zone",
+            value={"cron": "30 8 * * MON-FRI", "timezone": "Europe/London"},
+        ),
+    ),
     "limit_queue": (
         Example(
             name="limits",

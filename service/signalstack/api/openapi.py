@@ -13,6 +13,7 @@ from signalstack.api.openapi_text import HEADERS, INTRODUCTION, REQUEST_HEADERS,
 from signalstack.api.openapi_webhook import webhooks
 from signalstack.api.problems import Problem
 from signalstack.core.job import JobRequest
+from signalstack.core.schedule import ScheduledJob
 from signalstack.core.subscription import JobTemplate
 
 if TYPE_CHECKING:
@@ -81,8 +82,9 @@ class _Drawer:
             components.pop(query.__name__, None)
         if registry:
             components |= spread(components[JobRequest.__name__], registry)
-            template = components[JobTemplate.__name__]
-            template["properties"]["type"] = {"type": "string", "enum": sorted(registry)}
+            for kind in (JobTemplate, ScheduledJob):
+                template = components[kind.__name__]
+                template["properties"]["type"] = {"type": "string", "enum": sorted(registry)}
         self.components = dict(sorted(components.items()))
 
     def draw(self, operation: AnyOperation) -> Node:

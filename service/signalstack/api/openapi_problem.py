@@ -57,6 +57,8 @@ def _statuses(operation: AnyOperation) -> set[int]:
         found.add(404)
     if operation.body is not None:
         found |= {408, 413, 415, 422}
+    if "Idempotency-Key" in operation.reads:
+        found.add(422)
     if operation.conflicts is not None:
         found.add(409)
     return found - operation.answers.keys()

@@ -37,6 +37,7 @@ TAGS: Final = {
     "jobs": "Units of work, from creation to their one outcome.",
     "subscriptions": "Which events become which jobs.",
     "endpoints": "Where webhooks go, with the secrets that sign them.",
+    "schedules": "Which jobs are made when: by a cron expression, or at an even pace.",
     "queues": "How work waits, and how much of it may run at once or in time.",
     "messages": "Texts to phone numbers, sent by the operator's receiver at the operator's pace.",
     "scheduler": "The sending of messages: started and stopped, and how it gets on.",

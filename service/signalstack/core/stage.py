@@ -219,6 +219,14 @@ class DatabaseRead(_Fact, frozen=True, kw_only=True):
     tables: tuple[TableReading, ...]
 
 
+class Ticked(_Fact, frozen=True, kw_only=True):
+    """Ticks of a schedule were dealt with; `lag_s` is since the last of them came due."""
+
+    outcome: Literal["enqueued", "skipped", "duplicate", "rejected"]
+    count: int
+    lag_s: float
+
+
 Fact = (
     Requested
     | EventReceived
@@ -246,6 +254,7 @@ Fact = (
     | Removed
     | QueuesRead
     | DatabaseRead
+    | Ticked
 )
 
 SpanKind = Literal["server", "producer", "consumer", "client"]

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 from signalstack.maintenance import gauges, partitions
 from signalstack.maintenance.chore import Chore
 from signalstack.maintenance.retention import Retention
-from signalstack.store import chores
+from signalstack.store import chores, schedules
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 BATCH: Final = 10_000  # rows that one statement sums up or forgets
 RETENTION_S: Final = 60.0
+TICKS_S: Final = 86_400.0  # how long ticks that were dealt with are kept
 
 
 def make_rota(pool: Pool, observer: Observer, keep: Keep) -> tuple[Chore, ...]:
@@ -48,4 +49,5 @@ def make_rota(pool: Pool, observer: Observer, keep: Keep) -> tuple[Chore, ...]:
             interval_s=gauges.DATABASE_S,
             run=partial(gauges.read_database, pool, observer),
         ),
+        chore("forget_ticks", 60, lambda c: schedules.forget_ticks(c, keep_s=TICKS_S, limit=BATCH)),
     )

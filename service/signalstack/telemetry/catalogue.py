@@ -109,6 +109,8 @@ class Catalogue:
         self.leading = self._gauge("maintenance_leader")
         self.chores = self._histogram("chore_duration_seconds", WORK_S, chore=None, outcome=None)
         self._open_house(queue)
+        self.ticks = self._counter("schedule_ticks_total", outcome=None)
+        self.tick_lags = self._histogram("schedule_lag_seconds", DISPATCH_S)
         self.build = self._gauge("build_info", **dict.fromkeys(build_labels))
 
     def _open_house(self, queue: Vocabulary) -> None:

@@ -201,6 +201,14 @@ MEANINGS: Final = {
         "Unix time at which the gauges of the database were read; only the leader has this. Older"
         " than a minute: the leader cannot read them."
     ),
+    "schedule_ticks_total": (
+        "Ticks of schedules, by what became of them. Any rejected: a schedule's last_error says why"
+        " no job was made. Many skipped: no leader for a while, see maintenance_leader."
+    ),
+    "schedule_lag_seconds": (
+        "Seconds from a tick being due to its job being enqueued. High: the leader was followed"
+        " late, or more is due at once than PostgreSQL takes."
+    ),
     "build_info": (
         "Always 1; the labels say what runs. Several versions for long: a roll-out is stuck."
     ),

@@ -80,6 +80,7 @@ class Metrics(Collector):
             stage.MessageTried: self._message_tried,
             stage.LoopLagged: self._loop_lagged,
             stage.ChoreEnded: self._chore_ended,
+            stage.Ticked: self._ticked,
         }
 
     def collect(self) -> Iterator[Metric]:
@@ -116,6 +117,8 @@ class Metrics(Collector):
             self._all.deliveries.add(0, outcome)
         for outcome in ("sent", *ErrorCode):
             self._all.messages.add(0, outcome)
+        for outcome in ("enqueued", "skipped", "duplicate", "rejected"):
+            self._all.ticks.add(0, outcome)
         all_ = self._all
         for counter in (all_.rescued, all_.stale, all_.reconnects, all_.put_off):
             counter.add(0)
@@ -217,3 +220,8 @@ class Metrics(Collector):
 
     def _chore_ended(self, fact: stage.ChoreEnded) -> None:
         self._all.chores.observe(fact.duration_s, fact.chore, fact.outcome)
+
+    def _ticked(self, fact: stage.Ticked) -> None:
+        self._all.ticks.add(fact.count, fact.outcome)
+        if fact.outcome == "enqueued":
+            self._all.tick_lags.observe(fact.lag_s)
