@@ -18,6 +18,7 @@ from signalstack.core.job import (
     MAX_TIMEOUT_S,
     PRIORITY_LIMIT,
 )
+from signalstack.core.message import queue_fault
 from signalstack.core.subscription import Name
 from signalstack.core.template import compile_template, render
 
@@ -188,6 +189,8 @@ def make_payload(
     if job_type is None:
         known = ", ".join(sorted(registry))
         raise InvalidError.at("/job/type", f"{job.type!r} does not exist; there are: {known}")
+    if fault := queue_fault(job.type, job.queue):
+        raise InvalidError.at("/job/queue", fault)
     payload = None
     if job.payload is not None:
         source: Json = {

@@ -171,6 +171,7 @@ async def run(
         idempotency_key=idempotency_key,
         fingerprint=sha256(b"run schedule " + schedule_id.bytes).digest(),
         traceparent=traceparent,
+        route="schedules",
     )
 
 
