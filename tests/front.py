@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from signalstack.api.rate_limit import RateLimit
     from signalstack.core.handler import Context
     from signalstack.core.stage import Observer
+    from signalstack.store.cache import MessageCache
 
 READ_LIMIT = 65_536
 PATIENCE_S = 10
@@ -152,6 +153,7 @@ async def open_front(
     rate_limit: RateLimit | None = None,
     limits: Limits | None = None,
     job_types: Sequence[JobType] = (NOOP, GREET),
+    message_cache: MessageCache | None = None,
 ) -> AsyncGenerator[Front]:
     """Build the whole application as one process has it, without a worker."""
     witness = Witness()
@@ -182,6 +184,7 @@ async def open_front(
             readiness={},
             rate_limit=rate_limit,
             limits=limits or Limits(),
+            message_cache=message_cache,
         )
         app = create_app(parts)
         async with (

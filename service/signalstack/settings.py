@@ -68,6 +68,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     retention_failed_s: float
     retention_cancelled_s: float
     retention_events_s: float
+    redis_url: str | None
     service_name: str
     otel_disabled: bool
     otel_exporter: str | None
@@ -249,6 +250,8 @@ _ROWS: Final = (
          "the same for cancelled jobs"),
     _Row("RETENTION_EVENTS", "retention_events_s", "30d", _KEPT,
          "the same for events, from when they were received"),
+    _Row("REDIS_URL", "redis_url", "", variable.redis,
+         "where API processes keep sent messages at hand (extra `redis`); unset: nowhere"),
     _Row("OTEL_SERVICE_NAME", "service_name", "signalstack", str,
          "name of the service in traces"),
     _Row("OTEL_SDK_DISABLED", "otel_disabled", "false", variable.otel_boolean,

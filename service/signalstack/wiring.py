@@ -40,6 +40,7 @@ from signalstack.maintenance.leader import Maintenance
 from signalstack.maintenance.schedules import Schedules
 from signalstack.settings import Settings
 from signalstack.store import embedded, intake, migrate, watch
+from signalstack.store.cache import MessageCache
 from signalstack.store.intake import Intake
 from signalstack.store.listener import CHANGED, Listener
 from signalstack.store.partitions import Keep
@@ -170,12 +171,13 @@ async def run(
         async with (
             open_pool(settings, database, observer) as pool,
             _open_handlers(settings, pool, observer) as job_types,
+            _open_cache(settings, observer) as cache,
             anyio.create_task_group() as background,
         ):
             background.start_soon(watch_loop, observer)
             await _check_schema(pool)
             await messages.set_pace(pool, _pace(settings))
-            parts = _Parts(settings, database, pool, job_types, observer, shutdown)
+            parts = _Parts(settings, database, pool, job_types, observer, shutdown, cache)
             async with anyio.create_task_group() as front:
                 worker = await _start_worker(front, background, parts) if roles.worker else None
                 port = await _start_api(front, background, parts, worker) if roles.api else None
@@ -221,6 +223,7 @@ class _Parts(msgspec.Struct, frozen=True):
     job_types: Registry
     observer: Observer
     shutdown: anyio.Event
+    message_cache: MessageCache | None
 
 
 @asynccontextmanager
@@ -278,6 +281,17 @@ def _pace(settings: Settings) -> Pace:
         interval_s=settings.message_interval_s,
         workers=settings.message_workers,
     )
+
+
+@asynccontextmanager
+async def _open_cache(
+    settings: Settings, observer: Observer
+) -> AsyncGenerator[MessageCache | None]:
+    if settings.redis_url is None:
+        yield None
+        return
+    async with MessageCache(settings.redis_url, observer) as cache:
+        yield cache
 
 
 async def _check_schema(pool: Pool) -> None:
@@ -377,6 +391,7 @@ async def _start_api(
             ),
             allow_private=settings.webhook_allow_private,
             rate_limit=RateLimit(settings.rate_limit) if settings.rate_limit else None,
+            message_cache=parts.message_cache,
         )
     )
     return await front.start(

@@ -59,6 +59,7 @@ EACH: list[Fact] = [
     stage.Delivered(outcome="gone", duration_s=0.2),
     stage.PutOff(job=JOB, wait_s=1.5),
     stage.MessageTried(outcome="rate_limited"),
+    stage.CacheAsked(outcome="hit"),
     stage.LeaderChanged(leading=True),
     stage.LoopLagged(lag_s=0.003),
     stage.QueuesRead(
@@ -105,6 +106,7 @@ MOVES: list[tuple[str, dict[str, str], float]] = [
     ("wakeups_total", {"cause": "timer"}, 1),
     ("messages_total", {"outcome": "rate_limited"}, 1),
     ("messages_total", {"outcome": "sent"}, 0),
+    ("message_cache_requests_total", {"outcome": "hit"}, 1),
     ("wakeups_total", {"cause": "notify"}, 0),
     ("claims_total", {"result": "hit"}, 1),
     ("claims_total", {"result": "empty"}, 1),

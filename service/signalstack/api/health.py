@@ -31,9 +31,9 @@ class Part(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Ready(msgspec.Struct, frozen=True, kw_only=True):
-    """The answer of `/ready`."""
+    """The answer of `/ready`; `degraded` lacks a part that serving can do without."""
 
-    status: Literal["ready", "not ready"]
+    status: Literal["ready", "degraded", "not ready"]
     parts: dict[str, Part]
 
 
@@ -54,8 +54,11 @@ async def live(call: Bare) -> Answer:  # noqa: ARG001 - that it answers is all i
 async def ready(call: Bare) -> Answer:
     """Say of each part whether it is ready, and why not."""
     parts = await _examine(call.parts)
+    spare = {name: await _spare(check) for name, check in _spares(call.parts).items()}
     if all(part.ready for part in parts.values()):
-        return Answer(body=Ready(status="ready", parts=parts))
+        whole = all(part.ready for part in spare.values())
+        return Answer(body=Ready(status="ready" if whole else "degraded", parts=parts | spare))
+    parts |= spare
     return _unready(Ready(status="not ready", parts=parts))
 
 
@@ -112,6 +115,16 @@ async def _examine(parts: Parts) -> dict[str, Part]:
         for name, check in parts.readiness.items():
             tasks.start_soon(examine, name, check)
     return {name: found[name] for name in parts.readiness}
+
+
+def _spares(parts: Parts) -> dict[str, Check]:
+    """List what serving can do without: it bounds its own time, and never makes us unready."""
+    return {} if parts.message_cache is None else {"redis": parts.message_cache.check}
+
+
+async def _spare(check: Check) -> Part:
+    reason = await check()
+    return Part(ready=reason is None, reason=reason)
 
 
 def _unready(body: Ready | Health) -> Answer:

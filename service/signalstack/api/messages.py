@@ -82,7 +82,9 @@ async def create_message(call: Call[MessageRequest, None]) -> Answer:
 
 async def get_message(call: Bare) -> Answer:
     """Look one message up."""
-    return Answer(body=await messages.get(call.parts.pool, call.user_id, call.id))
+    parts = call.parts
+    found = await messages.look_up(parts.pool, parts.message_cache, call.user_id, call.id)
+    return Answer(body=found)
 
 
 async def list_messages(call: Call[None, MessageQuery]) -> Answer:

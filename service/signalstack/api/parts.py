@@ -10,6 +10,7 @@ from signalstack.api.rate_limit import RateLimit
 from signalstack.core.cursor import Cursors
 from signalstack.core.handler import Registry
 from signalstack.core.stage import Observer
+from signalstack.store.cache import MessageCache
 from signalstack.store.pool import Pool
 from signalstack.usecases.accept import Acceptor
 from signalstack.usecases.authenticate import Authenticator
@@ -34,7 +35,8 @@ class Parts(msgspec.Struct, frozen=True, kw_only=True):
     """Everything that handlers use.
 
     `readiness` checks return why a part is not ready, or None; `allow_private` lets webhooks go to
-    addresses that are not public; without `rate_limit` a key may make any number of requests.
+    addresses that are not public; without `rate_limit` a key may make any number of requests;
+    serving can do without `message_cache`.
     """
 
     pool: Pool
@@ -49,3 +51,4 @@ class Parts(msgspec.Struct, frozen=True, kw_only=True):
     limits: Limits = Limits()
     allow_private: bool = False
     rate_limit: RateLimit | None = None
+    message_cache: MessageCache | None = None

@@ -12,6 +12,7 @@ from signalstack.bench.command import bench
 from signalstack.cli.keys import keys
 from signalstack.cli.outcome import ASKS_FOR_HELP, Group, leave
 from signalstack.cli.schema import migrate
+from signalstack.cli.seed import seed
 from signalstack.cli.service import api, up, worker
 from signalstack.cli.trial import demo, doctor
 from signalstack.core.errors import SettingsError
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 _COMMANDS: Final[Sequence[click.Command]] = (
-    *(up, api, worker, migrate, keys, doctor, demo, bench, top),
+    *(up, api, worker, migrate, keys, seed, doctor, demo, bench, top),
 )
 
 

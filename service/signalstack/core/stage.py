@@ -175,6 +175,12 @@ class MessageTried(_Fact, frozen=True, kw_only=True):
     ]
 
 
+class CacheAsked(_Fact, frozen=True, kw_only=True):
+    """Redis was asked for a sent message; an error is also that it was left alone."""
+
+    outcome: Literal["hit", "miss", "error"]
+
+
 class LeaderChanged(_Fact, frozen=True, kw_only=True):
     """This process became, or ceased to be, the maintenance leader."""
 
@@ -248,6 +254,7 @@ Fact = (
     | Delivered
     | PutOff
     | MessageTried
+    | CacheAsked
     | LeaderChanged
     | LoopLagged
     | ChoreEnded

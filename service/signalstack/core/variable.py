@@ -52,6 +52,13 @@ def url(text: str) -> str:
     return text
 
 
+def redis(text: str) -> str:
+    """Take the URL of a Redis server."""
+    if not re.match(r"(rediss?|unix)://[^\s]", text):
+        raise ValueError("must be like redis://user:password@host:6379/0")
+    return text
+
+
 def folder(text: str) -> Path | None:
     """Take an absolute path; a relative one counts as none, as the XDG specification has it."""
     path = Path(text)

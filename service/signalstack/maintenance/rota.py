@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from signalstack.maintenance import gauges, partitions
 from signalstack.maintenance.chore import Chore
 from signalstack.maintenance.retention import Retention
-from signalstack.store import chores, schedules
+from signalstack.store import chores, messages, schedules
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 BATCH: Final = 10_000  # rows that one statement sums up or forgets
 RETENTION_S: Final = 60.0
 TICKS_S: Final = 86_400.0  # how long ticks that were dealt with are kept
+MESSAGES_KEPT: Final = timedelta(days=90)
 
 
 def make_rota(pool: Pool, observer: Observer, keep: Keep) -> tuple[Chore, ...]:
@@ -38,6 +40,8 @@ def make_rota(pool: Pool, observer: Observer, keep: Keep) -> tuple[Chore, ...]:
         Chore(name="partitions", interval_s=3_600, run=partial(partitions.make_missing, pool)),
         Chore(name="retention", interval_s=RETENTION_S, run=Retention(pool, observer, keep).run),
         chore("roll_up", 5, lambda c: chores.roll_up(c, limit=BATCH)),
+        chore("roll_up_messages", 5, lambda c: messages.roll_up(c, limit=BATCH)),
+        chore("forget_messages", 3_600, _forget_messages),
         chore("forget_keys", 60, lambda c: chores.expire_idempotency(c, limit=BATCH)),
         Chore(
             name="queue_gauges",
@@ -51,3 +55,8 @@ def make_rota(pool: Pool, observer: Observer, keep: Keep) -> tuple[Chore, ...]:
         ),
         chore("forget_ticks", 60, lambda c: schedules.forget_ticks(c, keep_s=TICKS_S, limit=BATCH)),
     )
+
+
+async def _forget_messages(conn: Connection) -> int:
+    before = datetime.now(UTC) - MESSAGES_KEPT
+    return await messages.forget(conn, before=before, limit=BATCH)

@@ -97,6 +97,7 @@ class Catalogue:
         self.delivery_times = self._histogram("webhook_duration_seconds", WORK_S, outcome=None)
         self.put_off = self._counter("webhook_postponed_total")
         self.messages = self._counter("messages_total", outcome=None)
+        self.cache = self._counter("message_cache_requests_total", outcome=None)
         self.listening = self._gauge("listener_up")
         self.modes = self._gauge("listener_mode", mode=None)
         self.heard_at = self._gauge("listener_last_notification_timestamp_seconds")

@@ -71,6 +71,10 @@ MEANINGS: Final = {
         "Slots of this worker, by state. None free for long: raise WORKER_CONCURRENCY or add"
         " workers."
     ),
+    "message_cache_requests_total": (
+        "Reads of a message from Redis, by outcome. Any error: Redis is away or slow, /ready says"
+        " why; nothing is lost but its speed. Stays at 0 where REDIS_URL is not set."
+    ),
     "messages_total": (
         "Messages handed to the receiver at WEBHOOK_URL, by what came of each attempt. Many"
         " rate_limited: lower MESSAGE_BATCH_SIZE or raise MESSAGE_INTERVAL. Many rejected: look at"

@@ -78,6 +78,7 @@ class Metrics(Collector):
             stage.QueuesRead: self._house.queues_read,
             stage.DatabaseRead: self._house.database_read,
             stage.MessageTried: self._message_tried,
+            stage.CacheAsked: self._cache_asked,
             stage.LoopLagged: self._loop_lagged,
             stage.ChoreEnded: self._chore_ended,
             stage.Ticked: self._ticked,
@@ -119,6 +120,8 @@ class Metrics(Collector):
             self._all.messages.add(0, outcome)
         for outcome in ("enqueued", "skipped", "duplicate", "rejected"):
             self._all.ticks.add(0, outcome)
+        for outcome in ("hit", "miss", "error"):
+            self._all.cache.add(0, outcome)
         all_ = self._all
         for counter in (all_.rescued, all_.stale, all_.reconnects, all_.put_off):
             counter.add(0)
@@ -214,6 +217,9 @@ class Metrics(Collector):
 
     def _message_tried(self, fact: stage.MessageTried) -> None:
         self._all.messages.add(1, fact.outcome)
+
+    def _cache_asked(self, fact: stage.CacheAsked) -> None:
+        self._all.cache.add(1, fact.outcome)
 
     def _loop_lagged(self, fact: stage.LoopLagged) -> None:
         self._all.lags.observe(fact.lag_s)

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
     from signalstack.core.job import NewJob
     from signalstack.core.message import MessageFilter, MessageRequest, Pace
+    from signalstack.store.cache import MessageCache
     from signalstack.store.pool import Pool
     from signalstack.usecases.accept import Acceptor
 
@@ -73,6 +74,20 @@ async def accept(
         return Accepted(message=await get(pool, user_id, enqueued.replayed_id), replayed=True)
     made = _present(request, enqueued.jobs[0], enqueued.created_at)
     return Accepted(message=made, replayed=False)
+
+
+async def look_up(
+    pool: Pool, cache: MessageCache | None, user_id: UUID, message_id: UUID
+) -> Message:
+    """Find one of the tenant's messages, a sent one where it is at hand, or raise NotFoundError."""
+    if cache is None:
+        return await get(pool, user_id, message_id)
+    kept = await cache.get(user_id, message_id)
+    if kept is not None:
+        return kept
+    found = await get(pool, user_id, message_id)
+    await cache.put(user_id, found)
+    return found
 
 
 async def get(pool: Pool, user_id: UUID, message_id: UUID) -> Message:
