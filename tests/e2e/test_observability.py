@@ -27,7 +27,19 @@ if TYPE_CHECKING:
 # Scraped twice a second; the rules' longest interval, five minutes, takes fifteen seconds.
 FASTER: Final = 20.0
 # Named already, and on their way into the service.
-COMING: Final = re.compile(r"signalstack_(schedule_|message_cache_|retention_)")
+COMING: Final = re.compile(r"signalstack_(message_cache_|schedule_)")
+# A job that retention removes: its id is of 2022.
+LONG_AGO: Final = """
+    INSERT INTO signalstack.finished_jobs (
+        user_id, id, type, queue, priority, status, attempt, max_attempts,
+        run_at, created_at, updated_at, finished_at, payload
+    )
+    SELECT
+        id, '01800000-0000-7000-8000-000000000001', 'noop', 'default', 0, 'succeeded', 1, 1,
+        now() - '1 year'::interval, now() - '1 year'::interval, now() - '1 year'::interval,
+        now() - '1 year'::interval, 'null'
+    FROM signalstack.users
+"""
 ANSWERED_S: Final = 45.0
 LOOK_S: Final = 1.0
 
@@ -102,6 +114,8 @@ async def _prepare(here: Installation) -> None:
     ):
         answer = await here.client.post(path, json=body)
         assert answer.status_code == 201, answer.text
+    async with await psycopg.AsyncConnection.connect(here.dsn, autocommit=True) as conn:
+        await conn.execute(LONG_AGO)
 
 
 def _works(shop: str, ruin: str) -> list[Work]:
