@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 # Scraped twice a second; the rules' longest interval, five minutes, takes fifteen seconds.
 FASTER: Final = 20.0
 # Named already, and on their way into the service.
-COMING: Final = re.compile(r"signalstack_(message_cache_|schedule_)")
+COMING: Final = re.compile(r"signalstack_message_cache_")
 # A job that retention removes: its id is of 2022.
 LONG_AGO: Final = """
     INSERT INTO signalstack.finished_jobs (
@@ -111,6 +111,7 @@ async def _prepare(here: Installation) -> None:
     for path, body in (
         ("/v1/jobs/batch", {"jobs": [{"type": "noop"}] * 20}),
         ("/v1/subscriptions", {"name": "all", "event_type": "order.*", "job": {"type": "noop"}}),
+        ("/v1/schedules", {"name": "often", "cron": "@every 1s", "job": {"type": "noop"}}),
     ):
         answer = await here.client.post(path, json=body)
         assert answer.status_code == 201, answer.text

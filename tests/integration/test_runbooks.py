@@ -13,7 +13,7 @@ STATEMENT = re.compile(r"`((?:SELECT|VACUUM|DELETE)\b[^`]*;)`")
 # What the reader fills in.
 GAPS = {"(PID)": "(0)", "NAME": "none", "TYPE": "none"}
 # Names already agreed, and on their way into the service.
-COMING = re.compile(r"signalstack_(message_cache_|schedule_)")
+COMING = re.compile(r"signalstack_message_cache_")
 # For a slot that is there.
 NOT_HERE = "SELECT pg_drop_replication_slot"
 
