@@ -36,8 +36,9 @@ class Work(msgspec.Struct, frozen=True, kw_only=True):
     """One request that is made again and again."""
 
     path: str
-    body: object
+    body: object = None
     every_s: float
+    method: str = "POST"
 
 
 class Worker:
@@ -91,7 +92,7 @@ class Installation:
 
     async def _repeat(self, work: Work) -> None:
         while True:
-            answer = await self.client.post(work.path, json=work.body)
+            answer = await self.client.request(work.method, work.path, json=work.body)
             assert answer.status_code in {200, 201, 503}, answer.text
             await anyio.sleep(work.every_s)
 
