@@ -24,13 +24,15 @@ from signalstack.store import embedded, migrate
 from tenants import open_pool
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Awaitable, Callable
+    from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 
 pytestmark = pytest.mark.slow
 
 LEASE_S: Final = 3
-# A leader that was killed holds its own lease for ten seconds, and candidates look every three.
-RESCUE_S: Final = LEASE_S + 10 + 3 + 4
+# Who lives rescues when the lease ends; the rest is patience with a busy machine.
+RESCUE_S: Final = LEASE_S + 17
+# A killed leader is followed when its lease of 5 s ends; the rest is patience again.
+FOLLOWED_S: Final = 5 + 5
 LOOK_S: Final = 0.1
 _SETTINGS: Final = {
     "SIGNALSTACK_HANDLERS": "handlers_for_tests:HANDLERS",
@@ -155,6 +157,21 @@ async def test_jobs_of_a_killed_worker_are_run_by_another(service: Service) -> N
     assert lost == [{"outcome": "lost", "n": 5}]
 
 
+async def test_a_killed_leader_is_followed_by_one_other(service: Service) -> None:
+    async with service.worker() as first, service.worker() as second, service.worker() as third:
+        crew = [first, second, third]
+        leader = await _leader(crew, 10)
+        leader.process.kill()
+        await leader.wait()
+        crew.remove(leader)
+        follower = await _leader(crew, FOLLOWED_S)
+
+        async def keeps_house() -> bool:
+            return "\nsignalstack_queue_gauges_timestamp_seconds " in await _scrape(follower)
+
+        await _until(keeps_house, 5)
+
+
 async def test_a_worker_whose_event_loop_hangs_is_ended_and_its_job_run_by_another(
     service: Service,
 ) -> None:
@@ -241,10 +258,7 @@ async def test_the_late_word_of_a_worker_that_was_stopped_does_not_count(service
         await asleep.read_error(r"lease_lost")
 
         async def counted() -> bool:
-            url = asleep.output.split()[1]
-            async with httpx2.AsyncClient() as client:
-                text = (await client.get(url)).text
-            return "signalstack_stale_settlements_total 1.0" in text
+            return "signalstack_stale_settlements_total 1.0" in await _scrape(asleep)
 
         await _until(counted, 10)
     (outcome,) = await service.outcomes()
@@ -266,6 +280,25 @@ async def _until(holds: Callable[[], Awaitable[bool]], within_s: float) -> None:
     with anyio.fail_after(within_s):
         while not await holds():  # noqa: ASYNC110 - other processes set no event of ours
             await anyio.sleep(LOOK_S)
+
+
+async def _scrape(worker: Running) -> str:
+    url = await worker.read(r"^metrics +(\S+)")
+    async with httpx2.AsyncClient() as client:
+        return (await client.get(url)).text
+
+
+async def _leader(crew: Sequence[Running], within_s: float) -> Running:
+    """Wait until exactly one of these says on /metrics that it leads."""
+    leading: list[Running] = []
+
+    async def one_leads() -> bool:
+        texts = [(worker, await _scrape(worker)) for worker in crew]
+        leading[:] = [w for w, text in texts if "signalstack_maintenance_leader 1.0" in text]
+        return len(leading) == 1
+
+    await _until(one_leads, within_s)
+    return leading[0]
 
 
 async def _more(service: Service, count: int) -> bool:

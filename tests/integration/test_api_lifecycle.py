@@ -16,6 +16,7 @@ from recording import RecordingObserver
 from rows import add_worker, connect, open_dispatch, rows, value
 from signalstack.core.job import Outcome, Wake
 from signalstack.core.key import Scope
+from signalstack.core.stage import Closed
 from signalstack.store.dispatch import NIL, Dispatch, Ended, Lease
 
 if TYPE_CHECKING:
@@ -470,6 +471,9 @@ async def test_a_waiting_job_is_cancelled_at_once(bench: Bench, fields: dict[str
     assert job["finished_at"] is not None
     assert (await bench.client.get(f"/v1/jobs/{job_id}/attempts")).json() == {"data": []}
     assert await bench.counts() == (1, 0, 0, 1)
+    # No worker heard of it, so the one that cancelled tells, once.
+    told = [fact for fact in bench.front.witness.facts if isinstance(fact, Closed)]
+    assert told == [Closed(queue="default", type="noop", outcome=Outcome.CANCELLED, count=1)]
 
 
 async def test_a_watched_job_that_is_cancelled_says_so(bench: Bench) -> None:
@@ -498,6 +502,8 @@ async def test_cancelling_a_running_job_asks_its_worker(bench: Bench) -> None:
     assert heard == [("signalstack_cancel", job_id)] * 2
     await bench.settle(lease, Outcome.CANCELLED, error="cancelled while it ran")
     assert (await bench.get(job_id))["status"] == "cancelled"
+    # Its worker tells how the run ended; told here too, it would be counted twice.
+    assert not [fact for fact in bench.front.witness.facts if isinstance(fact, Closed)]
     assert await bench.counts() == (1, 0, 0, 1)
 
 

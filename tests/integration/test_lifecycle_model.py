@@ -134,7 +134,7 @@ class World:
         await self._dispatch.promote()
 
     async def cancel(self, job_id: UUID) -> None:
-        await control.cancel(self._pool, self._user_id, job_id)
+        await control.cancel(self._pool, self._user_id, job_id, observer=RecordingObserver())
 
     async def retry(self, job_id: UUID) -> None:
         await control.retry(self._pool, self._user_id, job_id)

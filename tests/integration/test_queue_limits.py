@@ -152,7 +152,7 @@ async def test_slots_are_freed_by_cancelling(shop: Shop) -> None:
         jobs = await shop.enqueue_many("gated", [None] * 3, queue="narrow")
         for count, job in enumerate(jobs, start=1):
             await gauge.until(runs=count)
-            await control.cancel(shop.pool, shop.user_id, job)
+            await control.cancel(shop.pool, shop.user_id, job, observer=crew.facts)
         for job in jobs:
             await crew.facts.seen(Settled, jobs=job)
     assert gauge.most == 1

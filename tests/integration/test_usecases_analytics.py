@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from contextlib import suppress
 from datetime import UTC, date, datetime, timedelta
+from functools import partial
 from typing import TYPE_CHECKING, Final
 from uuid import UUID
 
@@ -116,7 +117,8 @@ class Bustle:
             await chores.rescue(conn, orphans=False)
 
     async def cancel(self) -> None:
-        await self._control("SELECT user_id, id FROM signalstack.jobs", control.cancel)
+        cancel = partial(control.cancel, observer=Witness())
+        await self._control("SELECT user_id, id FROM signalstack.jobs", cancel)
 
     async def retry(self) -> None:
         await self._control(

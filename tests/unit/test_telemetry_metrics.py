@@ -48,6 +48,7 @@ EACH: list[Fact] = [
     stage.Claimed(count=5, limit=10, duration_s=0.001, wakes={Wake.NOTIFY: 4, Wake.RETRY: 1}),
     stage.Claimed(count=0, limit=10, duration_s=0.001),
     stage.Settled(jobs=(JOB,), stale=2, duration_s=0.002),
+    stage.Closed(queue="mail", type="noop", outcome=Outcome.CANCELLED, count=8),
     stage.Rescued(count=4),
     stage.Queried(query="jobs/claim", duration_s=0.001),
     stage.ListenerChanged(name="claim", up=True, reason="connected"),
@@ -102,6 +103,7 @@ MOVES: list[tuple[str, dict[str, str], float]] = [
     ("events_received_total", {"outcome": "accepted"}, 1),
     ("jobs_enqueued_total", {"queue": "default", "type": "noop"}, 5),
     ("jobs_finished_total", {"queue": "default", "type": "noop", "outcome": "failed"}, 1),
+    ("jobs_finished_total", {"queue": "mail", "type": "noop", "outcome": "cancelled"}, 8),
     ("job_retries_total", {"queue": "default", "type": "noop"}, 1),
     ("wakeups_total", {"cause": "timer"}, 1),
     ("messages_total", {"outcome": "rate_limited"}, 1),
@@ -221,6 +223,21 @@ def test_only_terminal_outcomes_count_as_finished(telemetry: Telemetry) -> None:
         for sample in family.samples
     }
     assert counted == {"succeeded", "failed", "cancelled"}
+
+
+def test_jobs_that_end_without_a_run_count_as_finished_and_as_no_run(telemetry: Telemetry) -> None:
+    telemetry.tell(finished(Outcome.FAILED))
+    for outcome, count in ((Outcome.FAILED, 3), (Outcome.CANCELLED, 1)):
+        telemetry.tell(stage.Closed(queue="default", type="noop", outcome=outcome, count=count))
+
+    labels = {"queue": "default", "type": "noop"}
+    ended = [
+        value(telemetry, "jobs_finished_total", outcome=outcome, **labels)
+        for outcome in ("failed", "cancelled")
+    ]
+    assert ended == [4, 1]
+    assert value(telemetry, "job_duration_seconds_count", outcome="failed", **labels) == 1
+    assert value(telemetry, "job_duration_seconds_count", outcome="cancelled", **labels) is None
 
 
 def test_a_listener_that_comes_back_counts_as_reconnected(telemetry: Telemetry) -> None:

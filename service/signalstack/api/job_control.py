@@ -101,7 +101,10 @@ async def amend_job(call: Call[JobChange, None]) -> Answer:
 
 async def cancel_job(call: Bare) -> Answer:
     """Cancel a job that waits or runs."""
-    return Answer(body=await control.cancel(call.parts.pool, call.user_id, call.id))
+    parts = call.parts
+    return Answer(
+        body=await control.cancel(parts.pool, call.user_id, call.id, observer=parts.observer)
+    )
 
 
 async def retry_job(call: Bare) -> Answer:

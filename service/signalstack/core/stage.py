@@ -99,6 +99,15 @@ class Settled(_Fact, frozen=True, kw_only=True):
     duration_s: float
 
 
+class Closed(_Fact, frozen=True, kw_only=True):
+    """Jobs ended without a handler ending: cancelled as they waited, or lost for the last time."""
+
+    queue: str
+    type: str
+    outcome: Outcome
+    count: int
+
+
 class Rescued(_Fact, frozen=True, kw_only=True):
     """Runs of dead workers were taken back."""
 
@@ -243,6 +252,7 @@ Fact = (
     | Started
     | Finished
     | Settled
+    | Closed
     | Rescued
     | Queried
     | ListenerChanged

@@ -19,8 +19,9 @@ MEANINGS: Final = {
         "Jobs committed. Faster than jobs_finished_total for long: the backlog grows, add workers."
     ),
     "jobs_finished_total": (
-        "Jobs whose last run ended here, by outcome. Many failed: ask GET /v1/jobs?status=failed"
-        " for their last_error."
+        "Jobs that ended, by outcome, told by the process that ended them: the worker of the last"
+        " run, the API that cancelled a waiting job, whoever gave up a dead worker's. Many failed:"
+        " ask GET /v1/jobs?status=failed for their last_error."
     ),
     "job_retries_total": (
         "Runs that will be tried again. Many of one type: what it calls is down or refuses."

@@ -63,6 +63,7 @@ class Metrics(Collector):
             stage.Woken: self._woken,
             stage.Claimed: self._claimed,
             stage.Settled: self._settled,
+            stage.Closed: self._closed,
             stage.Rescued: self._rescued,
             stage.Queried: self._queried,
             stage.ListenerChanged: self._listener_changed,
@@ -97,11 +98,15 @@ class Metrics(Collector):
             CounterMetricFamily(PREFIX + name, MEANINGS[name], labels=labels)
             for name, labels in DERIVED.items()
         )
+        ended = {tuple(labels): cell[0] for labels, cell in self._all.closed.series()}
         for (queue, kind, outcome), (_, *counts) in self._all.runs.series():
             if outcome in TERMINAL:
-                finished.add_metric((queue, kind, outcome), sum(counts))
+                labels = (queue, kind, outcome)
+                ended[labels] = ended.get(labels, 0.0) + sum(counts)
             elif outcome == Outcome.RETRIED:
                 retries.add_metric((queue, kind), sum(counts))
+        for labels, count in ended.items():
+            finished.add_metric(labels, count)
         yield finished
         yield retries
 
@@ -171,6 +176,9 @@ class Metrics(Collector):
     def _settled(self, fact: stage.Settled) -> None:
         self._all.settles.observe(fact.duration_s)
         self._all.stale.add(fact.stale)
+
+    def _closed(self, fact: stage.Closed) -> None:
+        self._all.closed.add(fact.count, fact.queue, fact.type, fact.outcome)
 
     def _rescued(self, fact: stage.Rescued) -> None:
         self._all.rescued.add(fact.count)

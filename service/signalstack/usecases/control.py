@@ -14,7 +14,8 @@ import msgspec
 from signalstack.core.document import canonical
 from signalstack.core.errors import ConflictError, InvalidError, NotFoundError, UnavailableError
 from signalstack.core.fit import fit
-from signalstack.core.job import LIVE, RETRIABLE, TERMINAL, WAITING, Status
+from signalstack.core.job import LIVE, RETRIABLE, TERMINAL, WAITING, Outcome, Status
+from signalstack.core.stage import Closed
 from signalstack.store import job_changes, jobs
 
 if TYPE_CHECKING:
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
     from signalstack.core.handler import Registry
     from signalstack.core.job import Job, JobChange
+    from signalstack.core.stage import Observer
     from signalstack.store.pool import Pool
     from signalstack.store.query import Connection
 
@@ -60,7 +62,7 @@ async def amend(
         return await _do(conn, user_id, job_id, act, _refuse_started)
 
 
-async def cancel(pool: Pool, user_id: UUID, job_id: UUID) -> Job:
+async def cancel(pool: Pool, user_id: UUID, job_id: UUID, *, observer: Observer) -> Job:
     """Cancel a waiting job at once, or have a running one's worker stop it; again changes nothing.
 
     Raises:
@@ -71,7 +73,13 @@ async def cancel(pool: Pool, user_id: UUID, job_id: UUID) -> Job:
 
         async def act() -> Job | None:
             waiting = await job_changes.cancel_waiting(conn, user_id=user_id, job_id=job_id)
-            return waiting or await job_changes.cancel_running(conn, user_id=user_id, job_id=job_id)
+            if waiting is None:
+                return await job_changes.cancel_running(conn, user_id=user_id, job_id=job_id)
+            # No worker will tell of it.
+            observer.tell(
+                Closed(queue=waiting.queue, type=waiting.type, outcome=Outcome.CANCELLED, count=1)
+            )
+            return waiting
 
         return await _do(conn, user_id, job_id, act, _accept_cancelled)
 
