@@ -114,6 +114,10 @@ async def test_current_is_required(
     await migrate.require_current(conn, migrations)
     with pytest.raises(SchemaError, match=r"version 2, .* knows 1: update SignalStack"):
         await migrate.require_current(conn, migrations[:1])
+    await migrate.require_current(conn, migrations[:1], or_newer=True)
+    await migrate.down(empty_database_url, folder=tmp_path)
+    with pytest.raises(SchemaError, match=r"version 1, .* needs 2"):
+        await migrate.require_current(conn, migrations, or_newer=True)
 
 
 async def test_a_database_ahead_of_the_build_is_left_alone(

@@ -5,20 +5,21 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import anyio
+import pytest
 
 from pooler import pgbouncer
 from recording import RecordingObserver
+from signalstack.core.errors import SchemaError
 from signalstack.core.job import Wake
 from signalstack.core.stage import ListenerChanged, Started
 from signalstack.store import listener as store
+from signalstack.store import migrate
 from signalstack.store.pool import Pool
 from signalstack.usecases import readiness
 from working import POLL_S, open_shop
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-    import pytest
 
 
 async def test_what_is_there_needs_no_reason(database_url: str) -> None:
@@ -46,6 +47,21 @@ async def test_a_postgresql_that_is_away_is_told_from_a_schema_that_does_not_fit
     assert there is None
     assert misfit is not None
     assert "signalstack migrate up" in misfit
+
+
+async def test_a_schema_that_moves_on_under_a_running_process_leaves_it_ready(
+    database_url: str,
+) -> None:
+    async with Pool(database_url, RecordingObserver()) as pool:
+        async with pool.connection() as conn:
+            await conn.execute(
+                "INSERT INTO signalstack.migrations (version, name, checksum)"
+                " VALUES (9999, 'to_come', 'of a newer build')"
+            )
+            with pytest.raises(SchemaError, match="update SignalStack"):
+                await migrate.require_current(conn)
+
+        assert await readiness.check_schema(pool) is None
 
 
 async def test_a_pool_without_a_free_connection_is_no_postgresql_that_is_away(

@@ -111,15 +111,19 @@ async def version(dsn: str, *, folder: Path | None = None) -> Version:
 
 
 async def require_current(
-    conn: AsyncConnection[Any], migrations: Sequence[Migration] | None = None
+    conn: AsyncConnection[Any],
+    migrations: Sequence[Migration] | None = None,
+    *,
+    or_newer: bool = False,
 ) -> None:
-    """Make sure that the database has exactly the schema of this build.
+    """Make sure that the database has exactly the schema of this build, or at least all of it.
 
     Raises:
         SchemaError: it has not; the message has the command to run.
     """
     standing = compare(known() if migrations is None else migrations, await applied(conn))
-    refuse_unknown(standing)
+    if not or_newer:
+        refuse_unknown(standing)
     if standing.current == 0:
         raise SchemaError(f"The database has no schema of SignalStack: run `{UP_COMMAND}`.")
     if standing.pending:

@@ -29,11 +29,15 @@ async def check_postgresql(pool: Pool, dsn: str) -> str | None:
 
 
 async def check_schema(pool: Pool) -> str | None:
-    """Tell why this build does not fit the database, or None."""
+    """Tell why this process does not fit the database any more, or None.
+
+    It started on the schema of its own build. A newer one is that of a rolling upgrade, whose
+    migrations leave what it uses in place.
+    """
     try:
         with anyio.fail_after(_LEND_S):
             async with pool.connection() as conn:
-                await migrate.require_current(conn)
+                await migrate.require_current(conn, or_newer=True)
     except (UnavailableError, TimeoutError):
         return "not known, since PostgreSQL does not answer"
     except SchemaError as error:
