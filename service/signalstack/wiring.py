@@ -63,6 +63,11 @@ if TYPE_CHECKING:
 
     from signalstack.core.handler import JobType
 
+# What a process opens beside its pool.
+MAINTENANCE_CONNECTIONS: Final = 3
+API_CONNECTIONS: Final = 1  # intake
+WORKER_CONNECTIONS: Final = 3 + MAINTENANCE_CONNECTIONS  # claim, settle, heartbeat
+
 _CHORE_TIMEOUT_S: Final = 60.0
 
 
@@ -331,7 +336,7 @@ async def _keep_house(parts: _Parts) -> None:
         parts.database.direct_dsn,
         parts.observer,
         name="signalstack maintenance",
-        max_size=3,
+        max_size=MAINTENANCE_CONNECTIONS,
         statement_timeout_s=_CHORE_TIMEOUT_S,
         gauged=False,
     ) as pool:

@@ -216,7 +216,7 @@ def test_a_fault_has_its_sentence(change: dict[str, object], check: str, says: s
 
     faults = [
         found
-        for found in judgement.judge_server(server, needed=13)
+        for found in judgement.judge_server(server, pool=6, api=1, worker=6)
         if found.verdict is Verdict.FAULT
     ]
 
@@ -231,7 +231,7 @@ def test_a_fault_has_its_sentence(change: dict[str, object], check: str, says: s
 def test_what_may_become_a_fault_is_a_warning(change: dict[str, object], check: str) -> None:
     server = msgspec.structs.replace(SOUND, **change)
 
-    findings = judgement.judge_server(server, needed=13)
+    findings = judgement.judge_server(server, pool=6, api=1, worker=6)
 
     assert [(f.check, f.verdict) for f in findings if f.verdict is not Verdict.OK] == [
         (check, Verdict.WARNING)

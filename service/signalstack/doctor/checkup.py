@@ -63,7 +63,14 @@ async def _examine(
             return
         findings.append(await _check_connection(pooled, direct, database))
         server = await examination.look_at_server(direct)
-        findings.extend(judgement.judge_server(server, needed=pool_max + judgement.LINKS))
+        findings.extend(
+            judgement.judge_server(
+                server,
+                pool=pool_max,
+                api=wiring.API_CONNECTIONS,
+                worker=wiring.WORKER_CONNECTIONS,
+            )
+        )
         findings.append(await _check_listen(direct, sender, direct_name))
         findings.extend(await _check_rights(direct, database))
         findings.append(judgement.judge_clock(await examination.measure_clock(direct)))

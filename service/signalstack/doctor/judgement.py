@@ -12,7 +12,6 @@ if TYPE_CHECKING:
     from signalstack.doctor.finding import Finding
     from signalstack.store.examination import OpenTransaction, Rights, Server, Table
 
-LINKS: Final = 3  # connections of a process beside its pool: intake, dispatch, settlement
 _OLDEST_NUMBER: Final = 140_000
 _CLOCK_S: Final = 1.0
 _OPEN_S: Final = 900.0
@@ -21,15 +20,22 @@ _QUEUE_WARNING: Final = 0.1
 _QUEUE_FAULT: Final = 0.5
 
 
-def judge_server(server: Server, *, needed: int) -> list[Finding]:
-    """Judge version, settings and queue; `needed` is how many connections one process opens."""
+def judge_server(server: Server, *, pool: int, api: int, worker: int) -> list[Finding]:
+    """Judge version, settings and queue.
+
+    Args:
+        server: what it says of itself.
+        pool: how many connections the pool of a process may have.
+        api: how many more it has for the API.
+        worker: how many more it has for a worker.
+    """
     return [
         _judge_version(server),
         _one("durability", _find_loss(server), "what is committed survives a crash"),
         _one("autovacuum", _find_bloat(server), "on"),
         _one("encoding", _find_encoding(server), server.encoding),
         _one("timeouts", _find_timeouts(server), "none that ends a listening session"),
-        _judge_connections(server, needed),
+        _judge_connections(server, pool, api, worker),
         _judge_queue(server.notify_queue),
     ]
 
@@ -117,13 +123,17 @@ def _find_timeouts(server: Server) -> str | None:
     return " ".join(faults) or None
 
 
-def _judge_connections(server: Server, needed: int) -> Finding:
+def _judge_connections(server: Server, pool: int, api: int, worker: int) -> Finding:
+    needed = pool + api + worker
     limits = {
         "max_connections (less those for administrators)": server.connections,
         "the role's CONNECTION LIMIT": server.role_connections,
         "the database's CONNECTION LIMIT": server.database_connections,
     }
-    opens = f"a process opens up to {needed} (DB_POOL_MAX and {LINKS})"
+    opens = (
+        f"a worker opens up to {pool + worker} (DB_POOL_MAX and {worker}), the API {pool + api}, "
+        f"`up` {needed}"
+    )
     for name, limit in limits.items():
         if 0 <= limit < needed:
             says = f"{name} is {limit}, and {opens}: raise it, or lower DB_POOL_MAX."
