@@ -14,12 +14,12 @@ WORKDIR /src
 # Dependencies alone first: this layer stays until the lock changes.
 COPY pyproject.toml uv.lock ./
 RUN --mount=type=cache,target=/root/.cache/uv \
-    uv sync --locked --no-dev --no-install-project
+    uv sync --locked --no-dev --extra redis --extra phonenumbers --no-install-project
 COPY README.md LICENSE ./
 COPY service service
 COPY sql sql
 RUN --mount=type=cache,target=/root/.cache/uv \
-    uv sync --locked --no-dev --no-editable
+    uv sync --locked --no-dev --extra redis --extra phonenumbers --no-editable
 
 FROM python:3.13.14-slim-trixie
 ARG VERSION=0.1.0

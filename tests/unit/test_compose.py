@@ -13,10 +13,19 @@ import pytest
 import yaml
 
 from programs import find
+from signalstack import settings
 
 ROOT = Path(__file__).parents[2]
 COMPOSE = ROOT / "docker-compose.yml"
 ENDS = {"migrate"}
+# Of SignalStack's own settings: what the file fixes, what the image says, and what has no use here.
+FIXED = {"DATABASE_URL", "SHUTDOWN_TIMEOUT", "OTEL_EXPORTER_OTLP_ENDPOINT"}
+OF_THE_IMAGE = {"HOST", "PORT", "METRICS_HOST", "METRICS_PORT", "LOG_FORMAT", "HOME"}
+NO_USE = {
+    *("LISTEN_DATABASE_URL", "WORKER_LISTEN", "XDG_DATA_HOME"),
+    *("OTEL_SERVICE_NAME", "OTEL_SDK_DISABLED", "OTEL_TRACES_EXPORTER"),
+    "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT",
+}
 # Images that hold one program and no shell: nothing in them could ask.
 SILENT = {"otel-collector", "tempo"}
 SECRETS = re.compile(r"PASSWORD|SECRET|KEY|TOKEN")
@@ -87,6 +96,17 @@ def test_the_example_of_secrets_names_all_that_must_be_set_and_sets_none() -> No
     assert needed <= set(re.findall(r"^(\w+)=$", example, re.MULTILINE))
     assert offered <= set(re.findall(r"^#?(\w+)=", example, re.MULTILINE))
     assert ".env" in (ROOT / ".gitignore").read_text().splitlines()
+
+
+@pytest.mark.parametrize("name", ["api", "worker-1", "worker-2"])
+def test_every_other_setting_is_handed_on_and_keeps_its_own_default(name: str) -> None:
+    environment = cast("dict[str, str]", SERVICES[name]["environment"])
+    variables = {variable for variable, *_ in settings.describe()}
+
+    passed = {each for each, value in environment.items() if value == f"${{{each}:-}}"}
+
+    assert passed == variables - FIXED - OF_THE_IMAGE - NO_USE
+    assert set(environment) - passed >= FIXED
 
 
 @every_service
@@ -210,7 +230,7 @@ def test_the_image_is_small_safe_and_built_from_the_lock() -> None:
     assert f"uv=={uv[1]}" in text
     assert len(set(re.findall(r"^FROM (\S+)", text, re.MULTILINE))) == 1
     assert re.search(r"^FROM python:3\.\d+\.\d+-slim-\w+$", text, re.MULTILINE)
-    assert text.count("uv sync --locked --no-dev") == 2
+    assert text.count("uv sync --locked --no-dev --extra redis --extra phonenumbers") == 2
     assert re.search(r"^USER 65532:65532$", text, re.MULTILINE)
     assert 'ENTRYPOINT ["signalstack"]' in text
     assert "HEALTHCHECK" in text
