@@ -7,6 +7,7 @@ import socket
 import struct
 from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING, Final, Literal
+from urllib.parse import unquote, urlsplit
 
 import anyio
 from anyio.abc import SocketAttribute
@@ -107,6 +108,20 @@ class Proxy:
         if self.mode == "delay":
             await anyio.sleep(0.1)
         await to.send(data)
+
+
+@asynccontextmanager
+async def proxied(dsn: str) -> AsyncGenerator[tuple[Proxy, str]]:
+    """Put a proxy before a database on a unix socket; gives it and the DSN that leads through."""
+    at = urlsplit(dsn)
+    proxy = Proxy(socket_of(dsn))
+    async with proxy.run():
+        yield proxy, f"postgresql://{at.username}@127.0.0.1:{proxy.port}{at.path}"
+
+
+def socket_of(dsn: str) -> str:
+    """Find PostgreSQL's socket in the DSN of an embedded one."""
+    return unquote(urlsplit(dsn).query.removeprefix("host=")) + "/.s.PGSQL.5432"
 
 
 def _reset(client: SocketStream) -> None:

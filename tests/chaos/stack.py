@@ -13,7 +13,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
-from urllib.parse import unquote, urlsplit
+from urllib.parse import urlsplit
 
 import anyio
 import anyio.to_thread
@@ -22,7 +22,7 @@ import psycopg
 from psycopg.rows import DictRow, dict_row
 
 from chaos.handlers import LEDGER
-from chaos.proxy import Proxy
+from chaos.proxy import Proxy, socket_of
 from front import make_key
 from processes import start
 from signalstack.core.key import Scope
@@ -167,7 +167,7 @@ async def open_stack(folder: Path, *, workers: int = 2) -> AsyncGenerator[Stack]
         async with anyio.create_task_group() as tasks, AsyncExitStack() as opened:
             names = ["api", *(f"worker-{n}" for n in range(1, workers + 1))]
             for name in names:
-                stack.proxies[name] = Proxy(_socket(stack.dsn))
+                stack.proxies[name] = Proxy(socket_of(stack.dsn))
                 await opened.enter_async_context(stack.proxies[name].run())
             stack.api.settings = _settings(stack, "api")
             stack.workers = [
@@ -193,11 +193,6 @@ def _settings(stack: Stack, name: str) -> dict[str, str]:
         "PORT": str(stack.port),
         LEDGER: str(stack.ledger),
     }
-
-
-def _socket(dsn: str) -> str:
-    """Find PostgreSQL's socket in the DSN of an embedded one."""
-    return unquote(urlsplit(dsn).query.removeprefix("host=")) + "/.s.PGSQL.5432"
 
 
 def _free_port() -> int:

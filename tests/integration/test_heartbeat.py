@@ -9,6 +9,7 @@ import anyio
 import psycopg
 import pytest
 
+from chaos.proxy import proxied
 from signalstack.store.workers import WorkerLease
 from signalstack.worker.heartbeat import Heartbeat
 from working import Shop, open_shop
@@ -116,6 +117,24 @@ async def test_a_lost_connection_does_not_lose_the_lease(shop: Shop) -> None:
         (row,) = await _leases(shop)
         assert row["id"] == before == beating.worker_id
         assert not beating.lost.is_set()
+
+
+async def test_a_peer_that_answers_nothing_does_not_keep_a_worker_without_a_lease(
+    shop: Shop,
+) -> None:
+    if "host=" not in shop.dsn:
+        pytest.skip("the proxy leads to a unix socket")
+    async with proxied(shop.dsn) as (proxy, dsn), _beating(dsn) as beating:
+        proxy.mode = "swallow"
+        await shop.rows("DELETE FROM signalstack.workers")  # as others do who rescue its jobs
+        with anyio.move_on_after(LEASE_S):
+            await beating.lost.wait()
+        assert not beating.lost.is_set()
+        proxy.mode = "pass"
+        with anyio.fail_after(PATIENCE_S):
+            await beating.regained.wait()
+        (row,) = await _leases(shop)
+        assert row["id"] == beating.worker_id
 
 
 async def test_a_lost_lease_is_told_and_replaced(shop: Shop) -> None:

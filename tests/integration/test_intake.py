@@ -425,6 +425,52 @@ async def test_write_that_nobody_waits_for_any_more_is_not_sent(
     assert ahead.ref in await _job_ids(conn)
 
 
+async def test_what_waits_for_a_silent_postgresql_has_a_limit_and_then_is_stored(
+    database_url: str, observer: RecordingObserver, conn: Database, tenant: UUID
+) -> None:
+    large = b'"' + b"x" * 250_000 + b'"'
+    writes = [new_write(tenant, new_job(payload=large)) for _ in range(200)]  # 50 MB
+
+    async with _link(database_url, observer) as link, connect(database_url) as rival:
+        intake = Intake(link, observer)
+        await rival.execute("BEGIN")
+        await rival.execute("LOCK TABLE signalstack.jobs")
+        outcomes: list[Any] = []
+        async with anyio.create_task_group() as tasks:
+
+            async def submit_all() -> None:
+                outcomes.extend(await _submit_all((intake, write) for write in writes))
+
+            tasks.start_soon(submit_all)
+            await _until_waiting(conn)
+            await rival.execute("ROLLBACK")
+
+    stored = [outcome for outcome in outcomes if isinstance(outcome, Receipt)]
+    refused = [outcome for outcome in outcomes if isinstance(outcome, UnavailableError)]
+    assert sum(len(large) for _ in stored) <= store.WAITING_BYTES + len(large)
+    assert len(stored) + len(refused) == len(writes)
+    assert all("too much waits" in str(error) for error in refused)
+    assert len(await _job_ids(conn)) == len(stored) > 100
+
+
+async def test_lock_held_too_long_is_told_to_all_at_once(
+    database_url: str, observer: RecordingObserver, tenant: UUID
+) -> None:
+    settings = store.SESSION | {"lock_timeout": "300ms"}
+    async with (
+        open_link(database_url, observer, store.STATEMENTS, settings=settings) as link,
+        connect(database_url) as rival,
+    ):
+        await rival.execute("BEGIN")
+        await rival.execute("LOCK TABLE signalstack.jobs")
+        intake = Intake(link, observer)
+
+        with anyio.fail_after(5):  # halved again and again it would take 30 s
+            outcomes = await _submit_all((intake, new_write(tenant)) for _ in range(100))
+
+    assert all(isinstance(outcome, UnavailableError) for outcome in outcomes)
+
+
 async def test_lock_held_too_long_is_unavailability(
     database_url: str, observer: RecordingObserver, tenant: UUID
 ) -> None:

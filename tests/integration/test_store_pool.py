@@ -190,6 +190,19 @@ async def test_exhausted_pool_is_unavailable(database_url: str) -> None:
             await pool.connection().__aenter__()
 
 
+async def test_who_would_wait_behind_too_many_is_refused_at_once(database_url: str) -> None:
+    async with (
+        Pool(database_url, Witness(), max_size=1, acquire_timeout_s=30, max_waiting=1) as pool,
+        pool.connection(),
+        anyio.create_task_group() as tasks,
+    ):
+        tasks.start_soon(pool.connection().__aenter__)
+        await checkpoint()
+        with anyio.fail_after(5), pytest.raises(UnavailableError):
+            await pool.connection().__aenter__()
+        tasks.cancel_scope.cancel()
+
+
 async def test_connection_lost_in_a_statement_is_unavailable_and_replaced(pool: Pool) -> None:
     async def lose() -> None:
         async with pool.transaction() as conn:

@@ -47,6 +47,10 @@ SESSION: Final = {
     "idle_session_timeout": "0",
 }
 _FLUSH_JOBS: Final = 1_000
+_FLUSH_BYTES: Final = 8 * 1024**2
+# What waits while PostgreSQL does not answer; beyond it callers are refused at once.
+WAITING_JOBS: Final = 20_000
+WAITING_BYTES: Final = 32 * 1024**2
 # Data exceptions, statement too complex or too large: the row's fault, not PostgreSQL's.
 _ROW_FAULTS: Final = ("22", "54")
 # Lost against another, out of resources, locked for too long, told to stop: later it may do.
@@ -98,11 +102,15 @@ class Receipt(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class _Pending:
-    __slots__ = ("future", "write")
+    __slots__ = ("future", "jobs", "size", "write")
 
     def __init__(self, write: Write, future: asyncio.Future[Receipt]) -> None:
         self.write = write
         self.future = future
+        self.jobs = max(len(write.jobs), 1)
+        self.size = sum(len(job.payload) for job in write.jobs)
+        if write.event is not None:
+            self.size += len(write.event.payload)
 
 
 class Intake:
@@ -112,17 +120,20 @@ class Intake:
         self._link = link
         self._observer = observer
         self._waiting: deque[_Pending] = deque()
+        self._waiting_jobs = 0
+        self._waiting_bytes = 0
         self._in_flight = 0
 
     async def submit(self, write: Write) -> Receipt:
         """Store a write with whatever else arrives just now; returns once it is committed.
 
         Raises:
-            UnavailableError: PostgreSQL is away; if it went away meanwhile the outcome is unknown.
+            UnavailableError: PostgreSQL is away, or so slow that too much waits for it; if it went
+                away meanwhile the outcome is unknown.
             InvalidError: PostgreSQL cannot store what the write holds.
         """
         future: asyncio.Future[Receipt] = self._link.new_future()
-        self._waiting.append(_Pending(write, future))
+        self._take_in(_Pending(write, future))
         if not self._in_flight:
             self._flush()
         return await future
@@ -138,6 +149,22 @@ class Intake:
         except StatementError as error:
             raise UnavailableError(f"PostgreSQL cannot flush its log: {error}") from error
 
+    def _take_in(self, pending: _Pending) -> None:
+        if (
+            self._waiting_jobs + pending.jobs > WAITING_JOBS
+            or self._waiting_bytes + pending.size > WAITING_BYTES
+        ):
+            raise UnavailableError("PostgreSQL is too slow: too much waits to be stored already")
+        self._waiting_jobs += pending.jobs
+        self._waiting_bytes += pending.size
+        self._waiting.append(pending)
+
+    def _take_out(self) -> _Pending:
+        pending = self._waiting.popleft()
+        self._waiting_jobs -= pending.jobs
+        self._waiting_bytes -= pending.size
+        return pending
+
     def _flush(self) -> None:
         if group := self._gather():
             self._send(group)
@@ -146,20 +173,21 @@ class Intake:
         """Take what fits into one flush; a key's second use waits for the next."""
         group: list[_Pending] = []
         keys: set[tuple[UUID, str, str]] = set()
-        jobs = 0
-        while self._waiting and jobs < _FLUSH_JOBS:
+        jobs = size = 0
+        while self._waiting and jobs < _FLUSH_JOBS and size < _FLUSH_BYTES:
             write = self._waiting[0].write
             if self._waiting[0].future.done():
                 # Its caller gave up: what it wanted was told to be unknown, so it need not be done.
-                self._waiting.popleft()
+                self._take_out()
                 continue
             if write.key is not None:
                 name = (write.user_id, write.key.route, write.key.key)
                 if name in keys:
                     break
                 keys.add(name)
-            jobs += max(len(write.jobs), 1)
-            group.append(self._waiting.popleft())
+            group.append(self._take_out())
+            jobs += group[-1].jobs
+            size += group[-1].size
         return group
 
     def _send(self, group: list[_Pending], *, again: bool = False) -> None:
@@ -227,21 +255,28 @@ def _smaller(
 ) -> list[list[_Pending]]:
     """Tell in which parts a refused flush may do better; a deadlock's loser also as it is.
 
-    Halves find a bad write in few steps, however many good ones came with it.
+    Halves find a bad write in few steps, however many good ones came with it. Where no write is to
+    blame (a lock, a full disk), each part would only wait for the same again.
     """
     if not isinstance(error, StatementError | InvalidError):
+        return []
+    contended = isinstance(error, StatementError) and error.sqlstate.startswith("40")
+    if isinstance(error, StatementError) and _may_pass(error) and not contended:
         return []
     if len(group) > 1:
         middle = len(group) // 2
         return [group[:middle], group[middle:]]
-    deadlocked = isinstance(error, StatementError) and error.sqlstate.startswith("40")
-    return [group] if deadlocked and not again else []
+    return [group] if contended and not again else []
+
+
+def _may_pass(error: StatementError) -> bool:
+    # A full NOTIFY queue is a 54000 too, but no row is to blame.
+    return error.sqlstate.startswith(_PASSING_FAULTS) or "NOTIFY" in str(error)
 
 
 def _refuse(group: list[_Pending], error: BaseException) -> None:
     if isinstance(error, StatementError):
-        # A full NOTIFY queue is a 54000 too, but no row is to blame.
-        if error.sqlstate.startswith(_PASSING_FAULTS) or "NOTIFY" in str(error):
+        if _may_pass(error):
             error = UnavailableError(f"PostgreSQL cannot store this now: {error}")
         elif error.sqlstate.startswith(_ROW_FAULTS):
             error = InvalidError(f"PostgreSQL cannot store this: {error}")

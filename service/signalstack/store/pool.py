@@ -43,6 +43,8 @@ _NETWORK: Final[Mapping[str, str | int]] = {
 # with the next caller, so that a database that is back is seen within two seconds.
 _RECONNECT_S: Final = 3.0
 _GRACE_S: Final = 5.0
+# Callers who wait for a connection of this pool; more are refused at once.
+_MAX_WAITING: Final = 1_000
 _CONFIGURE: Final = Query("connections/configure", str)
 _log: Final = get_logger("signalstack.store")
 
@@ -66,6 +68,7 @@ class Pool:
         statement_timeout_s: float = 5.0,
         lock_timeout_s: float = 2.0,
         idle_in_transaction_timeout_s: float = 10.0,
+        max_waiting: int = _MAX_WAITING,
         gauged: bool = True,
     ) -> None:
         self._observer = observer
@@ -88,6 +91,7 @@ class Pool:
             check=self._check,
             name=name,
             timeout=acquire_timeout_s,
+            max_waiting=max_waiting,
             reconnect_timeout=_RECONNECT_S,
         )
 
@@ -109,7 +113,7 @@ class Pool:
         """Lend a connection; each statement on it is a transaction of its own.
 
         Raises:
-            UnavailableError: none came free in time, or PostgreSQL is away.
+            UnavailableError: none came free in time, too many wait, or PostgreSQL is away.
         """
         with translate_errors():
             conn = await self._connections.getconn()

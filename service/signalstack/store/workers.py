@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Final
 
 import psycopg
 
@@ -14,7 +14,29 @@ from signalstack.store.query import read
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+    from typing import TypeVar
     from uuid import UUID
+
+    from psycopg.abc import PQGen
+
+    Result = TypeVar("Result")
+
+# A lease of 30 s survives an answer that takes so long, and two more tries.
+_ANSWER_S: Final = 5.0
+# PostgreSQL gives up before we do, so that nothing is left behind that waits for a lock.
+_SERVER_SHARE: Final = 0.8
+
+
+class _Connection(psycopg.Connection[Any]):
+    """A blocking connection that waits for no answer longer than `answer_s`."""
+
+    answer_s = _ANSWER_S
+
+    def wait(
+        self, gen: PQGen[Result], interval: float = 0.1, timeout: float | None = None
+    ) -> Result:
+        """Have what psycopg waits for end in time."""
+        return super().wait(gen, interval, self.answer_s if timeout is None else timeout)
 
 
 class WorkerLease:
@@ -28,7 +50,8 @@ class WorkerLease:
         self._queues = list(queues)
         self._concurrency = concurrency
         self._lease_s = lease_s
-        self._connection: psycopg.Connection | None = None
+        self._answer_s = min(_ANSWER_S, lease_s / 2)
+        self._connection: _Connection | None = None
         self._id: UUID | None = None
 
     def take(self) -> UUID:
@@ -77,12 +100,32 @@ class WorkerLease:
     def _run(self, query: str, parameters: Mapping[str, object]) -> int:
         try:
             if self._connection is None:
-                self._connection = psycopg.connect(
-                    connection_string(self._dsn, "signalstack heartbeat"),
-                    autocommit=True,
-                    prepare_threshold=None,
-                )
+                self._connection = self._connect()
             return self._connection.execute(read(query).encode(), parameters).rowcount
         except psycopg.Error as error:
             self.close()
             raise UnavailableError(describe_reason(error, self._dsn)) from error
+
+    def _connect(self) -> _Connection:
+        connection = _Connection.connect(
+            connection_string(self._dsn, "signalstack heartbeat"),
+            autocommit=True,
+            prepare_threshold=None,
+        )
+        # A peer that takes everything and answers nothing looks alive to TCP: without a deadline
+        # the thread would wait for ever, and the worker would stay without a lease.
+        connection.answer_s = self._answer_s
+        limit = str(round(self._answer_s * _SERVER_SHARE * 1000))
+        try:
+            connection.execute(
+                read("connections/configure").encode(),
+                {
+                    "names": ["statement_timeout", "lock_timeout"],
+                    "values": [limit, limit],
+                    "pid": connection.pgconn.backend_pid,
+                },
+            )
+        except psycopg.Error:
+            connection.close()
+            raise
+        return connection
