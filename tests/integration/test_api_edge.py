@@ -167,7 +167,7 @@ async def test_a_problem_says_what_and_where(client: httpx2.AsyncClient) -> None
 
 @pytest.mark.parametrize(
     "path",
-    ["/", "/v1", "/v2/things", "/v1/v1/things", "/things/", "/things/1/2", "//things", "/%00"],
+    ["/", "/v1", "/v2/things", "/v1/v1/things", "/things/", "/things/1/2", "//things"],
 )
 async def test_an_unknown_path_is_not_found(
     client: httpx2.AsyncClient, witness: Witness, path: str

@@ -8,7 +8,7 @@ from signalstack.api import headers
 from signalstack.api.auth import token
 from signalstack.api.body import check_media
 from signalstack.api.idempotency import key_of
-from signalstack.api.problems import AmbiguousError
+from signalstack.api.problems import AmbiguousError, HeadersTooLargeError
 from signalstack.core.errors import (
     InvalidError,
     MalformedError,
@@ -29,11 +29,26 @@ TRACE = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
         [(b"authorization", b"Bearer a"), (b"Authorization", b"Bearer b")],
         [(b"content-type", b"application/json"), (b"content-type", b"application/json")],
         [(b"host", b"a"), (b"host", b"b")],
+        [(b"ce-id", b"1"), (b"ce-id", b"1")],
     ],
 )
 def test_what_two_parties_could_read_differently_is_refused(raw: list[tuple[bytes, bytes]]) -> None:
     with pytest.raises(AmbiguousError):
         headers.refuse_ambiguous(raw, headers.fold(raw))
+
+
+@pytest.mark.parametrize("value", [b"a\x07", b"a\x7f", b"a\nb"])
+def test_a_header_with_a_control_character_is_refused(value: bytes) -> None:
+    with pytest.raises(AmbiguousError):
+        headers.refuse_unsound([(b"x-a", value)])
+
+
+@pytest.mark.parametrize(
+    "raw", [[(b"a", b"")] * 101, [(b"x-a", b"x" * 16_384)]], ids=["many", "long"]
+)
+def test_more_headers_than_anybody_needs_are_refused(raw: list[tuple[bytes, bytes]]) -> None:
+    with pytest.raises(HeadersTooLargeError):
+        headers.refuse_unsound(raw)
 
 
 def test_other_headers_may_repeat() -> None:

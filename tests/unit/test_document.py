@@ -113,6 +113,27 @@ def test_a_repeated_key_is_malformed(data: bytes) -> None:
         decode(data)
 
 
+def test_a_repeated_key_is_pointed_at() -> None:
+    with pytest.raises(MalformedError) as caught:
+        decode(b'{"a":[0,{"b/c":1,"d":{},"b/c":2}]}')
+
+    assert [fault.pointer for fault in caught.value.faults] == ["/a/1/b~1c"]
+
+
+def test_doubles_that_grow_megabytes_when_written_out_are_refused() -> None:
+    with pytest.raises(InvalidError, match="written out"):
+        decode(b"[" + b"1e308," * 9_000 + b"0]")
+    with pytest.raises(InvalidError, match="written out"):
+        check({"a": [1e-300] * 9_000}, "/result")
+
+
+def test_many_small_exponents_and_texts_like_numbers_are_read() -> None:
+    measured = b"[" + b"1.6e-19," * 20_000 + b"0]"
+    quoted = b"[" + b'"1e308",' * 9_000 + b"0]"
+
+    assert len(decode(measured)) == len(decode(quoted)) + 11_000  # pyright: ignore[reportArgumentType] - both are lists
+
+
 @given(st.lists(st.tuples(st.sampled_from(["a", "b", "\\u0061", '\\"', ":"]), SCALARS), max_size=4))
 def test_keys_are_repeated_exactly_when_a_slow_reader_says_so(
     members: list[tuple[str, Json]],

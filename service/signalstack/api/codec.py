@@ -21,6 +21,7 @@ T = TypeVar("T")
 
 _ENCODER: Final = msgspec.json.Encoder()
 _UUID: Final = re.compile(r"(?i)[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+_INTEGER: Final = re.compile(r"-?[0-9]{1,19}")
 
 
 def decode(body: bytes, into: type[T]) -> T:
@@ -92,10 +93,25 @@ def _refuse_loose(given: Mapping[str, str], found: msgspec.Struct) -> None:
         match getattr(found, field):
             case None if name in given:
                 raise MalformedError(f"query parameter {name}: leave it out instead of giving null")
+            case bool() if given.get(name, "true") not in ("true", "false"):
+                raise MalformedError(f"query parameter {name}: must be true or false")
+            case bool():
+                pass
+            case int() if not _INTEGER.fullmatch(given.get(name, "0")):
+                raise MalformedError(f"query parameter {name}: must be written in digits alone")
             case datetime() if ":" not in given.get(name, ":"):
                 raise MalformedError(f"query parameter {name}: must be a time by RFC 3339")
+            case datetime() as moment:
+                _in_query(moment, name)
             case _:
                 pass
+
+
+def _in_query(moment: datetime, name: str) -> None:
+    try:
+        in_utc(moment, name)
+    except InvalidError as error:
+        raise MalformedError(f"query parameter {error}") from None
 
 
 def _parameters(raw: bytes) -> Mapping[str, str]:

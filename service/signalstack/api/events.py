@@ -132,8 +132,8 @@ async def list_events(call: Call[None, EventQuery]) -> Answer:
         call.parts.pool,
         call.user_id,
         type_=query.type,
-        created_after=_moment(query.created_after, "created_after"),
-        created_before=_moment(query.created_before, "created_before"),
+        created_after=query.created_after,
+        created_before=query.created_before,
         before=paging.position(call, "events"),
         limit=query.limit + 1,
     )
@@ -193,13 +193,6 @@ def to_event(request: EventRequest) -> NewEvent:
         external_id=request.id,
         occurred_at=codec.in_utc(request.occurred_at, "/occurred_at"),
     )
-
-
-def _moment(given: datetime | None, name: str) -> datetime | None:
-    try:
-        return codec.in_utc(given, name)
-    except InvalidError as error:
-        raise MalformedError(f"query parameter {error}") from None
 
 
 def _read(headers: Headers, content: bytes) -> tuple[Mode | None, list[NewEvent]]:

@@ -5,19 +5,23 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Final
 
-from signalstack.api.problems import AmbiguousError
+from signalstack.api.problems import AmbiguousError, HeadersTooLargeError
 from signalstack.core.ids import new_id
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
 Headers = dict[str, str]
+
+MAX_HEADERS: Final = 100
+MAX_BYTES: Final = 16_384
 
 REQUEST_ID: Final = re.compile(r"[A-Za-z0-9._-]{1,128}")
 # Version ff and all-zero ids are invalid by W3C Trace Context, 3.2.2.
 TRACEPARENT: Final = re.compile(
     r"(?!ff)[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}"
 )
+_CONTROL: Final = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
 ONCE: Final = (
     "authorization",
     "content-encoding",
@@ -39,6 +43,21 @@ def fold(raw: Iterable[tuple[bytes, bytes]]) -> Headers:
     return folded
 
 
+def refuse_unsound(raw: Sequence[tuple[bytes, bytes]]) -> None:
+    """Refuse more headers than anybody needs, and control characters, which some read as an end.
+
+    The server bounds only a head that comes bit by bit, not one that arrives at once. Raises
+    HeadersTooLargeError or AmbiguousError.
+    """
+    if len(raw) > MAX_HEADERS:
+        raise HeadersTooLargeError(f"there are {len(raw)} headers; {MAX_HEADERS} is the limit")
+    if any(_CONTROL.search(value) for _, value in raw):
+        raise AmbiguousError("a header holds a control character")
+    size = sum(len(name) + len(value) for name, value in raw)
+    if size > MAX_BYTES:
+        raise HeadersTooLargeError(f"the headers have {size} bytes; {MAX_BYTES} is the limit")
+
+
 def refuse_ambiguous(raw: Iterable[tuple[bytes, bytes]], folded: Headers) -> None:
     """Raise AmbiguousError where two parties could read the request differently.
 
@@ -50,9 +69,10 @@ def refuse_ambiguous(raw: Iterable[tuple[bytes, bytes]], folded: Headers) -> Non
         content_length(folded)
     names = [name.decode("latin-1").lower() for name, _ in raw]
     if len(names) != len(folded):
-        for name in ONCE:
-            if names.count(name) > 1:
-                raise AmbiguousError(f"the header {name} is given more than once")
+        for name in folded:
+            # A CloudEvent's attributes have one value each, too.
+            if (name in ONCE or name.startswith("ce-")) and names.count(name) > 1:
+                raise AmbiguousError(f"the header {name[:64]} is given more than once")
 
 
 def content_length(folded: Headers) -> int | None:

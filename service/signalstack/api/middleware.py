@@ -9,7 +9,7 @@ from urllib.parse import quote
 import anyio
 from starlette.routing import Match, Router
 
-from signalstack.api import codec, headers, problems
+from signalstack.api import codec, headers, problems, target
 from signalstack.api.operation import EXCHANGE, Exchange
 from signalstack.core.errors import NotFoundError
 from signalstack.core.log import bind, get_logger
@@ -152,7 +152,9 @@ def _attributes(scope: Scope, method: str, label: str) -> Attributes:
 async def _answer(resource: Resource | None, scope: Scope, wire: _Wire) -> None:
     exchange: Exchange = scope[EXCHANGE]
     try:
+        headers.refuse_unsound(scope["headers"])
         headers.refuse_ambiguous(scope["headers"], exchange.headers)
+        target.check(scope, exchange.headers)
         await (resource or _nothing)(scope, wire.receive, wire.send)
     except problems.DisconnectedError:
         pass  # nobody is left to be answered
@@ -173,7 +175,7 @@ async def _refuse(error: Exception, scope: Scope, wire: _Wire, request_id: str) 
     content = codec.encode(problem)
     lines = problems.headers_for(error)
     lines.append((b"content-length", str(len(content)).encode("ascii")))
-    if problems.ends_connection(error) and scope.get("http_version", "1.1").startswith("1"):
+    if problems.ends_connection(error) and not scope.get("http_version", "1.1").startswith("2"):
         lines.append((b"connection", b"close"))
     await wire.send({"type": "http.response.start", "status": problem.status, "headers": lines})
     shown = b"" if scope["method"] == "HEAD" else content

@@ -26,7 +26,9 @@ _WHEN: Final = {
     415: "The body has a media type, charset or encoding that is not read here.",
     422: "The body is well-formed but wrong; `errors` points at what is.",
     429: "The key makes more requests than it may.",
+    431: "There are more than 100 headers, or more than 16 KiB of them.",
     503: "PostgreSQL is away or too slow; try again.",
+    505: "HTTP/2 is not served without TLS; use HTTP/1.1.",
 }
 _HEADERS: Final = {401: ("WWW-Authenticate",), 405: ("Allow",)}
 _LATER: Final = (429, 503)

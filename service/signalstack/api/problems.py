@@ -31,6 +31,14 @@ class AmbiguousError(errors.MalformedError):
     """Two parties could read the message differently (400), so nothing after it can be trusted."""
 
 
+class HeadersTooLargeError(errors.SignalStackError):
+    """There are more headers, or longer ones, than are read (431)."""
+
+
+class VersionError(errors.SignalStackError):
+    """A version of HTTP that is not served here (505)."""
+
+
 class SlowBodyError(errors.SignalStackError):
     """The body took longer than the deadline to arrive (408)."""
 
@@ -71,8 +79,11 @@ KINDS: Final[dict[type[Exception], Kind]] = {
     errors.UnsupportedMediaError: Kind(415, "unsupported-media", "Media type or encoding not read"),
     errors.InvalidError: Kind(422, "invalid", "Well-formed but wrong"),
     errors.RateLimitedError: Kind(429, "rate-limited", "Too many requests"),
+    HeadersTooLargeError: Kind(431, "headers-too-large", "Headers too large"),
     errors.UnavailableError: Kind(503, "unavailable", "Temporarily unavailable"),
+    VersionError: Kind(505, "http-version", "HTTP version not served"),
 }
+_POINTING: Final = (errors.InvalidError, errors.MalformedError)
 BUG: Final = Kind(500, "internal", "Internal error")
 _BUG_DETAIL: Final = "Something failed on our side; the request id leads to it in the logs."
 
@@ -92,13 +103,18 @@ def describe(error: Exception, *, instance: str, request_id: str) -> Problem:
         detail=_BUG_DETAIL if kind is BUG else str(error),
         instance=instance,
         request_id=request_id,
-        errors=error.faults if isinstance(error, errors.InvalidError) else (),
+        errors=error.faults
+        if isinstance(error, errors.InvalidError | errors.MalformedError)
+        else (),
     )
 
 
 def ends_connection(error: Exception) -> bool:
     """Tell whether what follows on the connection is unread, unwanted or not to be trusted."""
-    return isinstance(error, AmbiguousError | SlowBodyError | errors.TooLargeError)
+    return isinstance(
+        error,
+        AmbiguousError | HeadersTooLargeError | SlowBodyError | VersionError | errors.TooLargeError,
+    )
 
 
 def headers_for(error: Exception) -> list[tuple[bytes, bytes]]:

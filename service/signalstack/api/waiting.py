@@ -14,13 +14,14 @@ if TYPE_CHECKING:
     from signalstack.api.operation import Call
 
 MAX_WAIT_S: Final = 60
-# A preference with its value and parameters; quoted strings may hold commas.
+# A preference with its value and parameters; quoted strings may hold commas. All of it possessive:
+# what was read is not read again, or 16 KB of spaces would take seconds.
 _PREFERENCE: Final = re.compile(
     r"""
-    [\s,]*(?P<name>[!#$%&'*+.^_`|~0-9A-Za-z-]+)
-    (?:\s*=\s*(?:"(?P<quoted>(?:[^"\\]|\\.)*)"|(?P<token>[^\s",;]*)))?
-    (?:\s*;(?:"(?:[^"\\]|\\.)*"|[^",])*)?
-    \s*(?:,|$)
+    [\s,]*+(?P<name>[!#$%&'*+.^_`|~0-9A-Za-z-]++)
+    (?:\s*+=\s*+(?:"(?P<quoted>(?:[^"\\]|\\.)*+)"|(?P<token>[^\s",;]*+)))?+
+    (?:\s*+;(?:"(?:[^"\\]|\\.)*+"|[^",])*+)?+
+    \s*+(?:,|$)
     """,
     re.VERBOSE,
 )

@@ -10,11 +10,13 @@ from __future__ import annotations
 import json
 import re
 from contextlib import suppress
-from typing import Any, Final, NoReturn, TypeAlias, cast
+from math import log10
+from typing import Final, NoReturn, TypeAlias, cast
 
 import msgspec
 
-from signalstack.core.errors import InvalidError, MalformedError
+from signalstack.core.errors import Fault, InvalidError, MalformedError
+from signalstack.core.repetition import find_repeated, shown
 
 Json: TypeAlias = "bool | int | float | str | list[Json] | dict[str, Json] | None"
 
@@ -22,12 +24,19 @@ MAX_DEPTH: Final = 64
 MAX_INTEGER: Final = 2**63 - 1
 MIN_INTEGER: Final = -(2**63)
 
+# PostgreSQL writes doubles out: 1e308 has 309 digits. So many more than were sent there may be,
+# beside four times the document's size; otherwise 256 KiB would become 13 MB in every answer.
+MAX_DIGITS: Final = 65_536
+
 _INFINITY: Final = float("inf")
 _BOM: Final = b"\xef\xbb\xbf"
 # A 64-bit integer has at most 19 digits and a sign; what is longer need not be computed.
 _INTEGER_CHARS: Final = 20
 _ZEROES: Final = bytes.maketrans(b"123456789", b"000000000")
 _LONG_NUMBER: Final = b"0" * 19
+_EXPONENT: Final = re.compile(rb"[0-9][eE][+-]?0*([0-9]{1,3})")
+_EXACT_BELOW: Final = 1e16
+_EXACT_ABOVE: Final = 1e-5
 _STRING: Final = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"', re.DOTALL)
 
 _decoder: Final = msgspec.json.Decoder()
@@ -51,7 +60,9 @@ def decode(data: bytes) -> Json:
         _soundness(value)
     # A repeated key is swallowed by the decoder: fewer members were kept than were written.
     if members != _colons_at_most(data) and members != _STRING.sub(b"", data).count(b":"):
-        raise MalformedError(_repeated_key(data))
+        _refuse_repetition(data)
+    if sum(int(match[1]) for match in _EXPONENT.finditer(data)) > MAX_DIGITS:
+        _check_digits(value, len(data))
     return value
 
 
@@ -63,6 +74,8 @@ def check(value: object, pointer: str = "") -> None:
         pointer: where the value stands; the error's pointer begins with it.
     """
     _soundness(value, pointer)
+    sound = cast("Json", value)
+    _check_digits(sound, len(canonical(sound)), pointer)
 
 
 def canonical(value: Json) -> bytes:
@@ -188,6 +201,29 @@ def _check_text(text: str) -> None:
             raise _UnfitError("strings must not contain lone surrogates") from None
 
 
+def _check_digits(value: Json, size: int, pointer: str = "") -> None:
+    digits = 0
+    waiting = [value]
+    while waiting:
+        item = waiting.pop()
+        if isinstance(item, dict):
+            waiting.extend(item.values())
+        elif isinstance(item, list):
+            waiting.extend(item)
+        elif isinstance(item, float) and item and not _EXACT_ABOVE < abs(item) < _EXACT_BELOW:
+            digits += int(abs(log10(abs(item))))
+    if digits > MAX_DIGITS + 4 * size:
+        detail = f"its numbers have {digits:,} more digits when written out; that is too much"
+        raise InvalidError.at(pointer, detail)
+
+
+def _refuse_repetition(data: bytes) -> NoReturn:
+    path = find_repeated(data)
+    detail = f"the key {shown(path[-1])} occurs twice in one object"
+    fault = Fault(pointer=pointer_to(*path), detail=detail)
+    raise MalformedError(f"JSON is malformed: {detail}", fault)
+
+
 def _refuse(data: bytes, reason: str) -> NoReturn:
     """Say whether what could not be decoded is no JSON, or JSON that cannot be stored."""
     if data.startswith(_BOM):
@@ -209,17 +245,3 @@ def _read_integer(digits: str) -> int:
 
 def _refuse_constant(name: str) -> NoReturn:
     raise ValueError(name)
-
-
-def _repeated_key(data: bytes) -> str:
-    repeated: list[str] = []
-
-    def note(pairs: list[tuple[str, Any]]) -> None:
-        seen: set[str] = set()
-        for key, _ in pairs:
-            if key in seen:
-                repeated.append(key)
-            seen.add(key)
-
-    json.loads(data, object_pairs_hook=note)
-    return f"JSON is malformed: the key {json.dumps(repeated[0][:100])} occurs twice in one object"

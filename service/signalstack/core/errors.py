@@ -17,7 +17,11 @@ class SignalStackError(Exception):
 
 
 class MalformedError(SignalStackError):
-    """The bytes are not what their media type says (400)."""
+    """The bytes are not what their media type says (400); faults point where that can be told."""
+
+    def __init__(self, detail: str, *faults: Fault) -> None:
+        super().__init__(detail)
+        self.faults = faults
 
 
 class InvalidError(SignalStackError):
