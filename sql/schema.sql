@@ -269,6 +269,10 @@ BEGIN
 END
 $_$;
 
+CREATE FUNCTION signalstack.tenant() RETURNS uuid
+    LANGUAGE sql STABLE PARALLEL SAFE
+    RETURN (NULLIF(current_setting('signalstack.user_id'::text, true), ''::text))::uuid;
+
 CREATE FUNCTION signalstack.uuid_floor(moment timestamp with time zone) RETURNS uuid
     LANGUAGE sql IMMUTABLE PARALLEL SAFE
     RETURN (rpad(lpad(to_hex((floor((EXTRACT(epoch FROM moment) * (1000)::numeric)))::bigint), 12, '0'::text), 32, '0'::text))::uuid;
@@ -749,3 +753,97 @@ ALTER TABLE ONLY signalstack.schedules
 
 ALTER TABLE ONLY signalstack.subscriptions
     ADD CONSTRAINT subscriptions_user_id_fkey FOREIGN KEY (user_id) REFERENCES signalstack.users(id) ON DELETE CASCADE;
+
+ALTER TABLE signalstack.api_keys ENABLE ROW LEVEL SECURITY;
+
+ALTER TABLE signalstack.attempts ENABLE ROW LEVEL SECURITY;
+
+ALTER TABLE signalstack.endpoints ENABLE ROW LEVEL SECURITY;
+
+ALTER TABLE signalstack.events ENABLE ROW LEVEL SECURITY;
+
+ALTER TABLE signalstack.finished_jobs ENABLE ROW LEVEL SECURITY;
+
+ALTER TABLE signalstack.idempotency ENABLE ROW LEVEL SECURITY;
+
+ALTER TABLE signalstack.jobs ENABLE ROW LEVEL SECURITY;
+
+ALTER TABLE signalstack.message_deltas ENABLE ROW LEVEL SECURITY;
+
+ALTER TABLE signalstack.message_tallies ENABLE ROW LEVEL SECURITY;
+
+ALTER TABLE signalstack.messages ENABLE ROW LEVEL SECURITY;
+
+ALTER TABLE signalstack.metrics_delta ENABLE ROW LEVEL SECURITY;
+
+ALTER TABLE signalstack.metrics_hourly ENABLE ROW LEVEL SECURITY;
+
+ALTER TABLE signalstack.queues ENABLE ROW LEVEL SECURITY;
+
+ALTER TABLE signalstack.schedules ENABLE ROW LEVEL SECURITY;
+
+CREATE POLICY service ON signalstack.api_keys TO signalstack_service USING (true);
+
+CREATE POLICY service ON signalstack.attempts TO signalstack_service USING (true);
+
+CREATE POLICY service ON signalstack.endpoints TO signalstack_service USING (true);
+
+CREATE POLICY service ON signalstack.events TO signalstack_service USING (true);
+
+CREATE POLICY service ON signalstack.finished_jobs TO signalstack_service USING (true);
+
+CREATE POLICY service ON signalstack.idempotency TO signalstack_service USING (true);
+
+CREATE POLICY service ON signalstack.jobs TO signalstack_service USING (true);
+
+CREATE POLICY service ON signalstack.message_deltas TO signalstack_service USING (true);
+
+CREATE POLICY service ON signalstack.message_tallies TO signalstack_service USING (true);
+
+CREATE POLICY service ON signalstack.messages TO signalstack_service USING (true);
+
+CREATE POLICY service ON signalstack.metrics_delta TO signalstack_service USING (true);
+
+CREATE POLICY service ON signalstack.metrics_hourly TO signalstack_service USING (true);
+
+CREATE POLICY service ON signalstack.queues TO signalstack_service USING (true);
+
+CREATE POLICY service ON signalstack.schedules TO signalstack_service USING (true);
+
+CREATE POLICY service ON signalstack.subscriptions TO signalstack_service USING (true);
+
+CREATE POLICY service ON signalstack.users TO signalstack_service USING (true);
+
+ALTER TABLE signalstack.subscriptions ENABLE ROW LEVEL SECURITY;
+
+CREATE POLICY tenant ON signalstack.attempts TO signalstack_tenant USING ((user_id = signalstack.tenant()));
+
+CREATE POLICY tenant ON signalstack.endpoints TO signalstack_tenant USING ((user_id = signalstack.tenant()));
+
+CREATE POLICY tenant ON signalstack.events TO signalstack_tenant USING ((user_id = signalstack.tenant()));
+
+CREATE POLICY tenant ON signalstack.finished_jobs TO signalstack_tenant USING ((user_id = signalstack.tenant()));
+
+CREATE POLICY tenant ON signalstack.jobs TO signalstack_tenant USING ((user_id = signalstack.tenant()));
+
+CREATE POLICY tenant ON signalstack.message_deltas TO signalstack_tenant USING ((user_id = signalstack.tenant()));
+
+CREATE POLICY tenant ON signalstack.message_tallies TO signalstack_tenant USING ((user_id = signalstack.tenant()));
+
+CREATE POLICY tenant ON signalstack.messages TO signalstack_tenant USING ((user_id = signalstack.tenant()));
+
+CREATE POLICY tenant ON signalstack.metrics_delta TO signalstack_tenant USING ((user_id = signalstack.tenant()));
+
+CREATE POLICY tenant ON signalstack.metrics_hourly TO signalstack_tenant USING ((user_id = signalstack.tenant()));
+
+CREATE POLICY tenant ON signalstack.queues TO signalstack_tenant USING ((user_id = signalstack.tenant()));
+
+CREATE POLICY tenant ON signalstack.schedules TO signalstack_tenant USING ((user_id = signalstack.tenant()));
+
+CREATE POLICY tenant ON signalstack.subscriptions TO signalstack_tenant USING ((user_id = signalstack.tenant()));
+
+CREATE POLICY tenant ON signalstack.users TO signalstack_tenant USING ((id = signalstack.tenant()));
+
+CREATE POLICY tenant_looks ON signalstack.queues FOR SELECT TO signalstack_tenant USING ((user_id = '00000000-0000-0000-0000-000000000000'::uuid));
+
+ALTER TABLE signalstack.users ENABLE ROW LEVEL SECURITY;

@@ -39,7 +39,7 @@ from signalstack.handlers.outbound import open_outbound
 from signalstack.maintenance.leader import Maintenance
 from signalstack.maintenance.schedules import Schedules
 from signalstack.settings import Settings
-from signalstack.store import embedded, intake, migrate, watch
+from signalstack.store import embedded, intake, migrate, tenancy, watch
 from signalstack.store.cache import MessageCache
 from signalstack.store.intake import Intake
 from signalstack.store.listener import CHANGED, Listener
@@ -302,6 +302,7 @@ async def _open_cache(
 async def _check_schema(pool: Pool) -> None:
     async with pool.connection() as conn:
         await migrate.require_current(conn)
+        await tenancy.require(conn)
 
 
 async def _start_worker(front: TaskGroup, background: TaskGroup, parts: _Parts) -> Worker:

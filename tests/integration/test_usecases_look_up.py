@@ -141,6 +141,14 @@ async def test_another_tenants_job_is_not_found(pool: Pool, tenant: UUID) -> Non
             await look_up.get_job(pool, stranger, job_id)
 
 
+async def test_the_query_alone_leaves_out_another_tenants_job(pool: Pool, tenant: UUID) -> None:
+    stranger = await make_tenant(pool, "zeta")
+    async with pool.connection() as conn:  # the owner's: no row-level security
+        for job_id in (await _live(pool, tenant), await _finished(pool, tenant)):
+            assert await jobs.get(conn, user_id=stranger, job_id=job_id) is None
+            assert await jobs.get(conn, user_id=tenant, job_id=job_id) is not None
+
+
 async def _event(pool: Pool, tenant: UUID, *job_ids: UUID, **fields: Any) -> UUID:
     event_id = new_id()
     row = {

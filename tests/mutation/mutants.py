@@ -32,6 +32,7 @@ class Mutant(msgspec.Struct, frozen=True, kw_only=True):
 
 _DISPATCH: Final = "tests/integration/test_dispatch.py"
 _CHORES: Final = "tests/integration/test_chores.py"
+# As the owner of the tables, whom no row-level security stops: what is proven is the WHERE.
 _LOOK_UP: Final = "tests/integration/test_usecases_look_up.py"
 _FINISH: Final = "sql/queries/dispatch/finish.sql"
 _REQUEUE: Final = "sql/queries/dispatch/requeue.sql"
@@ -107,7 +108,7 @@ MUTANTS: Final = (
                 "FROM signalstack.jobs\nWHERE %(user_id)s::uuid IS NOT NULL AND id",
             ),
         ),
-        test=f"{_LOOK_UP}::test_another_tenants_job_is_not_found",
+        test=f"{_LOOK_UP}::test_the_query_alone_leaves_out_another_tenants_job",
     ),
     Mutant(
         name="the tenant of a finished job that is looked up",
@@ -118,7 +119,18 @@ MUTANTS: Final = (
                 "FROM signalstack.finished_jobs\nWHERE %(user_id)s::uuid IS NOT NULL AND id",
             ),
         ),
-        test=f"{_LOOK_UP}::test_another_tenants_job_is_not_found",
+        test=f"{_LOOK_UP}::test_the_query_alone_leaves_out_another_tenants_job",
+    ),
+    Mutant(
+        name="the binding of a tenant's connection",
+        file="service/signalstack/store/query.py",
+        edits=(
+            (
+                "        statements.insert(0, (read(_BIND)",
+                "        list.insert([], 0, (read(_BIND)",
+            ),
+        ),
+        test="tests/integration/test_walls.py::test_a_tenants_connection_sees_that_tenant_alone",
     ),
     Mutant(
         name="the worker that must be alive to claim",

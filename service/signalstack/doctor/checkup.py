@@ -11,7 +11,7 @@ from signalstack import wiring
 from signalstack.core.errors import SchemaError, UnavailableError
 from signalstack.doctor import judgement
 from signalstack.doctor.finding import fault, ok
-from signalstack.store import examination, migrate
+from signalstack.store import examination, migrate, tenancy
 
 if TYPE_CHECKING:
     from signalstack.core.stage import Observer
@@ -119,6 +119,8 @@ async def _check_rights(direct: Connection, database: Database) -> list[Finding]
     tables = await examination.look_at_tables(direct) if rights.enter else []
     found = judgement.judge_rights(rights, tables)
     readable = all("SELECT" not in table.missing for table in tables if table.name == "migrations")
+    if rights.enter:
+        found.extend(judgement.judge_standing(await tenancy.look(direct)))
     if rights.enter is not False and readable:
         found.append(await _check_schema(database))
     return found

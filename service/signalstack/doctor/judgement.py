@@ -5,12 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from signalstack.doctor.finding import fault, ok, warn
+from signalstack.store.tenancy import find_faults
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from signalstack.doctor.finding import Finding
     from signalstack.store.examination import OpenTransaction, Rights, Server, Table
+    from signalstack.store.tenancy import Standing
 
 _OLDEST_NUMBER: Final = 140_000
 _CLOCK_S: Final = 1.0
@@ -50,6 +52,12 @@ def judge_rights(rights: Rights, tables: list[Table]) -> list[Finding]:
         return [fault("privileges", says)]
     faults = [fault("privileges", says) for says in _find_missing(rights, tables)]
     return faults or [ok("privileges", f"the role {rights.role!r} may do what it has to")]
+
+
+def judge_standing(standing: Standing) -> list[Finding]:
+    """Judge how the role stands to the tenants."""
+    faults = [fault("tenants", says) for says in find_faults(standing)]
+    return faults or [ok("tenants", "row-level security keeps them apart")]
 
 
 def judge_clock(ahead_s: float) -> Finding:

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Mapping
     from types import TracebackType
     from typing import Self
+    from uuid import UUID
 
     from signalstack.core.stage import Observer
 
@@ -109,8 +110,10 @@ class Pool:
             await self._connections.close()
 
     @asynccontextmanager
-    async def connection(self) -> AsyncGenerator[Connection]:
+    async def connection(self, tenant: UUID | None = None) -> AsyncGenerator[Connection]:
         """Lend a connection; each statement on it is a transaction of its own.
+
+        On a `tenant`'s behalf, PostgreSQL shows it nothing but that tenant's rows.
 
         Raises:
             UnavailableError: none came free in time, too many wait, or PostgreSQL is away.
@@ -119,22 +122,26 @@ class Pool:
             conn = await self._connections.getconn()
         self._lent += 1
         self.sample()
+        conn.tenant = tenant
         try:
             yield conn
         finally:
+            conn.tenant = None
             with anyio.CancelScope(shield=True):
                 await self._connections.putconn(conn)
             self._lent -= 1
             self.sample()
 
     @asynccontextmanager
-    async def transaction(self) -> AsyncGenerator[Connection]:
+    async def transaction(self, tenant: UUID | None = None) -> AsyncGenerator[Connection]:
         """Lend a connection inside a transaction, which is undone when the block raises.
+
+        On a `tenant`'s behalf, PostgreSQL shows it nothing but that tenant's rows.
 
         Raises:
             UnavailableError: PostgreSQL is away; a COMMIT on its way has an unknown outcome.
         """
-        async with self.connection() as conn:
+        async with self.connection(tenant) as conn:
             await query.run(conn, "begin", "BEGIN")
             try:
                 yield conn

@@ -19,7 +19,8 @@ from signalstack.store.outage import ContendedError, translate_errors
 from signalstack.store.sqlfiles import sql_root
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Mapping
+    from collections.abc import Awaitable, Callable, Mapping, Sequence
+    from uuid import UUID
 
     from psycopg import AsyncCursor
     from psycopg.abc import Buffer
@@ -50,6 +51,11 @@ class Connection(AsyncConnection[DictRow]):
     observer: Observer
     # Longer than statement_timeout: it ends what a silent peer or a pooler leaves hanging.
     deadline_s: float
+    # Whose rows alone can be seen, while the connection is lent on a tenant's behalf.
+    tenant: UUID | None = None
+
+
+_BIND: Final = "connections/bind"
 
 
 @cache
@@ -92,14 +98,34 @@ async def run(
     Cancelling a statement midway closes the connection and leaves PostgreSQL working on it; it is
     bounded by statement_timeout and TCP timeouts, so waiting for it is the lesser evil.
     """
+    statements = [(text, parameters)]
+    if conn.tenant is not None and conn.pgconn.transaction_status == pq.TransactionStatus.IDLE:
+        # Sent before the statement and ended by the same Sync: PostgreSQL takes both for one
+        # transaction. A BEGIN in it keeps that transaction, and what was set for it, open.
+        statements.insert(0, (read(_BIND), {"user_id": str(conn.tenant)}))
     began = perf_counter()
     try:
         with translate_errors(), anyio.move_on_after(conn.deadline_s, shield=True):
-            return await conn.cursor(binary=True).execute(text.encode(), parameters)
+            return await _send(conn, statements)
     finally:
         conn.observer.tell(Queried(query=name, duration_s=perf_counter() - began))
     await conn.close()
     raise UnavailableError("PostgreSQL did not answer in time")
+
+
+async def _send(
+    conn: Connection, statements: Sequence[tuple[str, Mapping[str, object] | None]]
+) -> AsyncCursor[DictRow]:
+    """Send statements in one round trip, and give the cursor of the last one."""
+    *before, (text, parameters) = statements
+    cursor = conn.cursor(binary=True)
+    if not before:
+        return await cursor.execute(text.encode(), parameters)
+    async with conn.pipeline():
+        for first, given in before:
+            await conn.cursor(binary=True).execute(first.encode(), given)
+        await cursor.execute(text.encode(), parameters)
+    return cursor
 
 
 async def retry_serialization(

@@ -23,7 +23,7 @@ async def summary(pool: Pool, user_id: UUID, from_: date, to: date) -> Summary:
         InvalidError: the days are in the wrong order, or more than 366.
     """
     period = as_one(from_, to)
-    async with pool.connection() as conn:
+    async with pool.connection(user_id) as conn:
         (tally,) = await analytics.count(conn, user_id=user_id, period=period)
     return summarize(tally, from_, to)
 
@@ -37,6 +37,6 @@ async def timeseries(
         InvalidError: the days are in the wrong order, or more than 366 (by the hour: 31).
     """
     period = in_buckets(from_, to, bucket)
-    async with pool.connection() as conn:
+    async with pool.connection(user_id) as conn:
         data = await analytics.count(conn, user_id=user_id, period=period)
     return Timeseries(bucket=bucket, data=data)

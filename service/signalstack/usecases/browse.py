@@ -28,7 +28,7 @@ async def list_jobs(
     pool: Pool, user_id: UUID, wanted: JobFilter, *, limit: int, below: UUID | None = None
 ) -> Page:
     """List the tenant's jobs that fit and are older than the id `below`, newest first."""
-    async with pool.connection() as conn:
+    async with pool.connection(user_id) as conn:
         return await job_lists.list_page(
             conn, user_id=user_id, wanted=wanted, below=below, limit=limit
         )
@@ -40,7 +40,7 @@ async def list_attempts(pool: Pool, user_id: UUID, job_id: UUID) -> list[Attempt
     Raises:
         NotFoundError: there is no such job, or it was hidden.
     """
-    async with pool.connection() as conn:
+    async with pool.connection(user_id) as conn:
         if await jobs.get(conn, user_id=user_id, job_id=job_id) is None:
             raise NotFoundError(f"there is no job {job_id}")
         return await attempts.list_all(conn, user_id=user_id, job_id=job_id)
@@ -52,7 +52,7 @@ async def trace_time(pool: Pool, user_id: UUID, job_id: UUID) -> Timeline:
     Raises:
         NotFoundError: there is no such job, or it was hidden.
     """
-    async with pool.connection() as conn:
+    async with pool.connection(user_id) as conn:
         job = await jobs.get(conn, user_id=user_id, job_id=job_id)
         if job is None:
             raise NotFoundError(f"there is no job {job_id}")

@@ -46,7 +46,7 @@ async def amend(
     """
     if change == type(change)():
         raise InvalidError.at("", f"give at least one of {', '.join(change.__struct_fields__)}")
-    async with pool.connection() as conn:
+    async with pool.connection(user_id) as conn:
         payload = None
         if change.payload is not msgspec.UNSET:
             # A type never changes, so it may be read before.
@@ -69,7 +69,7 @@ async def cancel(pool: Pool, user_id: UUID, job_id: UUID, *, observer: Observer)
         NotFoundError: there is no such job.
         ConflictError: it has succeeded or failed.
     """
-    async with pool.connection() as conn:
+    async with pool.connection(user_id) as conn:
 
         async def act() -> Job | None:
             waiting = await job_changes.cancel_waiting(conn, user_id=user_id, job_id=job_id)
@@ -91,7 +91,7 @@ async def retry(pool: Pool, user_id: UUID, job_id: UUID) -> Job:
         NotFoundError: there is no such job.
         ConflictError: it is live, or has succeeded.
     """
-    async with pool.connection() as conn:
+    async with pool.connection(user_id) as conn:
 
         async def act() -> Job | None:
             return await job_changes.retry(conn, user_id=user_id, job_id=job_id)
@@ -106,7 +106,7 @@ async def hide(pool: Pool, user_id: UUID, job_id: UUID) -> None:
         NotFoundError: there is no such job, or it is hidden already.
         ConflictError: it is live.
     """
-    async with pool.connection() as conn:
+    async with pool.connection(user_id) as conn:
 
         async def act() -> bool | None:
             return await job_changes.hide(conn, user_id=user_id, job_id=job_id) or None

@@ -46,7 +46,7 @@ async def create(
     check_url(request.url, allow_private=allow_private)
     _check_headers(request.headers)
     secret = new_secret()
-    async with pool.connection() as conn:
+    async with pool.connection(user_id) as conn:
         stored = await endpoints.insert(
             conn, user_id=user_id, endpoint_id=new_id(), request=request, secret=secret
         )
@@ -60,13 +60,13 @@ async def list_page(
     pool: Pool, user_id: UUID, *, limit: int, after: UUID | None = None
 ) -> list[Endpoint]:
     """List the tenant's endpoints with ids above `after`, oldest first, without secrets."""
-    async with pool.connection() as conn:
+    async with pool.connection(user_id) as conn:
         return await endpoints.list_page(conn, user_id=user_id, after=after, limit=limit)
 
 
 async def get(pool: Pool, user_id: UUID, endpoint_id: UUID) -> Endpoint:
     """Find one of the tenant's endpoints, without its secret, or raise NotFoundError."""
-    async with pool.connection() as conn:
+    async with pool.connection(user_id) as conn:
         found = await endpoints.get(conn, user_id=user_id, endpoint_id=endpoint_id)
     if found is None:
         raise _unknown(endpoint_id)
@@ -87,7 +87,7 @@ async def change(
         check_url(change.url, allow_private=allow_private)
     if change.headers:
         _check_headers(change.headers)
-    async with pool.connection() as conn:
+    async with pool.connection(user_id) as conn:
         stored = await endpoints.update(
             conn, user_id=user_id, endpoint_id=endpoint_id, change=change
         )
@@ -104,7 +104,7 @@ async def rotate_secret(
     Raises:
         NotFoundError: there is no such endpoint.
     """
-    async with pool.connection() as conn:
+    async with pool.connection(user_id) as conn:
         rotated = await endpoints.rotate_secret(
             conn,
             user_id=user_id,
@@ -119,7 +119,7 @@ async def rotate_secret(
 
 async def delete(pool: Pool, user_id: UUID, endpoint_id: UUID) -> None:
     """Delete one of the tenant's endpoints, or raise NotFoundError."""
-    async with pool.connection() as conn:
+    async with pool.connection(user_id) as conn:
         deleted = await endpoints.delete(conn, user_id=user_id, endpoint_id=endpoint_id)
     if not deleted:
         raise _unknown(endpoint_id)
@@ -127,13 +127,13 @@ async def delete(pool: Pool, user_id: UUID, endpoint_id: UUID) -> None:
 
 async def get_for_delivery(pool: Pool, user_id: UUID, endpoint_id: UUID) -> DeliveryEndpoint | None:
     """Find one of the tenant's endpoints with its secrets, for the worker that delivers."""
-    async with pool.connection() as conn:
+    async with pool.connection(user_id) as conn:
         return await endpoints.get_for_delivery(conn, user_id=user_id, endpoint_id=endpoint_id)
 
 
 async def take(pool: Pool, user_id: UUID, endpoint_id: UUID, *, again: bool) -> float:
     """Take a token for a delivery that begins now: 0, or after how many seconds to ask again."""
-    async with pool.connection() as conn:
+    async with pool.connection(user_id) as conn:
         return await endpoints.take(
             conn,
             user_id=user_id,
@@ -146,13 +146,13 @@ async def take(pool: Pool, user_id: UUID, endpoint_id: UUID, *, again: bool) -> 
 
 async def hold(pool: Pool, user_id: UUID, endpoint_id: UUID, hold_s: float) -> None:
     """Hold deliveries back for so many seconds, as the receiver asked."""
-    async with pool.connection() as conn:
+    async with pool.connection(user_id) as conn:
         await endpoints.hold(conn, user_id=user_id, endpoint_id=endpoint_id, hold_s=hold_s)
 
 
 async def disable(pool: Pool, user_id: UUID, endpoint_id: UUID, reason: str) -> bool:
     """Switch an endpoint off and keep why; tell whether it was on."""
-    async with pool.connection() as conn:
+    async with pool.connection(user_id) as conn:
         return await endpoints.disable(
             conn, user_id=user_id, endpoint_id=endpoint_id, reason=reason
         )
@@ -160,7 +160,7 @@ async def disable(pool: Pool, user_id: UUID, endpoint_id: UUID, reason: str) -> 
 
 async def record_failure(pool: Pool, user_id: UUID, endpoint_id: UUID, reason: str) -> bool:
     """Count a failed delivery; tell whether it was one too many, and switched the endpoint off."""
-    async with pool.connection() as conn:
+    async with pool.connection(user_id) as conn:
         return await endpoints.record_failure(
             conn,
             user_id=user_id,
@@ -173,7 +173,7 @@ async def record_failure(pool: Pool, user_id: UUID, endpoint_id: UUID, reason: s
 
 async def clear_failures(pool: Pool, user_id: UUID, endpoint_id: UUID) -> None:
     """Forget an endpoint's failures, for a delivery got through."""
-    async with pool.connection() as conn:
+    async with pool.connection(user_id) as conn:
         await endpoints.clear_failures(conn, user_id=user_id, endpoint_id=endpoint_id)
 
 

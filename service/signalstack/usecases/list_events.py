@@ -25,7 +25,7 @@ async def list_events(
     before: UUID | None = None,
 ) -> list[Event]:
     """List events with ids under `before`: of a type, created from one moment up to another."""
-    async with pool.connection() as conn:
+    async with pool.connection(user_id) as conn:
         return await events.list_page(
             conn,
             user_id=user_id,

@@ -22,7 +22,7 @@ async def get_job(pool: Pool, user_id: UUID, job_id: UUID) -> Job:
     Raises:
         NotFoundError: there is none, or it was hidden.
     """
-    async with pool.connection() as conn:
+    async with pool.connection(user_id) as conn:
         job = await jobs.get(conn, user_id=user_id, job_id=job_id)
     if job is None:
         raise NotFoundError(f"there is no job {job_id}")
@@ -35,7 +35,7 @@ async def get_event(pool: Pool, user_id: UUID, event_id: UUID) -> EventDetail:
     Raises:
         NotFoundError: there is none.
     """
-    async with pool.connection() as conn:
+    async with pool.connection(user_id) as conn:
         event = await events.get(conn, user_id=user_id, event_id=event_id)
         if event is None:
             raise NotFoundError(f"there is no event {event_id}")

@@ -92,7 +92,7 @@ async def look_up(
 
 async def get(pool: Pool, user_id: UUID, message_id: UUID) -> Message:
     """Find one of the tenant's messages, or raise NotFoundError."""
-    async with pool.connection() as conn:
+    async with pool.connection(user_id) as conn:
         found = await messages.get(conn, user_id=user_id, message_id=message_id)
     if found is None:
         raise NotFoundError(f"there is no message {message_id}")
@@ -103,7 +103,7 @@ async def list_page(
     pool: Pool, user_id: UUID, wanted: MessageFilter, *, below: UUID | None, limit: int
 ) -> list[Message]:
     """List the tenant's messages that fit, newest first."""
-    async with pool.connection() as conn:
+    async with pool.connection(user_id) as conn:
         return await messages.list_page(
             conn, user_id=user_id, wanted=wanted, below=below, limit=limit
         )
@@ -111,7 +111,7 @@ async def list_page(
 
 async def stats(pool: Pool, user_id: UUID) -> MessageStats:
     """Count the tenant's messages from the first one on, by how they stand."""
-    async with pool.connection() as conn:
+    async with pool.connection(user_id) as conn:
         return summarise(await messages.tally(conn, user_id=user_id))
 
 

@@ -18,14 +18,14 @@ if TYPE_CHECKING:
 
 async def list_all(pool: Pool, user_id: UUID) -> list[Queue]:
     """Tell how all queues stand that the tenant may use, by name."""
-    async with pool.connection() as conn:
+    async with pool.connection(user_id) as conn:
         return await queues.look(conn, user_id=user_id)
 
 
 async def get(pool: Pool, user_id: UUID, name: str) -> Queue:
     """Tell how one queue stands, or raise NotFoundError."""
     if may_exist(name):
-        async with pool.connection() as conn:
+        async with pool.connection(user_id) as conn:
             for queue in await queues.look(conn, user_id=user_id, name=name):
                 return queue
     raise _unknown(name)
@@ -38,7 +38,7 @@ async def limit(pool: Pool, user_id: UUID, name: str, change: QueueChange) -> Qu
         InvalidError: a new queue cannot be named so.
         ConflictError: the tenant has as many queues as it may.
     """
-    async with pool.transaction() as conn:
+    async with pool.transaction(user_id) as conn:
         before = await _hold(conn, user_id, name, may_make=True)
         limits = change.of(before)
         begins = limits.any and not before.any
@@ -58,7 +58,7 @@ async def pause(pool: Pool, user_id: UUID, name: str, *, paused: bool) -> Queue:
     Raises:
         ConflictError: the tenant has as many queues of its own as it may.
     """
-    async with pool.transaction() as conn:
+    async with pool.transaction(user_id) as conn:
         await _hold(conn, user_id, name, may_make=False)
         await queues.pause(conn, user_id=user_id, name=name, paused=paused)
     return await get(pool, user_id, name)
@@ -89,7 +89,7 @@ async def _hold(conn: Connection, user_id: UUID, name: str, *, may_make: bool) -
 
 async def _count_stragglers(pool: Pool, user_id: UUID, name: str) -> None:
     """Count runs whose claim had begun before the limits were committed, and ended after."""
-    async with pool.transaction() as conn:
+    async with pool.transaction(user_id) as conn:
         held = await queues.lock(conn, user_id=user_id, name=name)
         if held is None or not held.any:
             return

@@ -46,7 +46,7 @@ class KnownQueues:
         self._known.pop(user_id, None)
 
     async def _read(self, user_id: UUID) -> set[str]:
-        async with self._pool.connection() as conn:
+        async with self._pool.connection(user_id) as conn:
             known = await queues.known(conn, user_id=user_id)
         self._known[user_id] = (monotonic(), known)
         self._known.move_to_end(user_id)

@@ -54,7 +54,7 @@ async def turn(pool: Pool, user_id: UUID, *, on: bool) -> SchedulerStatus:
 
 async def status(pool: Pool, user_id: UUID) -> SchedulerStatus:
     """Tell how the tenant's sending stands."""
-    async with pool.connection() as conn:
+    async with pool.connection(user_id) as conn:
         pace = await queues.pace(conn, user_id=user_id, name=QUEUE)
         totals = summarise(await messages.tally(conn, user_id=user_id)).by_status
         last_error = await messages.last_error(conn, user_id=user_id)

@@ -40,7 +40,7 @@ async def create(
         ConflictError: the name is in use, or the tenant has as many as it may.
     """
     schedule_id = new_id()
-    async with pool.transaction() as conn:
+    async with pool.transaction(user_id) as conn:
         now = await schedules.hold_tenant(conn, user_id=user_id)
         if now is None:
             raise NotFoundError("the tenant of this key is gone")
@@ -66,7 +66,7 @@ async def list_page(
     pool: Pool, user_id: UUID, *, limit: int, after: UUID | None = None
 ) -> Sequence[Schedule]:
     """List the tenant's schedules with ids above `after`, oldest first."""
-    async with pool.connection() as conn:
+    async with pool.connection(user_id) as conn:
         found = await schedules.list_page(conn, user_id=user_id, after=after, limit=limit)
     return [show(stored) for stored in found]
 
@@ -86,7 +86,7 @@ async def change(
         NotFoundError: there is no such schedule.
         ConflictError: the name is in use.
     """
-    async with pool.transaction() as conn:
+    async with pool.transaction(user_id) as conn:
         held = await _hold(conn, user_id, schedule_id)
         wanted = msgspec.structs.replace(held, **_named(change))
         if change.job:
@@ -99,7 +99,7 @@ async def change(
 
 async def pause(pool: Pool, user_id: UUID, schedule_id: UUID) -> Schedule:
     """Have a schedule make no jobs until it is resumed; its ticks until then are nobody's."""
-    async with pool.transaction() as conn:
+    async with pool.transaction(user_id) as conn:
         held = await _hold(conn, user_id, schedule_id)
         if held.paused:
             return show(held)
@@ -114,7 +114,7 @@ async def resume(pool: Pool, user_id: UUID, schedule_id: UUID) -> Schedule:
         NotFoundError: there is no such schedule.
         ConflictError: its time zone is not known any more.
     """
-    async with pool.transaction() as conn:
+    async with pool.transaction(user_id) as conn:
         held = await _hold(conn, user_id, schedule_id)
         if held.next_tick is not None:
             return show(held)
@@ -127,7 +127,7 @@ async def resume(pool: Pool, user_id: UUID, schedule_id: UUID) -> Schedule:
 
 async def delete(pool: Pool, user_id: UUID, schedule_id: UUID) -> None:
     """Delete one of the tenant's schedules, or raise NotFoundError; its jobs stay."""
-    async with pool.connection() as conn:
+    async with pool.connection(user_id) as conn:
         if not await schedules.delete(conn, user_id=user_id, schedule_id=schedule_id):
             raise _unknown(schedule_id)
 
@@ -153,7 +153,7 @@ async def run(
     job = found.wanted_job
     try:
         payload = make_payload(job, registry, schedule_id=found.id, name=found.name, tick=found.now)
-        async with pool.connection() as conn:
+        async with pool.connection(user_id) as conn:
             await _check_queue(conn, user_id, job.queue)
     except InvalidError as error:
         raise ConflictError(f"the job cannot be made any more: {error}") from None
@@ -201,7 +201,7 @@ async def _check_queue(conn: Connection, user_id: UUID, queue: str) -> None:
 
 
 async def _find(pool: Pool, user_id: UUID, schedule_id: UUID) -> StoredSchedule:
-    async with pool.connection() as conn:
+    async with pool.connection(user_id) as conn:
         found = await schedules.get(conn, user_id=user_id, schedule_id=schedule_id)
     if found is None:
         raise _unknown(schedule_id)

@@ -37,7 +37,7 @@ async def create(
         ConflictError: the name is in use, or the tenant has as many as it may.
     """
     _check(request, job_types)
-    async with pool.transaction() as conn:
+    async with pool.transaction(user_id) as conn:
         await _check_queue(conn, user_id, request.job.queue)
         await _open_change(conn, user_id)
         if await subscriptions.count(conn, user_id=user_id) >= MAX_SUBSCRIPTIONS:
@@ -54,13 +54,13 @@ async def list_page(
     pool: Pool, user_id: UUID, *, limit: int, after: UUID | None = None
 ) -> list[Subscription]:
     """List the tenant's subscriptions with ids above `after`, oldest first."""
-    async with pool.connection() as conn:
+    async with pool.connection(user_id) as conn:
         return await subscriptions.list_page(conn, user_id=user_id, after=after, limit=limit)
 
 
 async def get(pool: Pool, user_id: UUID, subscription_id: UUID) -> Subscription:
     """Find one of the tenant's subscriptions, or raise NotFoundError."""
-    async with pool.connection() as conn:
+    async with pool.connection(user_id) as conn:
         found = await subscriptions.get(conn, user_id=user_id, subscription_id=subscription_id)
     if found is None:
         raise _unknown(subscription_id)
@@ -88,7 +88,7 @@ async def change(
         compile_filter(change.filter)
     if change.job:
         _check_job(change.job, job_types)
-    async with pool.transaction() as conn:
+    async with pool.transaction(user_id) as conn:
         if change.job:
             await _check_queue(conn, user_id, change.job.queue)
         await _open_change(conn, user_id)
@@ -102,7 +102,7 @@ async def change(
 
 async def delete(pool: Pool, user_id: UUID, subscription_id: UUID) -> None:
     """Delete one of the tenant's subscriptions, or raise NotFoundError."""
-    async with pool.transaction() as conn:
+    async with pool.transaction(user_id) as conn:
         await _open_change(conn, user_id)
         if not await subscriptions.delete(conn, user_id=user_id, subscription_id=subscription_id):
             raise _unknown(subscription_id)
@@ -114,7 +114,7 @@ async def load_for_matching(pool: Pool, user_id: UUID) -> tuple[int, list[Matchi
     Raises:
         NotFoundError: there is no such tenant.
     """
-    async with pool.connection() as conn:
+    async with pool.connection(user_id) as conn:
         found = await subscriptions.load_for_matching(conn, user_id=user_id)
     if found is None:
         raise NotFoundError("the tenant of this key is gone")

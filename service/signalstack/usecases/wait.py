@@ -148,7 +148,7 @@ class Watchers:
     async def ask(self, watcher: Watcher, what: Watch) -> None:
         """Have the changes of a watcher's job announced."""
         watcher.what = what
-        async with self._pool.connection() as conn:
+        async with self._pool.connection(watcher.user_id) as conn:
             await watch.ask(conn, user_id=watcher.user_id, job_id=watcher.job_id, watch=what)
 
     async def story(self, user_id: UUID, job_id: UUID) -> tuple[Job, list[Change]]:
@@ -157,7 +157,7 @@ class Watchers:
         Raises:
             NotFoundError: there is none, or not any more.
         """
-        async with self._pool.connection() as conn:
+        async with self._pool.connection(user_id) as conn:
             job = await jobs.get(conn, user_id=user_id, job_id=job_id)
             if job is None:
                 raise NotFoundError(f"there is no job {job_id}")
