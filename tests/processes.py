@@ -19,7 +19,7 @@ import anyio
 from anyio.streams.text import TextReceiveStream
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Callable
+    from collections.abc import AsyncGenerator, Callable, Sequence
     from pathlib import Path
 
     from anyio.abc import ByteReceiveStream, Process
@@ -104,10 +104,15 @@ class Running:
 
 
 @asynccontextmanager
-async def start(*arguments: str | Path, **variables: str) -> AsyncGenerator[Running]:
-    """Start `signalstack` with these arguments and variables alone; it is killed at the end."""
+async def start(
+    *arguments: str | Path, prefix: Sequence[str] = (), **variables: str
+) -> AsyncGenerator[Running]:
+    """Start `signalstack` with these arguments and variables alone; it is killed at the end.
+
+    `prefix` is a program that runs it in its own place.
+    """
     process = await anyio.open_process(
-        [*COMMAND, *map(str, arguments)],
+        [*prefix, *COMMAND, *map(str, arguments)],
         env=_environment(variables),
         stdin=subprocess.DEVNULL,
         start_new_session=True,

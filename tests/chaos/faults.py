@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import signal
 from contextlib import AsyncExitStack, suppress
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 import anyio
 import httpx2
 import psycopg
 
+from chaos.fault import LINK_S, START_S, Fault
 from chaos.stack import LEASE_S, POLL_S, TENANTS, WATCHDOG_S
+from chaos.surroundings import SURROUNDINGS
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -19,20 +20,6 @@ if TYPE_CHECKING:
 
     from chaos.proxy import Mode
     from chaos.stack import Stack
-
-START_S: Final = 4.0
-"""How long a Python process of ours takes to start on a busy machine of two cores."""
-LINK_S: Final = 4.0
-"""Keepalives and tcp_user_timeout find a dead link within this time."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Fault:
-    """A fault that is over when `strike` returns; `limit_s` is how soon a new job has then run."""
-
-    name: str
-    strike: Callable[[Stack, Random], Awaitable[None]]
-    limit_s: float
 
 
 async def _kill_worker(stack: Stack, rng: Random) -> None:
@@ -244,4 +231,5 @@ FAULTS: Final = (
     Fault(name="two leaders", strike=_lead_twice, limit_s=POLL_S + 1),
     Fault(name="flood of notifications", strike=_flood_notifications, limit_s=POLL_S + 1),
     Fault(name="stale statistics", strike=_lie_about_statistics, limit_s=POLL_S + 1),
+    *SURROUNDINGS,
 )

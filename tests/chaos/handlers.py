@@ -37,6 +37,8 @@ class Work(msgspec.Struct, kw_only=True):
     fails: int = 0
     dies: bool = False
     blocks_s: float = 0.0
+    tick: str | None = None
+    """Which tick of its schedule made the job."""
 
 
 def note(context: Context, *, end: bool) -> None:

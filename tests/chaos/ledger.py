@@ -31,6 +31,8 @@ class Told(msgspec.Struct, kw_only=True):
     cancelled: set[str] = msgspec.field(default_factory=set[str])
     statuses: Counter[int] = msgspec.field(default_factory=Counter[int])
     unanswered: int = 0
+    schedule: str | None = None
+    """The schedule that ticked every second."""
     replayed_as_another: list[str] = msgspec.field(default_factory=list[str])
     """Idempotency keys that came back with another job than before."""
     seen_of_others: list[str] = msgspec.field(default_factory=list[str])

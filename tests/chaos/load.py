@@ -11,6 +11,7 @@ import httpx2
 from chaos.stack import TENANTS
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
     from random import Random
 
     from chaos.ledger import Told
@@ -38,8 +39,35 @@ class Load:
     async def run(self, callers: int) -> None:
         """Ask until `stop`, then until every keyed request has its answer."""
         async with anyio.create_task_group() as tasks:
+            tasks.start_soon(self._schedule)
             for number in range(callers):
                 tasks.start_soon(self._call, TENANTS[number % len(TENANTS)])
+
+    async def _schedule(self) -> None:
+        """Have a job made every second for as long as the others ask."""
+        job = {"type": "chaos", "payload": {"tick": {"$": "tick"}}}
+        body = {"name": "every second", "cron": "@every 1s", "job": job}
+        async with self._stack.client(TENANTS[0]) as client:
+            made = await self._until(lambda: client.post("/v1/schedules", json=body), {201, 409})
+            self._told.schedule = made.json().get("id")
+            await self._stop.wait()
+            if self._told.schedule is not None:
+                path = f"/v1/schedules/{self._told.schedule}"
+                await self._until(lambda: client.delete(path), {204, 404})
+
+    async def _until(
+        self, ask: Callable[[], Awaitable[httpx2.Response]], wanted: set[int]
+    ) -> httpx2.Response:
+        while True:
+            try:
+                answer = await ask()
+            except httpx2.HTTPError:
+                self._told.unanswered += 1
+            else:
+                self._told.statuses[answer.status_code] += 1
+                if answer.status_code in wanted:
+                    return answer
+            await anyio.sleep(_AFTER_REFUSAL_S)
 
     async def _call(self, tenant: str) -> None:
         acts = [self._one] * 6 + [self._keyed] * 2 + [self._batch, self._cancel, self._wait]

@@ -21,7 +21,7 @@ _CHUNK: Final = 65_536
 _RESET: Final = struct.pack("ii", 1, 0)
 _LOST: Final = (OSError, anyio.BrokenResourceError, anyio.ClosedResourceError, anyio.EndOfStream)
 
-Mode = Literal["pass", "delay", "trickle", "swallow", "refuse", "reset_answers"]
+Mode = Literal["pass", "delay", "trickle", "swallow", "refuse", "reset_answers", "mute"]
 
 
 class Proxy:
@@ -29,11 +29,13 @@ class Proxy:
 
     delay: bytes arrive 100 ms late. trickle: 64 bytes every 5 ms. swallow: everything is taken and
     nothing handed on. refuse: new connections are reset. reset_answers: what the client sends
-    arrives, and its connection is reset in place of the answer.
+    arrives, and its connection is reset in place of the answer. mute: what the client sends
+    arrives, and no answer is handed on.
     """
 
-    def __init__(self, target: str) -> None:
+    def __init__(self, target: str, *, host: str = "127.0.0.1") -> None:
         self.mode: Mode = "pass"
+        self.host = host
         self.port = 0
         self._target = target
         self._clients: set[SocketStream] = set()
@@ -45,8 +47,8 @@ class Proxy:
 
     @asynccontextmanager
     async def run(self) -> AsyncGenerator[None]:
-        """Serve on a free port of loopback for as long as the context lasts."""
-        async with await anyio.create_tcp_listener(local_host="127.0.0.1") as listener:
+        """Serve on a free port for as long as the context lasts."""
+        async with await anyio.create_tcp_listener(local_host=self.host) as listener:
             self.port = listener.extra(SocketAttribute.local_port)  # noqa: S610 - anyio's
             async with anyio.create_task_group() as tasks:
                 tasks.start_soon(listener.serve, self._serve)
@@ -91,6 +93,8 @@ class Proxy:
         with suppress(*_LOST):
             while True:
                 data = await server.receive(_CHUNK)
+                if self.mode == "mute":
+                    continue
                 if self.mode == "reset_answers":
                     _reset(client)
                     break

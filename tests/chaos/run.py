@@ -11,7 +11,6 @@ from __future__ import annotations
 import random
 import sys
 import tempfile
-from collections import defaultdict
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
@@ -29,6 +28,7 @@ from chaos.faults import FAULTS, Fault
 from chaos.ledger import Told, read_spans
 from chaos.load import Load
 from chaos.stack import TENANTS, open_stack
+from chaos.usage import Usage
 
 if TYPE_CHECKING:
     from chaos.stack import Stack
@@ -52,6 +52,11 @@ class Summary(msgspec.Struct, kw_only=True):
     faults: dict[str, list[float]] = msgspec.field(default_factory=dict[str, list[float]])
     """Seconds from the end of each fault until a new job had run, by kind."""
     starts: dict[str, int] = msgspec.field(default_factory=dict[str, int])
+    ticks: int = 0
+    rss_mb: dict[str, int] = msgspec.field(default_factory=dict[str, int])
+    """The most memory that each process held, and so on."""
+    fds: dict[str, int] = msgspec.field(default_factory=dict[str, int])
+    connections: int = 0
     violations: list[str] = msgspec.field(default_factory=list[str])
     logs: dict[str, str] = msgspec.field(default_factory=dict[str, str])
 
@@ -61,36 +66,54 @@ async def run(
 ) -> Summary:
     """Harm the service for so long, each kind of fault once before any comes again."""
     rng = random.Random(seed)  # noqa: S311 - it is to be repeatable
-    summary, told = Summary(seed=seed, seconds=seconds), Told()
-    recovered: defaultdict[str, list[float]] = defaultdict(list)
+    summary, told, usage = Summary(seed=seed, seconds=seconds), Told(), Usage()
     async with open_stack(folder) as stack:
         load = Load(stack, told, random.Random(rng.random()))  # noqa: S311 - the same
-        until = anyio.current_time() + seconds
-        async with anyio.create_task_group() as tasks:
-            tasks.start_soon(load.run, CALLERS)
-            while anyio.current_time() < until:
-                for fault in rng.sample(faults, len(faults)):
-                    if anyio.current_time() >= until:
-                        break
-                    await anyio.sleep(CALM_S)
-                    took_s = await _suffer(stack, fault, rng)
-                    recovered[fault.name].append(round(took_s, 3))
-                    _say(f"{took_s:6.2f} s  {fault.name}")
-                    if took_s > fault.limit_s:
-                        summary.violations.append(
-                            f"R: after {fault.name!r} a job took {took_s:.1f} s,"
-                            f" more than {fault.limit_s:g} s"
-                        )
-            load.stop()
-        await _drain(stack, summary)
-        spans = read_spans(stack.ledger)
-        summary.violations += await check(stack, told, spans)
-        summary.jobs, summary.runs = len(told.acknowledged), len(spans)
-        summary.logs = {member.name: member.said() for member in stack.members}
-        summary.starts = {member.name: member.starts for member in stack.members}
-    summary.answers = {str(status): n for status, n in sorted(told.statuses.items())}
-    summary.unanswered, summary.faults = told.unanswered, dict(recovered)
+        async with anyio.create_task_group() as watching:
+            watching.start_soon(usage.watch, stack)
+            async with anyio.create_task_group() as calling:
+                calling.start_soon(load.run, CALLERS)
+                await _harm(stack, summary, faults, rng)
+                load.stop()
+            await _drain(stack, summary)
+            watching.cancel_scope.cancel()
+        await _conclude(stack, summary, told, usage)
     return summary
+
+
+async def _harm(
+    stack: Stack, summary: Summary, faults: tuple[Fault, ...], rng: random.Random
+) -> None:
+    """Strike until the time is over, and take note of how soon work went on."""
+    until = anyio.current_time() + summary.seconds
+    while True:
+        for fault in rng.sample(faults, len(faults)):
+            if anyio.current_time() >= until:
+                return
+            await anyio.sleep(CALM_S)
+            took_s = await _suffer(stack, fault, rng)
+            summary.faults.setdefault(fault.name, []).append(round(took_s, 3))
+            _say(f"{took_s:6.2f} s  {fault.name}")
+            if took_s > fault.limit_s:
+                summary.violations.append(
+                    f"R: after {fault.name!r} a job took {took_s:.1f} s,"
+                    f" more than {fault.limit_s:g} s"
+                )
+
+
+async def _conclude(stack: Stack, summary: Summary, told: Told, usage: Usage) -> None:
+    spans = read_spans(stack.ledger)
+    summary.violations += await check(stack, told, spans)
+    summary.violations += usage.violations()
+    summary.rss_mb, summary.fds = usage.rss_mb, usage.fds
+    summary.connections = usage.connections
+    (row,) = await stack.rows("SELECT count(*) AS n FROM signalstack.schedule_ticks")
+    summary.ticks = int(row["n"])
+    summary.jobs, summary.runs = len(told.acknowledged), len(spans)
+    summary.logs = {member.name: member.said() for member in stack.members}
+    summary.starts = {member.name: member.starts for member in stack.members}
+    summary.answers = {str(status): n for status, n in sorted(told.statuses.items())}
+    summary.unanswered = told.unanswered
 
 
 async def _suffer(stack: Stack, fault: Fault, rng: random.Random) -> float:
@@ -157,6 +180,10 @@ def _tell(summary: Summary) -> None:
         f" p99 {percentile(took, 0.99):.2f} s"
     )
     _say(f"answers {summary.answers}, unanswered {summary.unanswered}, starts {summary.starts}")
+    _say(
+        f"most memory {summary.rss_mb} MB, files {summary.fds}, connections {summary.connections};"
+        f" {summary.ticks} ticks"
+    )
     for violation in summary.violations:
         _say(f"VIOLATION  {violation}")
     _say("no violation" if not summary.violations else f"{len(summary.violations)} violations")

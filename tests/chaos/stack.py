@@ -30,7 +30,7 @@ from signalstack.store import embedded, migrate
 from tenants import open_pool
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator
+    from collections.abc import AsyncGenerator, Awaitable, Callable
 
     from processes import Running
     from signalstack.store.embedded import Server
@@ -53,6 +53,7 @@ _SETTINGS: Final = {
     "JOB_TIMEOUT": "10s",
     "WATCHDOG_TIMEOUT": f"{WATCHDOG_S:g}s",
     "LOG_LEVEL": "warning",
+    "WEBHOOK_ALLOW_PRIVATE": "on",
 }
 
 
@@ -63,6 +64,8 @@ class Member:
         self.name = name
         self.command = command
         self.settings = settings
+        self.prefix: tuple[str, ...] = ()
+        """What starts its program, as `ip netns exec NAME`."""
         self.running: Running | None = None
         self.starts = 0
         self.log: list[str] = []
@@ -85,7 +88,7 @@ class Member:
     async def keep(self) -> None:
         """Run it, again and again, until cancelled."""
         while True:
-            async with start(self.command, **self.settings) as running:
+            async with start(self.command, prefix=self.prefix, **self.settings) as running:
                 self.running = running
                 self.starts += 1
                 try:
@@ -107,6 +110,8 @@ class Stack:
         self.proxies: dict[str, Proxy] = {}
         self.api = Member("api", "api", {})
         self.workers: list[Member] = []
+        self.opened = AsyncExitStack()
+        """What ends with the stack."""
         self.crashes: list[tuple[float, float]] = []
         """When PostgreSQL was down: claims of just before may have been undone."""
 
@@ -114,6 +119,11 @@ class Stack:
     def members(self) -> list[Member]:
         """All processes of ours."""
         return [self.api, *self.workers]
+
+    @property
+    def postgres_has_ended(self) -> bool:
+        """Whether PostgreSQL has ended by itself."""
+        return not Path(f"/proc/{self.server.facts.pid}").exists()
 
     async def rows(self, query: str, *parameters: Any) -> list[DictRow]:
         """Ask the database directly."""
@@ -156,23 +166,30 @@ class Stack:
 
 
 @asynccontextmanager
-async def open_stack(folder: Path, *, workers: int = 2) -> AsyncGenerator[Stack]:
-    """Start everything in `folder`, which PostgreSQL's account can reach, and end it afterwards."""
+async def open_stack(
+    folder: Path, *, workers: int = 2, arrange: Callable[[Stack], Awaitable[None]] | None = None
+) -> AsyncGenerator[Stack]:
+    """Start everything in `folder`, which PostgreSQL's account can reach, and end it afterwards.
+
+    `arrange` may change how its members are started before they are.
+    """
     server = await anyio.to_thread.run_sync(partial(embedded.start, folder / "data"))
     stack = Stack(folder, server)
     try:
         await migrate.up(stack.dsn)
         async with open_pool(stack.dsn) as pool:
             stack.keys = {tenant: await make_key(pool, tenant, *Scope) for tenant in TENANTS}
-        async with anyio.create_task_group() as tasks, AsyncExitStack() as opened:
+        async with anyio.create_task_group() as tasks, stack.opened:
             names = ["api", *(f"worker-{n}" for n in range(1, workers + 1))]
             for name in names:
                 stack.proxies[name] = Proxy(socket_of(stack.dsn))
-                await opened.enter_async_context(stack.proxies[name].run())
+                await stack.opened.enter_async_context(stack.proxies[name].run())
             stack.api.settings = _settings(stack, "api")
             stack.workers = [
                 Member(name, "worker", _settings(stack, name)) for name in names if name != "api"
             ]
+            if arrange is not None:
+                await arrange(stack)
             for member in stack.members:
                 tasks.start_soon(member.keep)
             await stack.until_ready()
