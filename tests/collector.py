@@ -20,6 +20,7 @@ class Collector:
     def __init__(self, *, answers: bool = True) -> None:
         self.requests: list[ExportTraceServiceRequest] = []
         self.paths: set[str] = set()
+        self.headers: list[dict[str, str]] = []
         self.released = threading.Event()
         collector = self
 
@@ -32,6 +33,7 @@ class Collector:
                     collector.released.wait(10)
                 collector.requests.append(ExportTraceServiceRequest.FromString(body))
                 collector.paths.add(self.path)
+                collector.headers.append({k.lower(): v for k, v in self.headers.items()})
                 self.send_response(200)
                 self.send_header("Content-Length", "0")
                 self.end_headers()

@@ -16,6 +16,8 @@ _STRING: Final = re.compile(r"\"(?:[^\"\\]|\\.)*\"")
 _GROUPING: Final = re.compile(
     r"\b(?:by|without|on|ignoring|group_left|group_right)\s*\((?P<labels>[^()]*)\)"
 )
+_INNERMOST: Final = re.compile(r"\([^()]*\)")
+_OPERATOR: Final = re.compile(r"[-+*/%^]|[=!<>]=|[<>]|\b(?:and|unless|atan2)\b")
 _WORD: Final = re.compile(r"(?<![\w:.])[a-zA-Z_:][\w:]*(?!\s*\(|[\w:])")
 _KEYWORDS: Final = frozenset(
     {"and", "or", "unless", "by", "without", "on", "ignoring", "bool", "offset", "inf", "nan"}
@@ -39,7 +41,29 @@ def read(expression: str) -> Iterator[Read]:
             yield Read(word, frozenset())
 
 
+def loose(expression: str) -> bool:
+    """Tell whether an `or` stands beside another operator without parentheses.
+
+    Every other operator binds tighter or from the left: `A or B / C` is `A or (B / C)`.
+    """
+    flat = _STRING.sub("", _GROUPING.sub("", expression))
+    flat = re.sub(r"\{[^{}]*\}|\[[^\]]*\]|\d+e-\d+", "", flat)
+    while True:
+        if any(_mixed(inner) for inner in _INNERMOST.findall(flat)):
+            return True
+        flatter = _INNERMOST.sub(" x ", flat)
+        if flatter == flat:
+            return _mixed(flat)
+        flat = flatter
+
+
 def grouped(expression: str) -> frozenset[str]:
     """Name the labels that anything is grouped or matched by."""
     found = (match["labels"].split(",") for match in _GROUPING.finditer(expression))
     return frozenset(label.strip() for labels in found for label in labels if label.strip())
+
+
+def _mixed(flat: str) -> bool:
+    """Tell whether one argument, without parentheses in it, has an `or` and another operator."""
+    parts = flat.strip("()").split(",")
+    return any(re.search(r"\bor\b", part) and _OPERATOR.search(part) for part in parts)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from boards.series import PROCESS, SHARED, series
+from boards.series import PROCESS, SHARED, or_zero, series, share
 
 WINDOW: Final = "$window"
 
@@ -13,10 +13,11 @@ WINDOW: Final = "$window"
 DISPATCH_TARGET: Final = 0.99
 DISPATCH_BOUND: Final = "0.05"  # seconds; a boundary of the histogram
 # Messages wait by design: their pace is MESSAGE_INTERVAL.
-DISPATCH_WAKES: Final = 'wake!="backlog",queue!="messages"'
+UNPACED: Final = 'queue!="messages"'
+DISPATCH_WAKES: Final = f'wake!="backlog",{UNPACED}'
 
 HTTP_TARGET: Final = 0.999
-HTTP_GOOD: Final = 'status!~"5.."'
+HTTP_BAD: Final = 'status=~"5.."'
 HTTP_ASKED: Final = 'route!~".*/(ready|health|live)"'  # probes are not users
 
 
@@ -30,15 +31,15 @@ def dispatch_ratio(over: str, where: str = SHARED, *also: str) -> str:
         f'le="{DISPATCH_BOUND}"',
     )
     whole = series("dispatch_latency_seconds_count", where, *also, DISPATCH_WAKES)
-    return _ratio(good, whole, over)
+    return share(_rate(good, over), _rate(whole, over))
 
 
 def http_ratio(over: str, where: str = SHARED) -> str:
     """Give the share of requests that were not answered with a 5xx."""
     metric = "http_request_duration_seconds_count"
-    return _ratio(
-        series(metric, where, HTTP_ASKED, HTTP_GOOD), series(metric, where, HTTP_ASKED), over
-    )
+    # From the bad ones: without a single good one there would be no series to divide.
+    bad = _rate(series(metric, where, HTTP_ASKED, HTTP_BAD), over)
+    return f"(1 - {share(or_zero(bad), _rate(series(metric, where, HTTP_ASKED), over))})"
 
 
 def budget_left(ratio: str, target: float) -> str:
@@ -56,8 +57,8 @@ def in_time(where: str = PROCESS, *also: str) -> str:
     return dispatch_ratio("$__range", where, *also)
 
 
-def _ratio(good: str, whole: str, over: str) -> str:
-    return f"(sum(rate({good}[{over}])) / (sum(rate({whole}[{over}])) > 0))"
+def _rate(counter: str, over: str) -> str:
+    return f"sum(rate({counter}[{over}]))"
 
 
 def _budget(target: float) -> str:

@@ -10,6 +10,7 @@ from boards.panel import JOBS_PER_S, PER_S, SECONDS, SHARE, Figure, Graph, says
 from boards.query import Query, percentiles
 from boards.series import (
     PROCESS,
+    SHARED,
     highest,
     or_zero,
     quantile,
@@ -22,6 +23,7 @@ DISPATCH_WINDOW: Final = objective.dispatch_ratio(objective.WINDOW)
 HTTP_WINDOW: Final = objective.http_ratio(objective.WINDOW)
 BUDGET: Final = above(0, 0.25)
 BURNING: Final = link.runbook("SignalStackDispatchBudgetBurningFast")
+FAILING: Final = (link.runbook("SignalStackApiErrors"),)
 FINISHED: Final = rate("jobs_finished_total")
 FAILED: Final = or_zero(rate("jobs_finished_total", PROCESS, 'outcome="failed"'))
 
@@ -72,7 +74,7 @@ PROMISE: Final = (
             decimals=3,
             steps=above(objective.HTTP_TARGET, objective.HTTP_TARGET + 0.0002),
             instant=True,
-            links=(link.board(link.POSTGRESQL), link.runbook("SignalStackApiErrors")),
+            links=(link.board(link.POSTGRESQL), *FAILING),
         ),
         Figure(
             4,
@@ -87,6 +89,7 @@ PROMISE: Final = (
             decimals=1,
             steps=BUDGET,
             instant=True,
+            links=FAILING,
         ),
     ),
     (
@@ -117,9 +120,10 @@ PROMISE: Final = (
         Figure(
             7,
             "Oldest due job",
-            highest("queue_oldest_seconds"),
+            highest("queue_oldest_seconds", SHARED, objective.UNPACED),
             says(
-                "Age of the oldest job that is due and has not started, over all queues.",
+                "Age of the oldest job that is due and has not started, over all queues but that of"
+                " messages, which wait by design.",
                 "below a few seconds, or what you allow a backlog to take.",
                 "the Queues dashboard shows which queue, and whether it is paused, limited or"
                 " without workers.",
@@ -195,7 +199,7 @@ COURSES: Final = (
                 "at 14.4 a month's budget is gone in two days: somebody is paged.",
             ),
             steps=below(1, 14.4),
-            links=(BURNING, link.runbook("SignalStackDispatchBudgetBurningSlowly")),
+            links=(BURNING, link.runbook("SignalStackDispatchBudgetBurningSlowly"), *FAILING),
         ),
         Graph(
             12,

@@ -39,6 +39,8 @@ NUMBER: Final = "short"
 BYTES: Final = "bytes"
 JOBS_PER_S: Final = "suffix: jobs/s"
 PER_S: Final = "suffix: /s"
+S_PER_S: Final = "suffix: s/s"
+CORES: Final = "suffix: cores"
 SMALLEST_S: Final = 0.0001  # where a logarithmic axis begins: it has no zero
 
 _STACKS: Final = {

@@ -6,7 +6,7 @@ from typing import Final
 
 from boards import link, postgresql_tables, variable
 from boards.board import Board, Section
-from boards.panel import SECONDS, SHARE, Figure, Graph, says
+from boards.panel import PER_S, SECONDS, SHARE, Figure, Graph, says
 from boards.query import Query
 from boards.series import highest, or_zero, quantile, rate, series, summed
 from boards.threshold import above, below, under
@@ -121,22 +121,33 @@ LISTEN: Final = (
             stack="sum",
             links=LISTENER,
         ),
+    ),
+    (
         Graph(
             8,
-            "Reconnects and notify queue",
-            [
-                Query(or_zero(rate("listener_reconnects_total")), "reconnects a second"),
-                Query(highest("notify_queue_usage_ratio"), "notify queue in use, of 1"),
-            ],
+            "Reconnects of listeners",
+            [Query(or_zero(rate("listener_reconnects_total")), "reconnects")],
             says(
-                "Listening connections that came back, and how full the server's queue of"
-                " notifications is.",
-                "both 0.",
-                "reconnects: a firewall cuts idle connections. A filling queue: a listener that"
-                " does not read holds it; when it is full, every notifying commit fails.",
+                "Listening connections that came back, a second.",
+                "0.",
+                "a firewall or a proxy cuts idle connections, or PostgreSQL restarts.",
             ),
-            steps=under(0.5),
-            links=(*FILLING, link.runbook("SignalStackListenerFlapping")),
+            unit=PER_S,
+            links=(link.runbook("SignalStackListenerFlapping"),),
+        ),
+        Graph(
+            20,
+            "Notify queue in use",
+            [Query(highest("notify_queue_usage_ratio"), "in use")],
+            says(
+                "How full the server's queue of notifications is.",
+                "0 %.",
+                "a listener that does not read holds it; when it is full, every notifying commit"
+                " fails.",
+            ),
+            unit=SHARE,
+            steps=below(0.1, 0.5),
+            links=FILLING,
         ),
     ),
 )

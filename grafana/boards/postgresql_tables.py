@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from boards import link
-from boards.panel import BYTES, NUMBER, PER_S, SECONDS, Figure, Graph, says
+from boards.panel import BYTES, NUMBER, PER_S, S_PER_S, SECONDS, Figure, Graph, says
 from boards.query import Query
 from boards.series import highest, quantile, rate
 from boards.threshold import under
@@ -35,7 +35,7 @@ STATEMENTS: Final = (
                 "settling and claiming lead under load.",
                 "a look-up leads: somebody polls; offer wait=N or webhooks.",
             ),
-            unit=SECONDS,
+            unit=S_PER_S,
             stack="sum",
         ),
         Graph(

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import Final
 
-from boards import link, queues_flow, variable
+from boards import link, objective, queues_flow, variable
 from boards.board import Board, Section
 from boards.listing import Listing
 from boards.panel import NUMBER, PER_S, SECONDS, Figure, Graph, says
 from boards.query import Query, column
-from boards.series import SHARED, depth, highest, of_queue, or_zero, quantile, rate
+from boards.series import QUEUE_SHARED, SHARED, depth, highest, of_queue, or_zero, quantile, rate
 from boards.threshold import NEUTRAL, below, under
 
 DRILLS: Final = (link.series(link.DISPATCH, "queue"),)
@@ -30,9 +30,10 @@ TOP: Final = (
         Figure(
             2,
             "Oldest due job",
-            f"max({of_queue('queue_oldest_seconds')})",
+            highest("queue_oldest_seconds", QUEUE_SHARED, objective.UNPACED),
             says(
-                "Age of the oldest job that is due and has not started.",
+                "Age of the oldest job that is due and has not started; without messages,"
+                " which wait by design.",
                 "below a few seconds, or what you allow a backlog to take.",
                 "see Oldest by queue for which.",
             ),

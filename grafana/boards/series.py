@@ -55,12 +55,13 @@ def mean(metric: str, where: str = PROCESS, *also: str, by: str = "", over: str 
 
 def share(part: str, whole: str) -> str:
     """Divide; nothing, and not NaN, where the whole is 0."""
-    return f"{part} / ({whole} > 0)"
+    return f"({part} / ({whole} > 0))"
 
 
 def or_zero(expression: str) -> str:
     """Take no series for 0: a counter whose labels callers choose begins with its first event."""
-    return f"({expression}) or vector(0)"
+    # In parentheses, since any other operator beside it would bind tighter than `or`.
+    return f"({expression} or vector(0))"
 
 
 def summed(metric: str, where: str = PROCESS, *also: str, by: str = "") -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from boards import link
-from boards.panel import BYTES, NUMBER, PER_S, SECONDS, SHARE, Graph, says
+from boards.panel import BYTES, CORES, PER_S, SECONDS, SHARE, Graph, says
 from boards.query import Query
 from boards.series import SHARED, of_process, or_zero, quantile, rate
 from boards.threshold import under
@@ -26,7 +26,7 @@ MACHINE: Final = (
                 "below 1: a process is one event loop.",
                 "at 1 the loop is full: add processes, not slots.",
             ),
-            unit=NUMBER,
+            unit=CORES,
             steps=under(0.9),
         ),
         Graph(

@@ -208,6 +208,41 @@ def test_the_resource_is_ours_until_the_environment_says_otherwise(
     assert collector.resource["deployment.environment.name"] == "test"
 
 
+def test_the_exporters_variables_are_honoured(
+    collector: Collector, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_HEADERS", "authorization=Bearer%20t,x-team=signals")
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_COMPRESSION", "gzip")
+    observer = Telemetry(version="1", traces="otlp")
+
+    with observer.span("POST /v1/events", "server"):
+        pass
+    observer.close()
+
+    (headers,) = collector.headers
+    assert headers["authorization"] == "Bearer t"
+    assert headers["x-team"] == "signals"
+    assert headers["content-encoding"] == "gzip"
+
+
+def test_the_exporter_gives_up_after_the_time_that_its_variable_allows(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    collector = Collector(answers=False)
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", collector.url)
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_TIMEOUT", "0.2")
+    observer = Telemetry(version="1", traces="otlp")
+    with observer.span("POST /v1/events", "server"):
+        pass
+
+    began = time.monotonic()
+    observer.close(timeout_s=8)
+
+    assert time.monotonic() - began < 4  # ten seconds are the default
+    assert caplog.records
+    collector.close()
+
+
 def test_a_failure_shows_its_type_and_no_secret(observer: Telemetry, collector: Collector) -> None:
     def fail() -> None:
         with observer.span("process mail", "consumer"):

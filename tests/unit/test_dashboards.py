@@ -10,6 +10,7 @@ from typing import Final
 import pytest
 import yaml
 
+import alerting
 import dashboards
 import programs
 import promql
@@ -211,6 +212,29 @@ def test_prometheus_can_parse_every_expression(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
 
 
+@pytest.mark.parametrize(
+    ("expression", "is_loose"),
+    [
+        ("(sum(rate(a[5m]))) or vector(0) / (sum(b) > 0)", True),
+        ("((sum(rate(a[5m])) or vector(0)) / (sum(b) > 0))", False),
+        ("max(x - 1) or vector(0)", False),
+        ('max(a{b=~"c or d - e"} or on (f) b) * 2', False),
+        ("topk(3, a or b > 1)", True),
+        ("a and b or c", True),
+        ("a == 0 or (b and on () sum(c) > 0)", True),
+    ],
+)
+def test_an_or_beside_another_operator_is_found(expression: str, *, is_loose: bool) -> None:
+    assert promql.loose(expression) is is_loose
+
+
+def test_no_expression_leaves_the_precedence_of_or_to_the_reader() -> None:
+    asked = [(f"{each.board}#{each.number}", each.expression) for each in dashboards.asked()]
+    asked += [(rule.alert or rule.record or "", rule.expr) for rule in alerting.rules()]
+
+    assert {name for name, expression in asked if promql.loose(expression)} == set()
+
+
 def test_links_lead_to_dashboards_that_exist() -> None:
     uids = {board.uid for board in BOARDS}
     missing = {
@@ -252,6 +276,11 @@ def test_dashboards_and_recording_rules_measure_the_same_objective() -> None:
     assert f'le="{objective.DISPATCH_BOUND}"' in recorded
     assert objective.DISPATCH_WAKES in recorded
     assert objective.HTTP_ASKED in recorded
+    for errors, target in (
+        ("dispatch_slow", objective.DISPATCH_TARGET),
+        ("http_errors", objective.HTTP_TARGET),
+    ):
+        assert f"signalstack:{errors}:ratio_rate30d / {1 - target:.6g}\n" in recorded
 
 
 def test_grafana_is_provisioned_with_the_source_that_the_dashboards_ask() -> None:

@@ -52,7 +52,7 @@ EACH: list[Fact] = [
     stage.Rescued(count=4),
     stage.Queried(query="jobs/claim", duration_s=0.001),
     stage.ListenerChanged(name="claim", up=True, reason="connected"),
-    stage.DatabaseReached(up=True),
+    stage.DatabaseReached(name="claim", up=True),
     stage.Heard(at=1_700_000_000.5),
     stage.RoundTripped(duration_s=0.0004),
     stage.SlotsChanged(busy=3, free=7),
@@ -255,6 +255,16 @@ def test_a_process_listens_when_all_of_its_listeners_do(telemetry: Telemetry) ->
     assert value(telemetry, "listener_up") == 0
     assert value(telemetry, "listener_mode", mode="polling") == 1
     assert value(telemetry, "listener_mode", mode="listening") == 0
+
+
+def test_a_process_reaches_the_database_when_all_its_connections_do(telemetry: Telemetry) -> None:
+    for name, up in (("intake", True), ("claim", False), ("intake", True)):
+        telemetry.tell(stage.DatabaseReached(name=name, up=up))
+
+    assert value(telemetry, "database_up") == 0
+
+    telemetry.tell(stage.DatabaseReached(name="claim", up=True))
+    assert value(telemetry, "database_up") == 1
 
 
 def test_a_gauge_that_nobody_told_is_absent(telemetry: Telemetry) -> None:

@@ -69,7 +69,8 @@ def test_an_invalid_traceparent_is_ignored(bad: str | None) -> None:
 
 def test_opentelemetry_is_not_even_loaded() -> None:
     code = (
-        "import sys; from signalstack.telemetry.observer import Telemetry; Telemetry(version='1');"
+        "import sys, signalstack.cli, signalstack.wiring;"
+        "from signalstack.telemetry.observer import Telemetry; Telemetry(version='1');"
         "sys.exit(any(name.startswith('opentelemetry') for name in sys.modules))"
     )
 

@@ -130,8 +130,9 @@ class ListenerChanged(_Fact, frozen=True, kw_only=True):
 
 
 class DatabaseReached(_Fact, frozen=True, kw_only=True):
-    """This process's standing connection to PostgreSQL was made (`up`) or was lost."""
+    """A standing connection to PostgreSQL was made (`up`) or was lost; by its listener's name."""
 
+    name: str
     up: bool
 
 

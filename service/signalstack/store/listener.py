@@ -94,7 +94,7 @@ class Listener:
         await self.link.keep(on_change=self._changed, task_status=task_status)
 
     def _changed(self, reason: str | None) -> None:
-        self._observer.tell(DatabaseReached(up=reason is None))
+        self._observer.tell(DatabaseReached(name=self._name, up=reason is None))
         if reason is None:
             self._silent = None
             # What was rung while nobody listened is lost, so look once after LISTEN.

@@ -102,8 +102,8 @@ MEANINGS: Final = {
         " or the event loop is blocked."
     ),
     "database_up": (
-        "1 while this process's standing connection to PostgreSQL is there. 0 in all: PostgreSQL is"
-        " away. 0 in one: look at the network between it and PostgreSQL."
+        "1 while all standing connections of this process to PostgreSQL are there. 0 in all:"
+        " PostgreSQL is away. 0 in one: look at the network between it and PostgreSQL."
     ),
     "db_query_duration_seconds": (
         "Seconds a statement took as seen from here, by its file's name. One of them slow: EXPLAIN"
@@ -176,7 +176,10 @@ MEANINGS: Final = {
         " Near database_connections_limit: lower DB_POOL_MAX or use a pooler. Other: also those of"
         " roles that ours may not look at (grant pg_monitor)."
     ),
-    "database_connections_limit": ("max_connections of the server; only the leader has this."),
+    "database_connections_limit": (
+        "max_connections of the server; only the leader has this. Raise it, or put a pooler before"
+        " it, when database_connections comes near it."
+    ),
     "database_oldest_transaction_seconds": (
         "Age of the oldest open or prepared transaction; only the leader has this. Minutes: vacuum"
         " removes nothing newer and queues slow down; `signalstack doctor` names the holder."

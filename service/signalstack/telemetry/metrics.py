@@ -39,6 +39,7 @@ class Metrics(Collector):
         self._all = Catalogue(labels)
         self._all.build.set(1, *labels.values())
         self._listeners: dict[str, bool] = {}
+        self._connected: dict[str, bool] = {}
         self._once_up: set[str] = set()
         self._begin_at_zero()
         self._house = House(self._all)
@@ -201,7 +202,8 @@ class Metrics(Collector):
         self._all.heard_at.set(fact.at)
 
     def _database_reached(self, fact: stage.DatabaseReached) -> None:
-        self._all.reached.set(fact.up)
+        self._connected[fact.name] = fact.up
+        self._all.reached.set(all(self._connected.values()))
 
     def _round_tripped(self, fact: stage.RoundTripped) -> None:
         self._all.roundtrips.observe(fact.duration_s)
