@@ -258,9 +258,10 @@ async def _open_handlers(
         )
         on_board = [
             deliver,
-            email.build(server=settings.smtp, sender=settings.mail_from),
+            email.build(observer=observer, server=settings.smtp, sender=settings.mail_from),
             payment.build(
                 outbound=gateway,
+                observer=observer,
                 url=settings.payment_gateway_url,
                 key=settings.payment_gateway_key,
             ),
@@ -268,7 +269,7 @@ async def _open_handlers(
                 summarise=partial(analytics.summary, pool),
                 count=partial(analytics.timeseries, pool),
             ),
-            file.build(outbound=downloads),
+            file.build(outbound=downloads, observer=observer),
             message.build(
                 outbound=gateway,
                 observer=observer,

@@ -201,7 +201,7 @@ async def test_the_queues_of_a_worker_are_declared(database_url: str) -> None:
         with psycopg.connect(database_url) as conn:
             rows = conn.execute("SELECT name FROM signalstack.queues ORDER BY name").fetchall()
 
-    assert [name for (name,) in rows] == ["default", "mail", "reports"]
+    assert [name for (name,) in rows] == ["default", "mail", "messages", "reports"]
 
 
 async def test_doctor_prints_a_line_a_check_and_fails_for_a_fault(
@@ -213,6 +213,13 @@ async def test_doctor_prints_a_line_a_check_and_fails_for_a_fault(
     assert re.search(r"^ok +listen +a notification arrived", output, re.MULTILINE)
     assert re.search(r"^fault +schema +.*signalstack migrate up", output, re.MULTILINE)
     assert re.search(r"^\d+ faults?$", output, re.MULTILINE)
+
+
+async def test_help_that_is_an_options_value_does_not_hide_wrong_settings() -> None:
+    code, _, errors = await finish("keys", "create", "--user", "--help", PORT="ninety")
+
+    assert code == 2
+    assert errors.startswith("signalstack: PORT is 'ninety': ")
 
 
 @pytest.mark.parametrize("arguments", ["", "up", "worker", "keys create", "migrate up", "demo"])

@@ -17,7 +17,7 @@ import msgspec
 import pytest
 from aiosmtpd.smtp import SMTP, AuthResult, LoginPassword
 
-from contexts import RunContext
+from contexts import RunContext, Witness
 from signalstack.core.handler import Fail, Retry
 from signalstack.core.mail import read_mailbox, read_server
 from signalstack.handlers import email
@@ -97,11 +97,16 @@ async def send(
     context: RunContext | None = None,
     tls: ssl.SSLContext | None = None,
     step_s: float = 5,
+    witness: Witness | None = None,
     **payload: Any,
 ) -> Sent:
     """Run a job as a worker would: from the payload's JSON to the result's."""
     job_type = email.build(
-        server=read_server(url), sender=read_mailbox(FROM), tls=tls, step_s=step_s
+        observer=witness or Witness(),
+        server=read_server(url),
+        sender=read_mailbox(FROM),
+        tls=tls,
+        step_s=step_s,
     )
     decoded = msgspec.json.decode(msgspec.json.encode(BODY | payload), type=SendEmail)
     result = await cast("Any", job_type.run)(decoded, context or RunContext())
@@ -290,7 +295,9 @@ async def test_what_is_not_configured_fails_clearly(
     url: str | None, sender: str | None, says: str
 ) -> None:
     job_type = email.build(
-        server=read_server(url) if url else None, sender=read_mailbox(sender) if sender else None
+        observer=Witness(),
+        server=read_server(url) if url else None,
+        sender=read_mailbox(sender) if sender else None,
     )
     payload = msgspec.convert(BODY, SendEmail)
 
@@ -325,3 +332,13 @@ async def test_what_is_not_configured_fails_clearly(
 def test_payload_that_could_not_be_sent_is_refused(payload: dict[str, Any], says: str) -> None:
     with pytest.raises(msgspec.ValidationError, match=says):
         msgspec.convert(BODY | payload, SendEmail)
+
+
+async def test_a_conversation_with_the_mail_server_is_a_span() -> None:
+    witness = Witness()
+    async with mailroom() as room:
+        await send(f"smtp://127.0.0.1:{room.port}", witness=witness)
+
+    (span,) = witness.spans
+    assert (span.name, span.kind, span.failure) == ("mail", "client", None)
+    assert span.attributes == {"server.address": "127.0.0.1", "server.port": room.port}

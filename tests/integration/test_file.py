@@ -11,7 +11,7 @@ import anyio
 import msgspec
 import pytest
 
-from contexts import RunContext
+from contexts import RunContext, Witness
 from receiver import Answer, drip, hang, huge, raw, receiver, redirect, reply, reset
 from signalstack.core.handler import Fail, Retry
 from signalstack.handlers import file
@@ -33,11 +33,14 @@ async def processing(
     allow_private: bool = True,
     max_bytes: int = MAX_FILE_BYTES,
     resolve: Resolve | None = None,
+    witness: Witness | None = None,
 ) -> AsyncGenerator[Process]:
     async with open_outbound(
         timeout_s=timeout_s, allow_private=allow_private, resolve=resolve
     ) as outbound:
-        run: Any = file.build(outbound=outbound, max_bytes=max_bytes).run
+        run: Any = file.build(
+            outbound=outbound, observer=witness or Witness(), max_bytes=max_bytes
+        ).run
 
         async def process(url: str, **payload: Any) -> FileFacts:
             decoded = msgspec.convert({"url": url} | payload, ProcessFile)
@@ -181,3 +184,19 @@ async def test_private_address_is_blocked_and_named() -> None:
 def test_payload_that_names_no_file_is_refused(payload: dict[str, Any], says: str) -> None:
     with pytest.raises(msgspec.ValidationError, match=says):
         msgspec.convert(payload, ProcessFile)
+
+
+async def test_a_download_is_a_span_that_shows_no_path() -> None:
+    witness = Witness()
+    async with receiver(reply(404)) as r, processing(witness=witness) as process:
+        with pytest.raises(Fail):
+            await process(f"{r.url}?token=s3cret")
+
+        (request,) = r.requests
+    (span,) = witness.spans
+    assert (span.name, span.kind) == ("download", "client")
+    assert span.attributes["http.request.method"] == "GET"
+    assert span.attributes["http.response.status_code"] == 404
+    assert span.failure == "answered 404"
+    assert "s3cret" not in str(span.attributes)
+    assert "traceparent" not in request.headers  # whose server that is, a tenant said

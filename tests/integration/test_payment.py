@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING, Any, cast
 
 import msgspec
 import pytest
 
-from contexts import TRACEPARENT, RunContext
+from contexts import RunContext, Witness
 from receiver import Answer, Receiver, hang, huge, receiver, redirect, reply, reset
 from signalstack.core.errors import SettingsError
 from signalstack.core.handler import Fail, Retry
@@ -26,9 +26,10 @@ PAYMENT = {"amount": 1999, "currency": "EUR", "customer": "c-7", "reference": "o
 class Gateway:
     """A payment gateway on loopback, and the job type that asks it."""
 
-    def __init__(self, here: Receiver, run: Any) -> None:
+    def __init__(self, here: Receiver, run: Any, witness: Witness) -> None:
         self.here = here
         self.run = run
+        self.witness = witness
 
     async def charge(self, context: RunContext | None = None, **payload: Any) -> Charge:
         decoded = msgspec.convert(PAYMENT | payload, ProcessPayment)
@@ -44,7 +45,9 @@ async def gateway(
         receiver(*answers) as here,
         open_outbound(timeout_s=timeout_s, allow_private=True) as outbound,
     ):
-        yield Gateway(here, payment.build(outbound=outbound, url=here.url, key=key).run)
+        witness = Witness()
+        job_type = payment.build(outbound=outbound, observer=witness, url=here.url, key=key)
+        yield Gateway(here, job_type.run, witness)
 
 
 def said(status: int, body: object, **headers: str) -> Answer:
@@ -61,7 +64,7 @@ async def test_gateway_is_asked_with_the_jobs_id_as_key() -> None:
     assert sent.headers["idempotency-key"] == str(context.job_id)
     assert sent.headers["authorization"] == f"Bearer {KEY}"
     assert sent.headers["content-type"] == "application/json"
-    assert sent.headers["traceparent"] == TRACEPARENT
+    assert sent.headers["traceparent"] == g.witness.spans[0].traceparent
     assert msgspec.json.decode(sent.body) == {
         **PAYMENT,
         "description": "Boots",
@@ -152,7 +155,9 @@ async def test_reasons_never_show_the_key() -> None:
 
 async def test_gateway_that_is_not_configured_fails_clearly() -> None:
     async with open_outbound(timeout_s=1) as outbound:
-        run = cast("Any", payment.build(outbound=outbound, url=None, key=None).run)
+        run = cast(
+            "Any", payment.build(outbound=outbound, observer=Witness(), url=None, key=None).run
+        )
         with pytest.raises(Fail, match="PAYMENT_GATEWAY_URL is not set"):
             await run(msgspec.convert(PAYMENT, ProcessPayment), RunContext())
 
@@ -169,7 +174,7 @@ async def test_settings_that_cannot_be_used_are_refused_at_the_start(
 ) -> None:
     async with open_outbound(timeout_s=1, allow_private=True) as outbound:
         with pytest.raises(SettingsError, match=says) as caught:
-            payment.build(outbound=outbound, url=url, key=key)
+            payment.build(outbound=outbound, observer=Witness(), url=url, key=key)
 
     assert "p4ss" not in str(caught.value)
     assert "s3cret" not in str(caught.value)
@@ -194,3 +199,32 @@ async def test_settings_that_cannot_be_used_are_refused_at_the_start(
 def test_payment_that_makes_no_sense_is_refused(payload: dict[str, Any], says: str) -> None:
     with pytest.raises(msgspec.ValidationError, match=says):
         msgspec.convert(PAYMENT | payload, ProcessPayment)
+
+
+@pytest.mark.parametrize(
+    ("status", "more", "failure"),
+    [
+        (201, {}, None),
+        (402, {"error.type": "402"}, "answered 402"),
+        (503, {"error.type": "503"}, "answered 503"),
+    ],
+)
+async def test_a_charge_is_a_span_of_its_own_that_the_gateway_continues(
+    status: int, more: dict[str, str], failure: str | None
+) -> None:
+    async with gateway(said(status, {"id": "pay_1"})) as g:
+        with suppress(Retry, Fail):
+            await g.charge(RunContext())
+
+        (sent,) = g.here.requests
+    (span,) = g.witness.spans
+    assert (span.name, span.kind, span.failure) == ("charge", "client", failure)
+    assert span.attributes == {
+        "http.request.method": "POST",
+        "server.address": "127.0.0.1",
+        "server.port": int(g.here.url.split(":")[2].partition("/")[0]),
+        "url.scheme": "http",
+        "http.response.status_code": status,
+        **more,
+    }
+    assert sent.headers["traceparent"] == span.traceparent

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from importlib.metadata import version as installed_version
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NoReturn
 
 import click
 
@@ -42,11 +42,22 @@ def commands(ctx: click.Context) -> None:
     """Event-driven jobs on PostgreSQL; set by environment variables (docs/configuration.md)."""
     try:
         ctx.obj = environment.load()
-    except SettingsError:
-        if ctx.meta[ASKS_FOR_HELP]:  # who has set something wrong needs it most
-            return
-        raise
+    except SettingsError as error:
+        if not ctx.meta[ASKS_FOR_HELP]:
+            raise
+        ctx.obj = _Unusable(error)  # who has set something wrong needs help most
+        return
     logs.configure(ctx.obj.log_level, ctx.obj.log_format)
+
+
+class _Unusable:
+    """Stands for settings that are wrong: a command that reads them after all says why."""
+
+    def __init__(self, error: SettingsError) -> None:
+        self._error = error
+
+    def __getattr__(self, name: str) -> NoReturn:
+        raise self._error
 
 
 for _command in _COMMANDS:

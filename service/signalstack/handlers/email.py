@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Iterable
 
     from signalstack.core.mail import MailServer
+    from signalstack.core.stage import Observer
 
 MAX_RECIPIENTS: Final = 100
 MAX_SUBJECT: Final = 500
@@ -88,6 +89,7 @@ class Sent(msgspec.Struct, frozen=True, kw_only=True):
 
 def build(
     *,
+    observer: Observer,
     server: MailServer | None,
     sender: Mailbox | None,
     tls: ssl.SSLContext | None = None,
@@ -96,13 +98,14 @@ def build(
     """Make the job type.
 
     Args:
+        observer: is given a span for each conversation.
         server: where mail is handed in. Without it, or without a sender, jobs are accepted (the
             API need not know the worker's settings) and fail with the reason.
         sender: whom mail comes from.
         tls: whom to trust instead of the system's authorities.
         step_s: seconds for each step of the conversation.
     """
-    mailer = _Mailer(server, sender, tls, step_s)
+    mailer = _Mailer(observer, server, sender, tls, step_s)
     return JobType(name="send_email", payload=SendEmail, run=mailer.run, is_async=True)
 
 
@@ -111,11 +114,13 @@ class _Mailer:
 
     def __init__(
         self,
+        observer: Observer,
         server: MailServer | None,
         sender: Mailbox | None,
         tls: ssl.SSLContext | None,
         step_s: float,
     ) -> None:
+        self._observer = observer
         self._server = server
         self._sender = sender
         self._tls = tls
@@ -130,8 +135,10 @@ class _Mailer:
         content = _compose(payload, self._sender, message_id).as_bytes()
         to = _specs([*_mailboxes(payload.to), *_mailboxes(payload.cc)])
         try:
-            async with self._session(self._server) as session:
-                refused, _ = await session.sendmail(self._sender.spec, to, content)
+            server = {"server.address": self._server.host, "server.port": self._server.port}
+            with self._observer.span("mail", "client", attributes=server):
+                async with self._session(self._server) as session:
+                    refused, _ = await session.sendmail(self._sender.spec, to, content)
         except (aiosmtplib.SMTPException, OSError, ValueError) as error:
             raise _verdict(error) from error
         refusals = [

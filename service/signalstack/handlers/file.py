@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from datetime import UTC, datetime
-from typing import Annotated, Final
+from typing import TYPE_CHECKING, Annotated, Final
 
 import msgspec
 
@@ -12,8 +12,12 @@ from signalstack.core.address import MAX_URL, check_url
 from signalstack.core.errors import InvalidError
 from signalstack.core.handler import Context, Fail, JobType, Retry
 from signalstack.handlers.answer import judge
+from signalstack.handlers.exchange import answered, ask
 from signalstack.handlers.outbound import USER_AGENT, Outbound, TooSlowError, UnreachableError
 from signalstack.handlers.pinned import BlockedError
+
+if TYPE_CHECKING:
+    from signalstack.core.stage import Observer
 
 MAX_FILE_BYTES: Final = 1024**3
 _HEADERS: Final = {"accept": "*/*", "accept-encoding": "identity", "user-agent": USER_AGENT}
@@ -43,17 +47,18 @@ class FileFacts(msgspec.Struct, frozen=True, kw_only=True):
     content_type: str | None
 
 
-def build(*, outbound: Outbound, max_bytes: int = MAX_FILE_BYTES) -> JobType:
+def build(*, outbound: Outbound, observer: Observer, max_bytes: int = MAX_FILE_BYTES) -> JobType:
     """Make the job type.
 
     Args:
         outbound: what it reads through; holds the address rules. The job's timeout bounds it all.
+        observer: is given a span for each download.
         max_bytes: a longer file fails its job.
     """
 
     async def run(payload: ProcessFile, context: Context) -> FileFacts:
         del context
-        return await _process(outbound, payload, max_bytes)
+        return await _process(outbound, observer, payload, max_bytes)
 
     return JobType(name="process_file", payload=ProcessFile, run=run, is_async=True)
 
@@ -89,11 +94,15 @@ class _Meter:
         )
 
 
-async def _process(outbound: Outbound, payload: ProcessFile, max_bytes: int) -> FileFacts:
+async def _process(
+    outbound: Outbound, observer: Observer, payload: ProcessFile, max_bytes: int
+) -> FileFacts:
     meter = _Meter(max_bytes)
     try:
         to = outbound.destination(payload.url)
-        reply = await outbound.fetch(to, headers=_HEADERS, take=meter.take)
+        with observer.span("download", "client", attributes=ask("GET", to)) as span:
+            reply = await outbound.fetch(to, headers=_HEADERS, take=meter.take)
+            answered(span, reply.status)
     except BlockedError as error:
         raise Fail(f"the URL is refused: {error}") from error
     except (TooSlowError, UnreachableError) as error:

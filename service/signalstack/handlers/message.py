@@ -19,6 +19,7 @@ from signalstack.core.handler import Context, Fail, JobType, Retry
 from signalstack.core.message import JOB_TYPE, ErrorCode, MessageRequest, payload_type
 from signalstack.core.stage import MessageTried
 from signalstack.handlers.answer import judge, retry_after
+from signalstack.handlers.exchange import ask
 from signalstack.handlers.outbound import (
     USER_AGENT,
     Destination,
@@ -30,7 +31,7 @@ from signalstack.handlers.outbound import (
 from signalstack.handlers.pinned import BlockedError
 
 if TYPE_CHECKING:
-    from signalstack.core.stage import Attributes, Observer
+    from signalstack.core.stage import Observer
 
 MAX_ID: Final = 200
 
@@ -97,11 +98,14 @@ class _Sender:
         """Hand the message over once; raise Retry or Fail as the answer asks."""
         if self._to is None:
             raise Fail("WEBHOOK_URL is not set in the worker's environment")
-        with self._observer.span("deliver", "client", attributes=_attributes(self._to)) as span:
+        with self._observer.span("deliver", "client", attributes=ask("POST", self._to)) as span:
             headers = self._headers(context, span.traceparent or context.traceparent)
             outcome = await self._hand_over(self._to, headers, payload)
             if isinstance(outcome, _Trouble):
+                span.set({"error.type": outcome.code.value})
                 span.fail(outcome.reason)
+            else:
+                span.set({"http.response.status_code": outcome.http_status})
         if isinstance(outcome, Sent):
             self._observer.tell(MessageTried(outcome="sent"))
             return outcome
@@ -142,15 +146,6 @@ def _aim(outbound: Outbound, url: str) -> Destination:
         return outbound.destination(url)
     except BlockedError as error:
         raise SettingsError(f"WEBHOOK_URL cannot be used: {error}") from error
-
-
-def _attributes(to: Destination) -> Attributes:
-    return {
-        "http.request.method": "POST",
-        "server.address": to.host,
-        "server.port": to.port,
-        "url.scheme": to.scheme,
-    }
 
 
 def _trouble(reply: Reply, now: datetime) -> _Trouble | None:

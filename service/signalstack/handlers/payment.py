@@ -9,13 +9,14 @@ from __future__ import annotations
 import http
 import re
 from datetime import UTC, datetime
-from typing import Annotated, Any, Final, cast
+from typing import TYPE_CHECKING, Annotated, Any, Final, cast
 
 import msgspec
 
 from signalstack.core.errors import SettingsError
 from signalstack.core.handler import Context, Fail, JobType, Retry
 from signalstack.handlers.answer import judge, retry_after
+from signalstack.handlers.exchange import answered, ask
 from signalstack.handlers.outbound import (
     USER_AGENT,
     Destination,
@@ -25,6 +26,9 @@ from signalstack.handlers.outbound import (
     UnreachableError,
 )
 from signalstack.handlers.pinned import BlockedError
+
+if TYPE_CHECKING:
+    from signalstack.core.stage import Observer
 
 MAX_AMOUNT: Final = 10**12
 MAX_METADATA: Final = 50
@@ -62,12 +66,13 @@ class Charge(msgspec.Struct, frozen=True, kw_only=True):
     reference: str
 
 
-def build(*, outbound: Outbound, url: str | None, key: str | None) -> JobType:
+def build(*, outbound: Outbound, observer: Observer, url: str | None, key: str | None) -> JobType:
     """Make the job type.
 
     Args:
         outbound: what it sends through; it may reach private addresses, since the operator, and
             no tenant, says where to.
+        observer: is given a span for each request.
         url: the gateway's. Without it jobs are accepted (the API need not know the worker's
             settings) and fail with the reason.
         key: the bearer token for it.
@@ -77,15 +82,18 @@ def build(*, outbound: Outbound, url: str | None, key: str | None) -> JobType:
     """
     if key is not None and not _VISIBLE.fullmatch(key):
         raise SettingsError("PAYMENT_GATEWAY_KEY must be visible ASCII characters alone")
-    gateway = _Gateway(outbound, _aim(outbound, url) if url else None, key)
+    gateway = _Gateway(outbound, observer, _aim(outbound, url) if url else None, key)
     return JobType(name="process_payment", payload=ProcessPayment, run=gateway.run, is_async=True)
 
 
 class _Gateway:
     """Holds what a payment needs besides its payload."""
 
-    def __init__(self, outbound: Outbound, to: Destination | None, key: str | None) -> None:
+    def __init__(
+        self, outbound: Outbound, observer: Observer, to: Destination | None, key: str | None
+    ) -> None:
         self._outbound = outbound
+        self._observer = observer
         self._to = to
         self._key = key
 
@@ -93,11 +101,8 @@ class _Gateway:
         """Ask for the charge once; raise Retry or Fail as the answer asks."""
         if self._to is None:
             raise Fail("PAYMENT_GATEWAY_URL is not set in the worker's environment")
-        body = msgspec.json.encode(_told(payload))
         try:
-            reply = await self._outbound.send(
-                "POST", self._to, headers=self._headers(context), body=body
-            )
+            reply = await self._ask(self._to, msgspec.json.encode(_told(payload)), context)
         except BlockedError as error:
             raise Fail(f"the payment gateway is refused: {error}") from error
         except (TooSlowError, UnreachableError) as error:
@@ -114,7 +119,14 @@ class _Gateway:
             reference=payload.reference,
         )
 
-    def _headers(self, context: Context) -> dict[str, str]:
+    async def _ask(self, to: Destination, body: bytes, context: Context) -> Reply:
+        with self._observer.span("charge", "client", attributes=ask("POST", to)) as span:
+            headers = self._headers(context, span.traceparent or context.traceparent)
+            reply = await self._outbound.send("POST", to, headers=headers, body=body)
+            answered(span, reply.status)
+        return reply
+
+    def _headers(self, context: Context, traceparent: str | None) -> dict[str, str]:
         headers = {
             "accept": "application/json",
             "accept-encoding": "identity",
@@ -124,8 +136,8 @@ class _Gateway:
         }
         if self._key is not None:
             headers["authorization"] = f"Bearer {self._key}"
-        if context.traceparent is not None:
-            headers["traceparent"] = context.traceparent
+        if traceparent is not None:
+            headers["traceparent"] = traceparent
         return headers
 
 

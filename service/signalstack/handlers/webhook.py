@@ -14,12 +14,12 @@ from signalstack.core.endpoint import check_headers
 from signalstack.core.errors import InvalidError
 from signalstack.core.handler import Context, Fail, JobType, Retry
 from signalstack.core.signature import sign
-from signalstack.core.stage import Attributes, Delivered, Observer
+from signalstack.core.stage import Delivered, Observer
 from signalstack.handlers.addressee import AddressBook
 from signalstack.handlers.answer import Verdict, excerpt, judge
+from signalstack.handlers.exchange import ask
 from signalstack.handlers.outbound import (
     USER_AGENT,
-    Destination,
     Outbound,
     TooSlowError,
     UnreachableError,
@@ -83,7 +83,7 @@ class _Deliverer:
             target = self._addresses.at(payload.url or "", payload.headers)
         else:
             target = await self._addresses.find(payload.endpoint_id, payload.headers, context)
-        with self._observer.span("deliver", "client", attributes=_attributes(target.to)) as span:
+        with self._observer.span("deliver", "client", attributes=ask("POST", target.to)) as span:
             trace = span.traceparent or context.traceparent
             verdict, delivery = await self._attempt(target, payload.body, context, trace)
             if delivery is not None:
@@ -153,12 +153,3 @@ def _headers(
             target.secrets, id=str(context.job_id), timestamp=timestamp, body=body
         )
     return headers
-
-
-def _attributes(to: Destination) -> Attributes:
-    return {
-        "http.request.method": "POST",
-        "server.address": to.host,
-        "server.port": to.port,
-        "url.scheme": to.scheme,
-    }

@@ -309,7 +309,7 @@ class Executor:
                 queue=lease.queue,
                 outcome=verdict.outcome.value,
                 error=verdict.error,
-                retry_in_s=verdict.delay_s,
+                retry_in_s=verdict.delay_s if verdict.outcome is Outcome.RETRIED else None,
             )
             return verdict, None
         if run.scope.cancelled_caught:
