@@ -68,6 +68,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     retention_failed_s: float
     retention_cancelled_s: float
     retention_events_s: float
+    retention_messages_s: float
     redis_url: str | None
     service_name: str
     otel_disabled: bool
@@ -250,8 +251,11 @@ _ROWS: Final = (
          "the same for cancelled jobs"),
     _Row("RETENTION_EVENTS", "retention_events_s", "30d", _KEPT,
          "the same for events, from when they were received"),
+    _Row("RETENTION_MESSAGES", "retention_messages_s", "90d", _KEPT,
+         "the same for messages that do not wait any more, from when they were accepted"),
     _Row("REDIS_URL", "redis_url", "", variable.redis,
-         "where API processes keep sent messages at hand (extra `redis`); unset: nowhere"),
+         "where sent messages are kept at hand, for API and worker processes alike (extra `redis`);"
+         " unset: nowhere"),
     _Row("OTEL_SERVICE_NAME", "service_name", "signalstack", str,
          "name of the service in traces"),
     _Row("OTEL_SDK_DISABLED", "otel_disabled", "false", variable.otel_boolean,

@@ -50,6 +50,7 @@ from signalstack.telemetry.observer import Telemetry
 from signalstack.usecases import analytics, browse, endpoints, messages, queues, readiness
 from signalstack.usecases.accept import Acceptor
 from signalstack.usecases.authenticate import Authenticator
+from signalstack.usecases.keep_sent import SentKeeper
 from signalstack.usecases.tick import Ticker
 from signalstack.usecases.wait import LOOK_INTERVAL_S, Watchers
 from signalstack.worker.supervisor import Worker, WorkerOptions
@@ -310,6 +311,7 @@ async def _start_worker(front: TaskGroup, background: TaskGroup, parts: _Parts) 
     settings = parts.settings
     if settings.worker_queues:
         await queues.declare(parts.pool, settings.worker_queues)
+    keeper = SentKeeper(parts.pool, parts.message_cache) if parts.message_cache else None
     worker = Worker(
         parts.database.direct_dsn,
         parts.job_types,
@@ -326,7 +328,10 @@ async def _start_worker(front: TaskGroup, background: TaskGroup, parts: _Parts) 
             listen=settings.worker_listen,
         ),
         random.Random(),  # noqa: S311 - jitter and lease tokens are no secrets
+        on_recorded=keeper.note if keeper else None,
     )
+    if keeper:
+        background.start_soon(keeper.run)
     await front.start(worker.run, parts.shutdown)
     background.start_soon(_keep_house, parts)
     return worker
@@ -348,6 +353,7 @@ async def _keep_house(parts: _Parts) -> None:
             failed_s=settings.retention_failed_s,
             cancelled_s=settings.retention_cancelled_s,
             events_s=settings.retention_events_s,
+            messages_s=settings.retention_messages_s,
         )
         ticker = Ticker(pool, parts.job_types, parts.observer, max_attempts=settings.max_attempts)
         loops = [Schedules(ticker, parts.observer).run]

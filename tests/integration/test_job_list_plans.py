@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import re
-from typing import TYPE_CHECKING, Any, Final
+from typing import Final
 from uuid import UUID
 
 import psycopg
 import pytest
 
+from plans import Plan, buffers, explain, nodes, scanned
 from signalstack.core.ids import new_id
-from signalstack.store.query import read
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 FINISHED: Final = 200_000
 LIVE: Final = 20_000
@@ -23,7 +19,6 @@ BUFFERS_LIMIT: Final = 400
 # A filter that fits next to nothing reads as far as a page may.
 BOUND_BUFFERS_LIMIT: Final = 12_000
 
-_PARAMETER: Final = re.compile(r"%\((\w+)\)s")
 _FILL: Final = """
 WITH n AS (
     SELECT
@@ -92,8 +87,8 @@ class History:
         assert row is not None
         return row[0]
 
-    def explain(self, name: str, *, generic: bool, **given: object) -> dict[str, Any]:
-        """Run a query by a generic plan or one of its own, as a pool does; return what was done."""
+    def explain(self, name: str, *, generic: bool, **given: object) -> Plan:
+        """Run a query by a generic plan or one of its own; return what was done."""
         usual: dict[str, object] = {
             "user_id": self.user_id,
             "floor": UUID(int=0),
@@ -105,29 +100,7 @@ class History:
             "finished": True,
             "limit": PAGE,
         }
-        names: dict[str, int] = {}
-        text = _PARAMETER.sub(
-            lambda m: f"${names.setdefault(m[1], len(names) + 1)}", read(name)
-        ).rstrip(" ;\n")
-        mode = b"force_generic_plan" if generic else b"force_custom_plan"
-        self.conn.execute(b"SET plan_cache_mode = " + mode)
-        self.conn.execute(b"PREPARE page AS " + text.encode())
-        try:
-            values = [(usual | given)[name] for name in names]
-            found = (
-                psycopg.ClientCursor(self.conn)
-                .execute(
-                    b"EXPLAIN (ANALYZE, BUFFERS, TIMING OFF, FORMAT JSON) EXECUTE page ("
-                    + b", ".join([b"%s"] * len(values))
-                    + b")",
-                    values,
-                )
-                .fetchone()
-            )
-            assert found is not None
-            return found[0][0]["Plan"]
-        finally:
-            self.conn.execute("DEALLOCATE page")
+        return explain(self.conn, name, usual | given, generic=generic)
 
 
 FILTERS: Final[dict[str, tuple[str, dict[str, object]]]] = {
@@ -159,38 +132,22 @@ def test_pages_are_read_by_indexes(database_url: str, subtests: pytest.Subtests)
                     late = history.explain(name, generic=generic, **given, below=page_1000)
 
                     assert (_large(first), _large(late)) == ([], [])
-                    assert _buffers(first) <= BUFFERS_LIMIT
+                    assert buffers(first) <= BUFFERS_LIMIT
                     # Partitions that are left out make late pages cheaper; dearer they never get.
-                    assert _buffers(late) <= 2 * _buffers(first)
+                    assert buffers(late) <= 2 * buffers(first)
             for shown, (name, given) in FIT_LITTLE.items():
                 with subtests.test(f"little fits: {shown}", generic=generic):
                     plan = history.explain(name, generic=generic, **given)
 
                     assert _large(plan) == []
-                    assert _buffers(plan) <= BOUND_BUFFERS_LIMIT
+                    assert buffers(plan) <= BOUND_BUFFERS_LIMIT
 
 
-def _nodes(plan: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    yield plan
-    for child in plan.get("Plans", ()):
-        yield from _nodes(child)
-
-
-def _large(plan: dict[str, Any]) -> list[str]:
+def _large(plan: Plan) -> list[str]:
     """Name the nodes that read a table from end to end, or sort more than a page of each half."""
-    found: list[str] = []
-    for node in _nodes(plan):
+    found = [f"Seq Scan on {table}" for table in scanned(plan)]
+    for node in nodes(plan):
         inputs = sum(child["Actual Rows"] for child in node.get("Plans", ()))
-        if node["Node Type"] == "Seq Scan" and _touched(node):
-            found.append(f"Seq Scan on {node['Relation Name']}")
         if "Sort" in node["Node Type"] and inputs > 2 * PAGE:
             found.append(f"{node['Node Type']} of {inputs} rows")
     return found
-
-
-def _touched(node: dict[str, Any]) -> int:
-    return node["Shared Hit Blocks"] + node["Shared Read Blocks"]
-
-
-def _buffers(plan: dict[str, Any]) -> int:
-    return _touched(plan)

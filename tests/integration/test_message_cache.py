@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
-from contextlib import asynccontextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import anyio
@@ -13,7 +10,7 @@ import pytest
 from boarding import ON_BOARD
 from contexts import Witness
 from front import Front, open_front
-from programs import find
+from redis_server import RedisServer, redis_server
 from rows import connect
 from signalstack.core.errors import SettingsError
 from signalstack.core.stage import CacheAsked
@@ -23,16 +20,13 @@ from signalstack.store.cache import MessageCache
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
 
-    from anyio.abc import Process
-
-PATIENCE_S = 10
 BODY = {"phone_number": "+905551111111", "content": "Hello"}
 
 
 class Desk:
     """An application with a cache on a Redis of its own, which can be killed."""
 
-    def __init__(self, front: Front, witness: Witness, redis: Process, dsn: str) -> None:
+    def __init__(self, front: Front, witness: Witness, redis: RedisServer, dsn: str) -> None:
         self.front = front
         self._witness = witness
         self._redis = redis
@@ -68,38 +62,18 @@ class Desk:
         return answer.status_code, answer.json()["status"], answer.json()["parts"]["redis"]
 
     async def kill(self) -> None:
-        self._redis.kill()
-        await self._redis.wait()
+        await self._redis.kill()
 
 
 @pytest.fixture
 async def desk(database_url: str) -> AsyncGenerator[Desk]:
     witness = Witness()
     async with (
-        redis_server() as (url, process),
-        MessageCache(url, witness) as cache,
+        redis_server() as redis,
+        MessageCache(redis.url, witness) as cache,
         open_front(database_url, job_types=ON_BOARD, message_cache=cache) as front,
     ):
-        yield Desk(front, witness, process, database_url)
-
-
-@asynccontextmanager
-async def redis_server() -> AsyncGenerator[tuple[str, Process]]:
-    """Run a Redis on a socket in a folder of its own."""
-    with tempfile.TemporaryDirectory(prefix="signalstack-redis-") as folder:
-        socket = Path(folder) / "redis.sock"
-        command = [find("redis-server"), "--port", "0", "--unixsocket", str(socket)]
-        async with await anyio.open_process([*command, "--save", "", "--dir", folder]) as process:
-            try:
-                said = b""
-                with anyio.fail_after(PATIENCE_S):
-                    while b"eady to accept connections" not in said:
-                        assert process.stdout
-                        said += await process.stdout.receive()
-                yield f"unix://{socket}", process
-            finally:
-                if process.returncode is None:
-                    process.kill()
+        yield Desk(front, witness, redis, database_url)
 
 
 async def test_a_sent_message_is_read_from_redis_by_its_tenant_alone(desk: Desk) -> None:

@@ -10,7 +10,7 @@ import pytest
 from recording import RecordingObserver
 from rows import add_jobs, add_user, connect, rows, value
 from signalstack.core.stage import Removed
-from signalstack.maintenance import retention
+from signalstack.maintenance import retention, rota
 from signalstack.maintenance.leader import Maintenance
 from signalstack.maintenance.retention import FOR_EVER, Retention
 from signalstack.store.partitions import Keep
@@ -25,7 +25,11 @@ if TYPE_CHECKING:
 
 DAY_S: Final = 86_400.0
 KEEP: Final = Keep(
-    succeeded_s=7 * DAY_S, failed_s=30 * DAY_S, cancelled_s=10 * DAY_S, events_s=20 * DAY_S
+    succeeded_s=7 * DAY_S,
+    failed_s=30 * DAY_S,
+    cancelled_s=10 * DAY_S,
+    events_s=20 * DAY_S,
+    messages_s=90 * DAY_S,
 )
 _FINISH: Final = """
 INSERT INTO signalstack.finished_jobs (
@@ -46,6 +50,20 @@ _ATTEMPTS: Final = """
 INSERT INTO signalstack.attempts (user_id, job_id, attempt, outcome, started_at, finished_at)
 SELECT user_id, id, 1, 'retried', now(), now() FROM signalstack.finished_jobs
 """
+_MESSAGE: Final = """
+INSERT INTO signalstack.messages (
+    user_id, id, phone_number, content, status, created_at, updated_at
+)
+SELECT
+    %(user)s, overlay(gen_random_uuid()::text PLACING substr(
+        signalstack.uuid_floor(made.at)::text, 1, 13
+    ) FROM 1 FOR 13)::uuid, '+905551111111', 'Hello', %(status)s, made.at, made.at
+FROM (SELECT now() - %(days)s * interval '1 day' AS at) AS made
+"""
+
+
+def _ends(days: int) -> list[tuple[str, int]]:
+    return [(status, days) for status in ("sent", "failed", "cancelled")]
 
 
 @pytest.fixture
@@ -271,6 +289,42 @@ async def test_two_leaders_at_once_do_what_one_would(
     assert await rows(conn, f"{lost} = 'lost'") == [(300, 300)]
     told = [fact for o in observers for fact in o.facts(Removed, table="finished_jobs")]
     assert sum(fact.count for fact in told if fact.how == "deleted") == 200
+
+
+@pytest.mark.parametrize(
+    ("keep", "left"),
+    [
+        (KEEP, {("pending", 100): 1, **dict.fromkeys(_ends(80), 1)}),
+        (FOR_EVER, dict.fromkeys([*_ends(80), *_ends(100), ("pending", 100)], 1)),
+    ],
+)
+async def test_messages_go_by_their_age_unless_they_wait_and_stay_counted(
+    pool: Pool,
+    conn: Database,
+    tenant: UUID,
+    monkeypatch: pytest.MonkeyPatch,
+    keep: Keep,
+    left: dict[tuple[str, int], int],
+) -> None:
+    monkeypatch.setattr(rota, "BATCH", 2)
+    observer = RecordingObserver()
+    for status, days in (*_ends(80), *_ends(100), ("pending", 100)):
+        await conn.execute(_MESSAGE, {"user": tenant, "status": status, "days": days})
+    counted = await value(conn, "SELECT sum(messages) FROM signalstack.message_tallies")
+
+    chores = {chore.name: chore for chore in rota.make_rota(pool, observer, keep)}
+    with anyio.fail_after(20):
+        while await chores["forget_messages"].run():
+            pass
+
+    found = await rows(
+        conn,
+        "SELECT status, (now()::date - created_at::date), count(*)"
+        " FROM signalstack.messages GROUP BY 1, 2",
+    )
+    assert {(status, days): count for status, days, count in found} == left
+    assert sum(fact.count for fact in observer.facts(Removed, table="messages")) == 7 - len(left)
+    assert await value(conn, "SELECT sum(messages) FROM signalstack.message_tallies") == counted
 
 
 async def _of_a_day_to_come(conn: Database) -> list[str]:

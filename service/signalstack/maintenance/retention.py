@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from signalstack.store.partitions import Action, Partition, Pruned
     from signalstack.store.pool import Pool
 
-FOR_EVER: Final = Keep(succeeded_s=inf, failed_s=inf, cancelled_s=inf, events_s=inf)
+FOR_EVER: Final = Keep(succeeded_s=inf, failed_s=inf, cancelled_s=inf, events_s=inf, messages_s=inf)
 BLOCKS: Final = 256  # of 8 KiB, some 10,000 rows
 IDLE_SHARE: Final = 4.0  # pauses, in times of the work before
 DAY_S: Final = 86_400.0

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
 from functools import partial
+from math import inf
 from typing import TYPE_CHECKING, Final
 
+from signalstack.core.stage import Removed
 from signalstack.maintenance import gauges, partitions
 from signalstack.maintenance.chore import Chore
 from signalstack.maintenance.retention import Retention
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
 BATCH: Final = 10_000  # rows that one statement sums up or forgets
 RETENTION_S: Final = 60.0
 TICKS_S: Final = 86_400.0  # how long ticks that were dealt with are kept
-MESSAGES_KEPT: Final = timedelta(days=90)
 
 
 def make_rota(pool: Pool, observer: Observer, keep: Keep) -> tuple[Chore, ...]:
@@ -36,12 +36,20 @@ def make_rota(pool: Pool, observer: Observer, keep: Keep) -> tuple[Chore, ...]:
 
         return Chore(name=name, interval_s=interval_s, run=run)
 
+    async def forget_messages(conn: Connection) -> int:
+        if keep.messages_s == inf:
+            return 0
+        gone = await messages.forget(conn, keep_s=keep.messages_s, limit=BATCH)
+        if gone:
+            observer.tell(Removed(table="messages", how="deleted", count=gone))
+        return gone
+
     return (
         Chore(name="partitions", interval_s=3_600, run=partial(partitions.make_missing, pool)),
         Chore(name="retention", interval_s=RETENTION_S, run=Retention(pool, observer, keep).run),
         chore("roll_up", 5, lambda c: chores.roll_up(c, limit=BATCH)),
         chore("roll_up_messages", 5, lambda c: messages.roll_up(c, limit=BATCH)),
-        chore("forget_messages", 3_600, _forget_messages),
+        chore("forget_messages", 600, forget_messages),
         chore("forget_keys", 60, lambda c: chores.expire_idempotency(c, limit=BATCH)),
         Chore(
             name="queue_gauges",
@@ -55,8 +63,3 @@ def make_rota(pool: Pool, observer: Observer, keep: Keep) -> tuple[Chore, ...]:
         ),
         chore("forget_ticks", 60, lambda c: schedules.forget_ticks(c, keep_s=TICKS_S, limit=BATCH)),
     )
-
-
-async def _forget_messages(conn: Connection) -> int:
-    before = datetime.now(UTC) - MESSAGES_KEPT
-    return await messages.forget(conn, before=before, limit=BATCH)

@@ -59,6 +59,11 @@ class MessageCache:
         with anyio.move_on_after(DEADLINE_S, shield=True):
             await self._redis.aclose()
 
+    @property
+    def resting(self) -> bool:
+        """Whether Redis failed a moment ago and is left alone."""
+        return monotonic() < self._paused_until
+
     async def get(self, user_id: UUID, message_id: UUID) -> Message | None:
         """Find a sent message; None when it is not here, whyever."""
         answered, found = await self._ask("get", _key(user_id, message_id))
@@ -80,7 +85,7 @@ class MessageCache:
 
     async def _ask(self, command: str, *arguments: Any, **options: Any) -> tuple[bool, Any]:
         """Give a command; False when there was no answer in time, or nobody asked."""
-        if monotonic() < self._paused_until:
+        if self.resting:
             return False, None
         try:
             with anyio.fail_after(DEADLINE_S):

@@ -12,8 +12,6 @@ from signalstack.core.message import Message, Tally
 from signalstack.store.query import Query, execute, fetch_all, fetch_one, fetch_value
 
 if TYPE_CHECKING:
-    from datetime import datetime
-
     from signalstack.core.message import MessageFilter
     from signalstack.store.query import Connection
 
@@ -81,6 +79,6 @@ async def roll_up(conn: Connection, *, limit: int) -> int:
     return 0 if done is None else done.rolled
 
 
-async def forget(conn: Connection, *, before: datetime, limit: int) -> int:
-    """Forget up to `limit` messages made before this, unless they wait; returns how many."""
-    return await execute(conn, _FORGET, below=id_floor(before), limit=limit)
+async def forget(conn: Connection, *, keep_s: float, limit: int) -> int:
+    """Forget up to `limit` messages accepted longer ago, unless they wait; returns how many."""
+    return await execute(conn, _FORGET, keep_s=keep_s, limit=limit)

@@ -36,12 +36,16 @@ class Partition(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Keep(msgspec.Struct, frozen=True, kw_only=True):
-    """How many seconds jobs are kept from their end by status, and events; `inf` is for ever."""
+    """How many seconds what is kept; `inf` is for ever.
+
+    Jobs from their end, by status; events and messages from when they came.
+    """
 
     succeeded_s: float
     failed_s: float
     cancelled_s: float
     events_s: float
+    messages_s: float
 
 
 class Pruned(msgspec.Struct, frozen=True, kw_only=True):

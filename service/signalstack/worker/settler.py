@@ -44,12 +44,14 @@ class Settler:
         worker_id: Callable[[], UUID],
         on_retry: Callable[[float], None],
         on_room: Callable[[], None],
+        on_recorded: Callable[[list[Ended]], None] | None = None,
     ) -> None:
         self._dispatch = dispatch
         self._observer = observer
         self._worker_id = worker_id
         self._on_retry = on_retry
         self._on_room = on_room
+        self._on_recorded = on_recorded
         self._ended: list[Ended] = []
         self._in_flight = 0
         self._unheard: set[bytes] = set()
@@ -120,6 +122,9 @@ class Settler:
                 duration_s=perf_counter() - began,
             )
         )
+        if self._on_recorded is not None:
+            committed = done.settled | recorded
+            self._on_recorded([end for end in batch if end.lease.id in committed])
         for end in batch:
             if end.outcome in _LATER:
                 self._on_retry(end.delay_s)

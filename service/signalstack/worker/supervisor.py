@@ -31,6 +31,7 @@ from signalstack.worker.settler import BACKLOG_LIMIT, Settler
 from signalstack.worker.verdict import RetryPolicy
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from random import Random
 
     from anyio.abc import TaskStatus
@@ -62,7 +63,7 @@ class WorkerOptions(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Worker:
-    """Claims, runs and settles jobs until told to stop."""
+    """Claims, runs and settles jobs until told to stop; `on_recorded` hears of committed ends."""
 
     def __init__(
         self,
@@ -71,6 +72,8 @@ class Worker:
         observer: Observer,
         options: WorkerOptions,
         rng: Random,
+        *,
+        on_recorded: Callable[[list[Ended]], None] | None = None,
     ) -> None:
         self._options = options
         self._observer = observer
@@ -108,6 +111,7 @@ class Worker:
             worker_id=lambda: self._heartbeat.worker_id,
             on_retry=self._expect,
             on_room=self._room_changed,
+            on_recorded=on_recorded,
         )
         self._executor = Executor(
             registry,
