@@ -77,7 +77,8 @@ async def test_second_check_makes_no_query(door: Door) -> None:
 
 
 @pytest.mark.parametrize(
-    "token", ["", "hello", "ss_test_abc", "ss_live_\udcff", new_key("live").token]
+    "token",
+    ["", "hello", "ss_test_abc", "ss_live_\udcff", pytest.param(new_key("live").token, id="new")],
 )
 async def test_unknown_or_malformed_key_is_unauthenticated(door: Door, token: str) -> None:
     with pytest.raises(UnauthenticatedError):
