@@ -6,6 +6,8 @@ BIN := .venv/bin
 UV := .tools/uv/bin/uv
 UV_READY := .tools/uv-$(UV_VERSION)
 VENV_READY := .venv/ready
+# Tests run in as many processes as there are cores, each with a PostgreSQL of its own.
+CROWD := -n auto --dist worksteal
 ARGS ?=
 
 .DEFAULT_GOAL := help
@@ -21,10 +23,10 @@ help: ## list the targets
 setup: $(VENV_READY) ## make .venv with the signalstack command in it
 
 test: setup ## the whole test suite (ARGS='-k retry' goes to pytest)
-	$(BIN)/pytest $(ARGS)
+	$(BIN)/pytest $(CROWD) $(ARGS)
 
 unit: setup ## the fast tests alone
-	$(BIN)/pytest -m "not slow" tests/unit $(ARGS)
+	$(BIN)/pytest $(CROWD) -m "not slow" tests/unit $(ARGS)
 
 lint: setup ## ruff, pyright, import contracts, SQL style
 	$(BIN)/ruff check
@@ -35,7 +37,7 @@ lint: setup ## ruff, pyright, import contracts, SQL style
 
 check: lint ## lint, then the whole suite with branch coverage: what a change must pass
 	$(BIN)/coverage erase
-	$(BIN)/coverage run -m pytest $(ARGS)
+	$(BIN)/coverage run -m pytest $(CROWD) $(ARGS)
 	$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report
 
