@@ -184,8 +184,8 @@ async def test_tenants_own_queue_is_known_to_it_alone(pool: Pool, tenant: UUID) 
         await conn.execute(
             "INSERT INTO signalstack.queues (user_id, name) VALUES (%s, 'mine')", (tenant,)
         )
-        assert await queues.known(conn, user_id=tenant) == {"default", "mine"}
-        assert await queues.known(conn, user_id=new_id()) == {"default"}
+        assert await queues.known(conn, user_id=tenant) == {"default", "messages", "mine"}
+        assert await queues.known(conn, user_id=new_id()) == {"default", "messages"}
 
 
 async def test_limit_holds_against_concurrent_creation(
