@@ -13,8 +13,8 @@ ARGS ?=
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 MAKEFLAGS += --no-builtin-rules
-.PHONY: help setup lint check fix test unit chaos mutants demo up observe bench schema docs dashboards \
-	dashboards-check lock build deployable clean
+.PHONY: help setup lint check fix test unit chaos mutants demo up observe bench bench-peers schema docs \
+	dashboards dashboards-check lock build deployable clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):[^#]*## /\1\t/p' $(MAKEFILE_LIST) | while IFS="$$(printf '\t')" read -r t d; \
@@ -63,6 +63,9 @@ observe: setup ## Prometheus with our rules on a running service (ARGS='127.0.0.
 
 bench: setup ## dispatch latency and throughput on this machine
 	@$(BIN)/signalstack bench $(ARGS)
+
+bench-peers: setup ## the same beside other job queues; needs npm and Redis (ARGS='--quick --only graphile,signalstack')
+	@$(BIN)/python tests/bench/peers/run.py $(ARGS)
 
 schema: setup ## regenerate sql/schema.sql from the migrations
 	$(BIN)/python -m signalstack.store.schema > sql/schema.sql.new

@@ -1,0 +1,218 @@
+"""Owns the arithmetic: medians of rounds, the best of the others, ratios, and the targets."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from statistics import median
+from typing import Final, TypeAlias
+
+import msgspec
+
+from bench.peers.roster import OURS, PEERS, Server
+from signalstack.bench.figure import Machine, Verdict
+
+Values: TypeAlias = Mapping[str, float]
+"""What one measurement found: `rate` a second, or quantiles in milliseconds."""
+
+Medians: TypeAlias = Mapping[str, Mapping[str, float]]
+"""By peer, then by figure."""
+
+POSTGRESQL: Final = tuple(
+    peer.name for peer in PEERS if peer.server is Server.POSTGRESQL and peer.name != OURS
+)
+TASKIQ: Final = tuple(peer.name for peer in PEERS if peer.server is Server.REDIS)
+
+TITLES: Final = {
+    "idle.post.p50": "idle: enqueue returned → handler starts, p50 ms",
+    "idle.post.p99": "idle: enqueue returned → handler starts, p99 ms",
+    "idle.total.p50": "idle: enqueue called → handler starts, p50 ms",
+    "idle.total.p99": "idle: enqueue called → handler starts, p99 ms",
+    "herd.total.p50": "idle, 8 worker processes: called → starts, p50 ms",
+    "steady.p50": "200 jobs/s: enqueue called → handler starts, p50 ms",
+    "steady.p99": "200 jobs/s: enqueue called → handler starts, p99 ms",
+    "busy.p50": "1,000 jobs/s: enqueue called → handler starts, p50 ms",
+    "busy.p99": "1,000 jobs/s: enqueue called → handler starts, p99 ms",
+    "drain.1": "drain, 1 worker process, jobs/s",
+    "drain.2": "drain, 2 worker processes, jobs/s",
+    "grown.1": "drain, 1 process, grown tables, jobs/s",
+    "grown.2": "drain, 2 processes, grown tables, jobs/s",
+    "create.1": "create, 1 caller, jobs/s",
+    "create.batch": "create, 1 caller, 1,000 a call, jobs/s",
+    "create.64": "create, 64 callers, 1 worker running, jobs/s",
+    "http.jobs": "POST /v1/jobs, 64 connections, 1/s",
+    "http.live": "GET /live, 64 connections, 1/s",
+    "http.batch": "POST /v1/jobs/batch of 100, jobs/s",
+}
+
+
+class Found(msgspec.Struct, frozen=True, kw_only=True):
+    """One figure of one peer: the median of its rounds."""
+
+    value: float
+    runs: list[float]
+
+
+class Report(msgspec.Struct, frozen=True, kw_only=True):
+    """One run."""
+
+    at: datetime
+    seconds: float
+    quick: bool
+    machine: Machine
+    versions: dict[str, str]
+    figures: dict[str, dict[str, Found]]
+    verdicts: list[Verdict]
+    failed: list[str]
+
+
+class Target(msgspec.Struct, frozen=True, kw_only=True):
+    """What is promised of a figure of ours: a bound on it, or on its ratio to the best of others.
+
+    Against `OURS` the ratio is to another figure of our own.
+    """
+
+    text: str
+    figure: str
+    bound: float
+    at_most: bool = False
+    against: tuple[str, ...] = ()
+    to: str | None = None
+
+
+def _drains(processes: int) -> tuple[Target, ...]:
+    name = f"drain.{processes}"
+    suffix = f", {processes} process{'es' if processes > 1 else ''}"
+    return (
+        Target(
+            text=f"drain{suffix} ≥ 2 times graphile-worker",
+            figure=name,
+            bound=2,
+            against=("graphile",),
+        ),
+        Target(
+            text=f"drain{suffix} ≥ 1.3 times pg-boss", figure=name, bound=1.3, against=("pgboss",)
+        ),
+        Target(
+            text=f"grown tables: drain{suffix} ≥ 0.9 times empty ones",
+            figure=f"grown.{processes}",
+            bound=0.9,
+            against=(OURS,),
+            to=name,
+        ),
+    )
+
+
+TARGETS: Final = (
+    Target(
+        text="idle: returned → starts, p50 ≤ 0.45 times the best PostgreSQL peer",
+        figure="idle.post.p50",
+        bound=0.45,
+        at_most=True,
+        against=POSTGRESQL,
+    ),
+    Target(
+        text="idle: returned → starts, p99 ≤ 0.5 times the best PostgreSQL peer",
+        figure="idle.post.p99",
+        bound=0.5,
+        at_most=True,
+        against=POSTGRESQL,
+    ),
+    Target(
+        text="idle: called → starts, p50 ≤ 0.5 times the best PostgreSQL peer",
+        figure="idle.total.p50",
+        bound=0.5,
+        at_most=True,
+        against=POSTGRESQL,
+    ),
+    Target(
+        text="idle: called → starts, p50 ≤ TaskIQ on Redis",
+        figure="idle.total.p50",
+        bound=1,
+        at_most=True,
+        against=TASKIQ,
+    ),
+    Target(
+        text="200 jobs/s: p99 ≤ 0.3 times the best PostgreSQL peer",
+        figure="steady.p99",
+        bound=0.3,
+        at_most=True,
+        against=POSTGRESQL,
+    ),
+    Target(text="1,000 jobs/s: p99 < 10 ms", figure="busy.p99", bound=10, at_most=True),
+    *_drains(1),
+    *_drains(2),
+    Target(
+        text="64 callers: creates ≥ 8 times the best PostgreSQL peer",
+        figure="create.64",
+        bound=8,
+        against=POSTGRESQL,
+    ),
+    Target(
+        text="POST /v1/jobs ≥ 0.7 times a trivial route",
+        figure="http.jobs",
+        bound=0.7,
+        against=(OURS,),
+        to="http.live",
+    ),
+    Target(text="POST /v1/jobs/batch of 100 ≥ 30,000 jobs/s", figure="http.batch", bound=30_000),
+    Target(
+        text="8 listening workers: idle called → starts, p50 ≤ 1.3 times one",
+        figure="herd.total.p50",
+        bound=1.3,
+        at_most=True,
+        against=(OURS,),
+        to="idle.total.p50",
+    ),
+)
+
+
+def quantile(values: Sequence[float], share: float) -> float:
+    """Take the smallest value that at least this share of all does not exceed (nearest rank)."""
+    ordered = sorted(values)
+    return ordered[max(-(-int(share * 1_000) * len(ordered) // 1_000) - 1, 0)]
+
+
+def lower_is_better(figure: str) -> bool:
+    """Tell latencies from rates."""
+    return figure.endswith((".p50", ".p99"))
+
+
+def found(runs: Sequence[float]) -> Found:
+    """Make a figure of the rounds that there were."""
+    return Found(value=median(runs), runs=list(runs))
+
+
+def best(medians: Medians, figure: str, among: Sequence[str]) -> tuple[str, float] | None:
+    """Tell who of these does best, and how well; None where nobody was measured."""
+    values = [(name, medians[name][figure]) for name in among if figure in medians.get(name, {})]
+    if not values:
+        return None
+    choose = min if lower_is_better(figure) else max
+    return choose(values, key=lambda pair: pair[1])
+
+
+def ratio(medians: Medians, figure: str, among: Sequence[str]) -> float | None:
+    """Tell our figure as a multiple of the best of these."""
+    ours, other = medians.get(OURS, {}).get(figure), best(medians, figure, among)
+    return None if ours is None or other is None else ours / other[1]
+
+
+def judge(medians: Medians) -> list[Verdict]:
+    """Hold our figures against the targets; what was not measured is not judged."""
+    return [verdict for target in TARGETS if (verdict := _judge(medians, target)) is not None]
+
+
+def _judge(medians: Medians, target: Target) -> Verdict | None:
+    ours = medians.get(OURS, {}).get(target.figure)
+    if ours is None:
+        return None
+    value, reached = ours, f"{ours:,.2f}"
+    if target.against:
+        other = best(medians, target.to or target.figure, target.against)
+        if other is None:
+            return None
+        value = ours / other[1]
+        reached = f"{value:.2f} times ({ours:,.2f} to {other[1]:,.2f}, {other[0]})"
+    met = value <= target.bound if target.at_most else value >= target.bound
+    return Verdict(target=target.text, reached=reached, met=met)

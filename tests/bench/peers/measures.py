@@ -1,0 +1,201 @@
+"""The protocol: what is done to every peer alike, and what is taken down."""
+
+from __future__ import annotations
+
+import random
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
+from time import monotonic_ns
+from typing import TYPE_CHECKING, Final
+
+import anyio
+import msgspec
+
+from bench.peers import install
+from bench.peers.figures import quantile
+from bench.peers.process import Adapter, PeerError, running
+from bench.peers.roster import Peer
+from bench.peers.servers import Store
+from signalstack.bench.stamps import Stamps
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator
+
+    from bench.peers.figures import Values
+
+SLOTS: Final = 8_192
+_GAP_S: Final = (0.005, 0.025)
+_COLD: Final = 20
+_SETTLE_S: Final = 1.5  # a worker has said that it is ready; its first polls are past after this
+_ARRIVAL_S: Final = 20.0
+_LOOK_S: Final = 0.005
+_BACKLOG_S: Final = 120.0
+_EVERY: Final = 50  # of the jobs of a backlog stamp: the others do nothing at all
+_MS: Final = 1e6
+
+
+class Size(msgspec.Struct, frozen=True, kw_only=True):
+    """How much is measured."""
+
+    idle: int = 500
+    idle_s: float = 20.0
+    """A peer that polls would take minutes: after this it is told by as many jobs as came."""
+    steady_s: float = 10.0
+    backlog: int = 50_000
+    drain_s: float = 30.0
+    """A drain is cut after this; its rate is that of the jobs settled by then."""
+    create_s: float = 2.0
+    grown: int = 1_000_000
+
+
+QUICK: Final = Size(
+    idle=25, idle_s=5, steady_s=1, backlog=2_000, drain_s=8, create_s=0.5, grown=20_000
+)
+
+
+class Bench(msgspec.Struct, frozen=True, kw_only=True):
+    """One peer on call: its client, its store, and how its workers are started."""
+
+    peer: Peer
+    url: str
+    folder: Path
+    client: Adapter
+    store: Store
+    size: Size
+
+    @property
+    def file(self) -> Path:
+        """The file of stamps, in which each measurement begins anew."""
+        return self.folder / f"{self.peer.name}.stamps"
+
+    @asynccontextmanager
+    async def workers(self, count: int, mode: str) -> AsyncGenerator[list[Adapter]]:
+        """Run so many worker processes, set up for `latency` or `throughput`."""
+        async with AsyncExitStack() as stack:
+            started: list[Adapter] = []
+            for number in range(count):
+                errors = self.folder / f"{self.peer.name}-worker-{number}.log"
+                command = _command(self.peer, "worker", self.url, self.file, mode)
+                started.append(await stack.enter_async_context(running(command, errors)))
+            for worker in started:
+                await worker.until(self.peer.ready)
+            await anyio.sleep(_SETTLE_S)
+            yield started
+
+
+@asynccontextmanager
+async def open_client(peer: Peer, url: str, folder: Path) -> AsyncGenerator[Adapter]:
+    """Run the peer's client; its tables are there when it is ready."""
+    file = folder / f"{peer.name}.stamps"
+    Stamps.make(file, SLOTS)
+    errors = folder / f"{peer.name}-client.log"
+    async with running(_command(peer, "client", url, file, "latency"), errors) as client:
+        await client.until('{"ready": true}')
+        yield client
+
+
+async def idle(bench: Bench, workers: int = 1) -> Values:
+    """One job after another, each after a pause of 5 to 25 ms and the arrival of the one before."""
+    await bench.store.clear()
+    stamps = Stamps.make(bench.file, SLOTS)
+    rng = random.Random(20_260_000)  # noqa: S311 - jitter is no secret
+    posts: list[int] = []
+    totals: list[int] = []
+    async with bench.workers(workers, "latency"):
+        ends = anyio.current_time() + bench.size.idle_s
+        for slot in range(_COLD + bench.size.idle):
+            await anyio.sleep(rng.uniform(*_GAP_S))
+            moments = await bench.client.ask("one", slot=slot)
+            started = await stamps.wait(slot, within_s=_ARRIVAL_S)
+            posts.append(started - moments["returned"])
+            totals.append(started - moments["called"])
+            if anyio.current_time() > ends and slot > _COLD:
+                break
+    cold = min(_COLD, len(posts) // 2)
+    return {
+        "post.p50": quantile(posts[cold:], 0.5) / _MS,
+        "post.p99": quantile(posts[cold:], 0.99) / _MS,
+        "total.p50": quantile(totals[cold:], 0.5) / _MS,
+        "total.p99": quantile(totals[cold:], 0.99) / _MS,
+    }
+
+
+async def steady(bench: Bench, rate: int = 200) -> Values:
+    """Jobs come when they are due, so many a second, however long earlier ones take."""
+    await bench.store.clear()
+    stamps = Stamps.make(bench.file, SLOTS)
+    count = min(int(bench.size.steady_s * rate), SLOTS)
+    async with bench.workers(1, "latency"):
+        told = await bench.client.ask("steady", count=count, rate=rate)
+        arrived = [await stamps.wait(slot, within_s=_ARRIVAL_S) for slot in range(count)]
+    taken = [at - called for at, called in zip(arrived, told["called"], strict=True)][_COLD:]
+    return {"p50": quantile(taken, 0.5) / _MS, "p99": quantile(taken, 0.99) / _MS}
+
+
+async def drain(bench: Bench, workers: int, *, grown: bool = False) -> Values:
+    """Empty a backlog that was there before the workers turned to it; first start → all settled."""
+    await bench.store.clear(grown=grown)
+    stamps = Stamps.make(bench.file, SLOTS)
+    jobs = bench.size.backlog
+    async with bench.workers(workers, "throughput") as started:
+        # Paused rather than started late: they begin together, whatever starting costs.
+        for worker in started:
+            worker.pause()
+        await bench.client.ask("backlog", jobs=jobs, batch=1_000, every=_EVERY, within_s=_BACKLOG_S)
+        before = await bench.store.left()
+        if not jobs - workers <= before <= jobs:  # a paused worker may hold what it popped
+            raise PeerError(f"{before} of {jobs} jobs of {bench.peer.name} wait for a drain")
+        for worker in started:
+            worker.resume()
+        left, ended = await _until_drained(bench, stamps, jobs)
+    moments = [at for slot in range(jobs // _EVERY) if (at := stamps.get(slot))]
+    if not moments or (not left and len(moments) < jobs // _EVERY):
+        raise PeerError(f"jobs of {bench.peer.name} are gone that never ran")
+    return {"rate": (jobs - left) / (ended - min(moments)) * 1e9}
+
+
+async def create(bench: Bench, callers: int, batch: int, workers: int) -> Values:
+    """Callers repeat a call, each as soon as the last one returned."""
+    await bench.store.clear()
+    Stamps.make(bench.file, SLOTS)
+    async with bench.workers(workers, "throughput"):
+        told = await bench.client.ask(
+            "create", callers=callers, batch=batch, seconds=bench.size.create_s
+        )
+    return {"rate": told["jobs"] / told["seconds"]}
+
+
+async def grow(bench: Bench) -> None:
+    """Give the tables a history and jobs of the future."""
+    await bench.store.clear()
+    rows = bench.size.grown
+    if bench.peer.name == "signalstack":
+        await bench.client.ask("future", jobs=rows, batch=1_000, within_s=600)
+    elif bench.peer.name == "graphile":
+        await bench.client.ask("one", slot=-1)  # so that it knows the kind of job
+        await bench.store.clear(grown=True)
+    await bench.store.grow(rows)
+
+
+async def _until_drained(bench: Bench, stamps: Stamps, jobs: int) -> tuple[int, int]:
+    """Wait for the end; tell what is left, and when that was asked.
+
+    The tables are asked only once the last stamps are there: the drain is not looked at while on.
+    """
+    slot = 0
+    with anyio.move_on_after(bench.size.drain_s):
+        while True:
+            while slot < jobs // _EVERY and stamps.get(slot):
+                slot += 1
+            if slot == jobs // _EVERY:
+                asked = monotonic_ns()
+                if not await bench.store.left():
+                    return 0, asked
+            await anyio.sleep(_LOOK_S)
+    asked = monotonic_ns()
+    return await bench.store.left(), asked
+
+
+def _command(peer: Peer, role: str, url: str, stamps: Path, mode: str) -> list[str]:
+    config = msgspec.json.encode({"url": url, "stamps": str(stamps), "mode": mode}).decode()
+    return [*install.command(peer.environment, peer.adapter), role, config]

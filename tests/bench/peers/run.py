@@ -1,0 +1,214 @@
+"""Measures SignalStack beside those that people would pick instead, on one machine in one run.
+
+    python tests/bench/peers/run.py --only signalstack --only graphile --grown
+
+Rounds are interleaved: each measurement is taken of every peer before the next one begins.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import signal
+import sys
+import tempfile
+from collections import defaultdict
+from contextlib import AsyncExitStack
+from datetime import UTC, datetime
+from functools import partial
+from pathlib import Path
+from time import perf_counter
+from typing import TYPE_CHECKING, Final
+
+import anyio
+import click
+import msgspec
+from rich.console import Console
+
+sys.path.insert(0, str(Path(__file__).parents[2]))  # a script's own folder comes first otherwise
+
+from bench.peers import install, measures
+from bench.peers.figures import Report, found, judge
+from bench.peers.measures import QUICK, Bench, Size
+from bench.peers.process import PeerError
+from bench.peers.roster import OURS, PEERS, Peer, Server
+from bench.peers.servers import make_database, open_store, run_redis, url_of
+from bench.peers.table import show
+from signalstack.bench.figure import BenchError, Machine
+from signalstack.store import embedded
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Sequence
+
+    from bench.peers.figures import Values
+
+_ROUNDS: Final = 3
+_WIDTH: Final = 200
+_NAMES: Final = tuple(peer.name for peer in PEERS)
+
+
+async def _http(bench: Bench) -> Values:
+    told = await bench.client.ask("http", quick=bench.size is QUICK)
+    return {name.removeprefix("http."): value for name, value in told.items()}
+
+
+MEASURES: Final[dict[str, Callable[[Bench], Awaitable[Values]]]] = {
+    "idle": measures.idle,
+    "steady": measures.steady,
+    "drain.1": partial(measures.drain, workers=1),
+    "drain.2": partial(measures.drain, workers=2),
+    "create.1": partial(measures.create, callers=1, batch=1, workers=0),
+    "create.batch": partial(measures.create, callers=1, batch=1_000, workers=0),
+    "create.64": partial(measures.create, callers=64, batch=1, workers=1),
+}
+# What is promised of us alone, or against another figure of ours.
+OUR_MEASURES: Final[dict[str, Callable[[Bench], Awaitable[Values]]]] = {
+    "busy": partial(measures.steady, rate=1_000),
+    "herd": partial(measures.idle, workers=8),
+    "http": _http,
+}
+GROWN_MEASURES: Final[dict[str, Callable[[Bench], Awaitable[Values]]]] = {
+    "grown.1": partial(measures.drain, workers=1, grown=True),
+    "grown.2": partial(measures.drain, workers=2, grown=True),
+}
+
+
+class Run:
+    """Takes the measurements and keeps what they find; one that fails is noted, the rest go on."""
+
+    def __init__(self, benches: Sequence[Bench], rounds: int, measures: Sequence[str]) -> None:
+        self._benches = benches
+        self._rounds = rounds
+        self._measures = measures
+        self.runs: dict[str, dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
+        self.failed: list[str] = []
+
+    async def all(self, *, grown: bool) -> None:
+        """Take every measurement in every round, and then those on grown tables."""
+        ours = [bench for bench in self._benches if bench.peer.name == OURS]
+        for number in range(self._rounds):
+            _say(f"round {number + 1} of {self._rounds}")
+            await self._round(MEASURES, self._benches)
+            await self._round(OUR_MEASURES, ours)
+        if not grown:
+            return
+        kept = [bench for bench in self._benches if bench.peer.server is Server.POSTGRESQL]
+        for bench in kept:
+            _say(f"growing {bench.peer.name}")
+            await measures.grow(bench)
+        for number in range(self._rounds):
+            _say(f"grown, round {number + 1} of {self._rounds}")
+            await self._round(GROWN_MEASURES, kept)
+
+    async def _round(
+        self, chosen: dict[str, Callable[[Bench], Awaitable[Values]]], benches: Sequence[Bench]
+    ) -> None:
+        for name, measure in chosen.items():
+            if self._measures and name.partition(".")[0] not in self._measures:
+                continue
+            for bench in benches:
+                await self._take(bench, name, measure)
+
+    async def _take(
+        self, bench: Bench, name: str, measure: Callable[[Bench], Awaitable[Values]]
+    ) -> None:
+        peer = bench.peer.name
+        try:
+            values = await measure(bench)
+        except (PeerError, BenchError) as error:
+            self.failed.append(f"{peer} {name}: {error}")
+            _say(self.failed[-1])
+            return
+        for key, value in values.items():
+            self.runs[peer][name if key == "rate" else f"{name}.{key}"].append(value)
+        told = ", ".join(f"{key} {value:,.2f}" for key, value in values.items())
+        _say(f"{peer} {name}: {told}")
+
+
+async def _measure(
+    folder: Path, peers: Sequence[Peer], measures: Sequence[str], *, quick: bool, grown: bool
+) -> Report:
+    began = perf_counter()
+    install.install(peer.environment for peer in peers)
+    async with AsyncExitStack() as stack:
+        server = await stack.enter_async_context(embedded.run(folder / "data", durable=True))
+        needs_redis = any(peer.server is Server.REDIS for peer in peers)
+        redis = await stack.enter_async_context(run_redis(folder)) if needs_redis else ""
+        benches = [
+            await _open(stack, peer, folder, dsn=server.dsn, redis=redis, quick=quick)
+            for peer in peers
+        ]
+        run = Run(benches, 1 if quick else _ROUNDS, measures)
+        await run.all(grown=grown)
+    figures = {
+        name: {figure: found(runs) for figure, runs in by_figure.items()}
+        for name, by_figure in run.runs.items()
+    }
+    return Report(
+        at=datetime.now(UTC),
+        seconds=perf_counter() - began,
+        quick=quick,
+        machine=Machine(
+            cpus=os.cpu_count() or 1,
+            platform=platform.platform(),
+            python=platform.python_version(),
+            postgresql=server.version,
+        ),
+        versions={peer.title: install.version(peer) for peer in peers},
+        figures=figures,
+        verdicts=judge({n: {f: v.value for f, v in by.items()} for n, by in figures.items()}),
+        failed=run.failed,
+    )
+
+
+async def _open(
+    stack: AsyncExitStack, peer: Peer, folder: Path, *, dsn: str, redis: str, quick: bool
+) -> Bench:
+    on_redis = peer.server is Server.REDIS
+    url = url_of(peer, redis, PEERS.index(peer)) if on_redis else await make_database(dsn, peer)
+    return Bench(
+        peer=peer,
+        url=url,
+        folder=folder,
+        client=await stack.enter_async_context(measures.open_client(peer, url, folder)),
+        store=await stack.enter_async_context(open_store(peer, url)),
+        size=QUICK if quick else Size(),
+    )
+
+
+@click.command()
+@click.option("--quick", is_flag=True, help="Small counts, one round: shows that it works.")
+@click.option("--grown", is_flag=True, help="Also drain with 1 M finished and 1 M future jobs.")
+@click.option("--only", default="", help=f"Of {', '.join(_NAMES)}; with commas between.")
+@click.option("--measure", default="", help="Of idle, steady, drain, create, busy, herd, http.")
+@click.option(
+    "--json", "json_path", type=click.Path(dir_okay=False), default="bench-peers.json",
+    show_default=True, help="Where the report goes.",
+)  # fmt: skip
+def main(*, quick: bool, grown: bool, only: str, measure: str, json_path: str) -> None:
+    """Measure SignalStack beside others."""
+    # The same orderly end as at Ctrl-C: processes and folders of ours go with us.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    names = set(filter(None, only.split(","))) or set(_NAMES)
+    if unknown := names - set(_NAMES):
+        raise click.BadParameter(f"{', '.join(sorted(unknown))}: not one of {', '.join(_NAMES)}")
+    peers = [peer for peer in PEERS if peer.name in names]
+    with tempfile.TemporaryDirectory(prefix="signalstack-peers-") as folder:
+        Path(folder).chmod(0o711)  # root's PostgreSQL runs as another user
+        measure_all = partial(_measure, Path(folder), peers, list(filter(None, measure.split(","))))
+        report = anyio.run(
+            partial(measure_all, quick=quick, grown=grown),
+            backend_options={"use_uvloop": sys.platform == "linux"},
+        )
+    text = msgspec.json.format(msgspec.json.encode(report), indent=2)
+    Path(json_path).write_bytes(text + b"\n")
+    show(report, Console(width=None if sys.stdout.isatty() else _WIDTH))
+    _say(f"the report is in {json_path}")
+
+
+def _say(text: str) -> None:
+    click.echo(f"peers: {text}", err=True)
+
+
+if __name__ == "__main__":
+    main()

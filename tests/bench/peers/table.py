@@ -1,0 +1,65 @@
+"""Shows a report to people: one row a figure, one column a peer."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from rich import box
+from rich.table import Table
+
+from bench.peers.figures import POSTGRESQL, TASKIQ, TITLES, Medians, lower_is_better, ratio
+from bench.peers.roster import PEERS
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from rich.console import Console
+
+    from bench.peers.figures import Report
+
+
+def show(report: Report, console: Console) -> None:
+    """Print the medians and ratios, then the verdicts."""
+    machine = report.machine
+    console.print(
+        f"PostgreSQL {machine.postgresql}, fsync on · Python {machine.python} · {machine.cpus} CPUs"
+        f" · {report.seconds:.0f} s{' · quick' if report.quick else ''}",
+        highlight=False,
+    )
+    console.print(" · ".join(f"{name} {number}" for name, number in report.versions.items()))
+    console.print(_table(report))
+    for verdict in report.verdicts:
+        mark = "[green]met   [/]" if verdict.met else "[red]missed[/]"
+        console.print(f"{mark}  {verdict.target}: {verdict.reached}", highlight=False)
+    for failure in report.failed:
+        console.print(f"[red]failed[/]  {failure}", highlight=False)
+
+
+def _table(report: Report) -> Table:
+    peers = [peer for peer in PEERS if peer.name in report.figures]
+    medians = {
+        name: {figure: found.value for figure, found in figures.items()}
+        for name, figures in report.figures.items()
+    }
+    table = Table(box=box.SIMPLE_HEAD, title="Medians, beside others", title_justify="left")
+    table.add_column("")
+    for title in [*(peer.title for peer in peers), "to best PostgreSQL", "to TaskIQ"]:
+        table.add_column(title, justify="right")
+    for figure, title in TITLES.items():
+        cells = [_number(medians[peer.name].get(figure), figure) for peer in peers]
+        if any(cells):
+            table.add_row(
+                title, *cells, _times(medians, figure, POSTGRESQL), _times(medians, figure, TASKIQ)
+            )
+    return table
+
+
+def _number(value: float | None, figure: str) -> str:
+    if value is None:
+        return ""
+    return f"{value:.2f}" if lower_is_better(figure) else f"{value:,.0f}"
+
+
+def _times(medians: Medians, figure: str, among: Sequence[str]) -> str:
+    value = ratio(medians, figure, among)
+    return "" if value is None else f"{value:.2f}"

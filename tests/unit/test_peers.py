@@ -1,0 +1,84 @@
+"""The arithmetic of `make bench-peers`: medians, who is best, ratios and targets."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from io import StringIO
+
+import pytest
+from rich.console import Console
+
+from bench.peers.figures import Report, best, found, judge, quantile, ratio
+from bench.peers.install import version
+from bench.peers.roster import PEERS
+from bench.peers.table import show
+from signalstack.bench.figure import Machine
+
+_MEDIANS = {
+    "signalstack": {"idle.total.p50": 2.0, "drain.1": 30_000.0, "grown.1": 26_000.0},
+    "graphile": {"idle.total.p50": 5.0, "drain.1": 14_000.0},
+    "pgboss": {"idle.total.p50": 488.0, "drain.1": 25_000.0},
+    "taskiq": {"idle.total.p50": 2.5},
+    "taskiq-list": {"idle.total.p50": 1.6},
+}
+
+
+def test_a_figure_is_the_median_of_its_rounds() -> None:
+    assert found([3.0, 1.0, 2.0]).value == 2.0
+
+
+@pytest.mark.parametrize(("share", "expected"), [(0.5, 50), (0.99, 99), (1.0, 100)])
+def test_a_quantile_is_a_value_that_was_measured(share: float, expected: int) -> None:
+    assert quantile(list(range(100, 0, -1)), share) == expected
+
+
+def test_the_best_latency_is_the_least_and_the_best_rate_the_most() -> None:
+    others = ("graphile", "pgboss")
+
+    assert best(_MEDIANS, "idle.total.p50", others) == ("graphile", 5.0)
+    assert best(_MEDIANS, "drain.1", others) == ("pgboss", 25_000.0)
+
+
+def test_a_ratio_needs_both_sides() -> None:
+    assert ratio(_MEDIANS, "idle.total.p50", ("graphile", "pgboss")) == 0.4
+    assert ratio(_MEDIANS, "drain.1", ("taskiq",)) is None
+    assert ratio({"graphile": {"drain.1": 1.0}}, "drain.1", ("graphile",)) is None
+
+
+def test_targets_are_judged_where_both_sides_were_measured() -> None:
+    verdicts = {verdict.target: verdict for verdict in judge(_MEDIANS)}
+
+    assert {target: verdict.met for target, verdict in verdicts.items()} == {
+        "idle: called → starts, p50 ≤ 0.5 times the best PostgreSQL peer": True,
+        "idle: called → starts, p50 ≤ TaskIQ on Redis": False,
+        "drain, 1 process ≥ 2 times graphile-worker": True,
+        "drain, 1 process ≥ 1.3 times pg-boss": False,
+        "grown tables: drain, 1 process ≥ 0.9 times empty ones": False,
+    }
+    told = verdicts["idle: called → starts, p50 ≤ TaskIQ on Redis"].reached
+    assert told == "1.25 times (2.00 to 1.60, taskiq-list)"
+
+
+def test_the_table_has_a_row_a_figure_and_a_column_a_peer() -> None:
+    report = Report(
+        at=datetime.now(UTC),
+        seconds=1,
+        quick=True,
+        machine=Machine(cpus=2, platform="here", python="3", postgresql="18"),
+        versions={peer.title: version(peer) for peer in PEERS},
+        figures={
+            name: {figure: found([value]) for figure, value in figures.items()}
+            for name, figures in _MEDIANS.items()
+        },
+        verdicts=judge(_MEDIANS),
+        failed=["pgqueuer drain.1: did not start"],
+    )
+    written = StringIO()
+
+    show(report, Console(file=written, width=200))
+
+    lines = written.getvalue().splitlines()
+    (row,) = [line for line in lines if "drain, 1 worker process" in line]
+    assert row.split()[-4:] == ["30,000", "14,000", "25,000", "1.20"]
+    assert any("missed" in line and "pg-boss" in line for line in lines)
+    assert any("failed" in line and "pgqueuer" in line for line in lines)
