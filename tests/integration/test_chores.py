@@ -25,6 +25,7 @@ from rows import (
 )
 from signalstack.core.ids import new_id
 from signalstack.core.job import Outcome, Wake
+from signalstack.core.stage import Closed
 from signalstack.maintenance.partitions import make_missing
 from signalstack.store import chores
 from signalstack.store.chores import Rescue
@@ -168,6 +169,7 @@ async def test_lost_last_attempt_fails_the_job(
     done = await _rescue(pool)
 
     assert (done.rescued, done.failed, done.bells) == (0, 1, 0)
+    assert done.closed == (Closed(queue="default", type="noop", outcome=Outcome.FAILED, count=1),)
     kept = await rows(
         conn,
         "SELECT id, status, attempt, worker_id, last_error LIKE '%%died%%', "
@@ -193,6 +195,26 @@ async def test_jobs_of_the_living_are_left_alone(
     assert (done.workers, done.rescued) == (1, 0)
     settlement = await dispatch.settle([_succeeded(lease)], worker_id=living)
     assert settlement.settled == {lease.id}
+
+
+@pytest.mark.usefixtures("grown_up")
+async def test_rescue_in_pieces_leaves_the_dead_no_way_back(
+    pool: Pool, conn: Database, dispatch: Dispatch, tenant: UUID
+) -> None:
+    await add_jobs(conn, tenant, 5)
+    dead = await add_worker(conn)
+    await _claim(dispatch, dead)
+    await end_lease(conn, dead)
+
+    async with pool.connection() as mine:
+        first = await chores.rescue(mine, orphans=False, limit=2)
+        more = await _claim(dispatch, dead, token=2)
+        rest = [await chores.rescue(mine, orphans=True, limit=2) for _ in range(3)]
+
+    assert (first.workers, first.rescued, more) == (1, 2, [])
+    assert [done.rescued for done in rest] == [2, 1, 0]
+    lost = "SELECT count(*), count(DISTINCT job_id) FROM signalstack.attempts"
+    assert await rows(conn, lost) == [(5, 5)]
 
 
 async def test_leases_of_unknown_workers_come_back_only_when_looked_for(

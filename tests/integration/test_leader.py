@@ -9,10 +9,11 @@ import anyio
 import pytest
 
 from recording import RecordingObserver
-from rows import add_jobs, add_user, add_worker, connect, rows, value
+from rows import add_jobs, add_user, add_worker, connect, lock_job, rows, value
 from signalstack.core.ids import new_id
-from signalstack.core.stage import ChoreEnded, LeaderChanged, Queried, Rescued
-from signalstack.maintenance import chore, leader, rota
+from signalstack.core.job import Outcome
+from signalstack.core.stage import ChoreEnded, Closed, LeaderChanged, Queried, Rescued
+from signalstack.maintenance import chore, leader, rescue, rota
 from signalstack.maintenance.leader import Maintenance
 from signalstack.store.pool import Pool
 
@@ -166,6 +167,42 @@ async def test_jobs_are_rescued_when_a_lease_ends_without_anybody_polling(
 
     assert rescued.count == 1
     assert await value(conn, "SELECT lease_token IS NULL FROM signalstack.jobs")
+
+
+async def test_rescue_that_failed_half_way_is_taken_up_again(
+    database_url: str, conn: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rescue, "BATCH", 2)
+    monkeypatch.setattr(rescue, "RETRY_S", 0.05)
+    await conn.execute("SELECT pg_sleep_until(pg_postmaster_start_time() + interval '3.1 seconds')")
+    ids = sorted(await add_jobs(conn, await add_user(conn), 5, max_attempts=1))
+    await conn.execute(
+        "UPDATE signalstack.jobs SET attempt = 1, lease_token = 1, worker_id = %s, "
+        "started_at = now()",
+        (await add_worker(conn, lease_s=-1),),
+    )
+    observer = RecordingObserver()
+
+    async with (
+        Pool(database_url, observer, statement_timeout_s=0.3) as pool,
+        connect(database_url) as rival,
+        anyio.create_task_group() as tasks,
+    ):
+        await rival.execute("BEGIN")
+        await lock_job(rival, ids[2])
+        # Not the leader, whose looking for orphans would do the rest.
+        rescuer = rescue.Rescuer(pool, observer)
+        tasks.start_soon(rescuer.run)
+        rescuer.expect(0.0)
+        await observer.seen(Rescued, count=1)
+        await observer.seen(ChoreEnded, chore="rescue", outcome="failed", count=2)
+        await rival.execute("COMMIT")
+        await observer.seen(Rescued, count=3)
+        tasks.cancel_scope.cancel()
+
+    assert [fact.count for fact in observer.facts(Rescued)] == [2, 2, 1]
+    assert sum(fact.count for fact in observer.facts(Closed, outcome=Outcome.FAILED)) == 5
+    assert await value(conn, "SELECT count(*) FROM signalstack.jobs") == 0
 
 
 async def test_leader_outlives_a_lost_database(database_url: str, conn: Database) -> None:

@@ -96,7 +96,7 @@ MUTANTS: Final = (
     Mutant(
         name="the lock order of a rescue",
         file=_RESCUE,
-        edits=(("    ORDER BY j.user_id, j.id\n    FOR UPDATE\n", "    FOR UPDATE\n"),),
+        edits=(("    ORDER BY j.user_id, j.id\n    FOR UPDATE OF j\n", "    FOR UPDATE OF j\n"),),
         test=f"{_CHORES}::test_rescue_locks_rows_in_their_order",
     ),
     Mutant(

@@ -160,6 +160,7 @@ OPERATIONS: Final = (
         answers={201: ReceivedEvent | ReceivedEvents, 200: ReceivedEvent | ReceivedEvents},
         reads=("Idempotency-Key",),
         tells={201: ("Location",), 200: ("Location", "Idempotent-Replayed")},
+        conflicts="The event was received before, and was removed since.",
         needs=Scope.WRITE,
     ),
     Operation(

@@ -49,7 +49,8 @@ async def create_job(call: Call[JobRequest, None]) -> Answer:
         return await _create_and_wait(call, wait_s)
     enqueued, key = await _enqueue(call)
     if enqueued.replayed_id is not None:
-        job = await look_up.get_job(call.parts.pool, call.user_id, enqueued.replayed_id)
+        with look_up.made_before():
+            job = await look_up.get_job(call.parts.pool, call.user_id, enqueued.replayed_id)
         return Answer(body=job, headers=[_location(job), idempotency.REPLAYED])
     job = _present(enqueued.jobs[0], enqueued.created_at, key)
     return Answer(status=201, body=job, headers=[_location(job)])
@@ -95,6 +96,7 @@ OPERATIONS: Final = (
             200: ("Location", "Idempotent-Replayed", "Preference-Applied"),
             202: ("Location", "Idempotent-Replayed"),
         },
+        conflicts="The Idempotency-Key made a job that was deleted since.",
         patience=waiting.by_header,
         needs=Scope.WRITE,
     ),
@@ -152,7 +154,8 @@ async def _create_and_wait(call: Call[JobRequest, None], wait_s: int) -> Answer:
         # Its outcome is committed later, and takes it to the disk with it.
         enqueued, key = await _enqueue(call, first_id=job_id, watch=Watch.ITS_END, durable=False)
         if enqueued.replayed_id is not None:
-            job = await watchers.end_of(call.user_id, enqueued.replayed_id, timeout_s=wait_s)
+            with look_up.made_before():
+                job = await watchers.end_of(call.user_id, enqueued.replayed_id, timeout_s=wait_s)
             headers.append(idempotency.REPLAYED)
         else:
             job = await _until_ended_or_kept(call, watcher, enqueued, key, wait_s)

@@ -113,6 +113,7 @@ OPERATIONS: Final = (
         answers={201: Message, 200: Message},
         reads=("Idempotency-Key",),
         tells={201: ("Location",), 200: ("Location", "Idempotent-Replayed")},
+        conflicts="The Idempotency-Key made a message that was removed since.",
         needs=Scope.WRITE,
     ),
     Operation(

@@ -49,7 +49,8 @@ REQUEST_HEADERS: Final = {
     "Idempotency-Key": (
         (
             "1 to 255 visible ASCII characters. The same key and body within 24 hours answers 200 "
-            "with what the first request made; the same key with another body is 422."
+            "with what the first request made; the same key with another body is 422, and 409 when "
+            "what it made was deleted since."
         ),
         "order-A-1001-paid",
     ),

@@ -85,7 +85,8 @@ async def run_schedule(call: Bare) -> Answer:
         traceparent=call.exchange.traceparent,
     )
     job_id = enqueued.replayed_id or enqueued.jobs[0].id
-    job = await look_up.get_job(parts.pool, call.user_id, job_id)
+    with look_up.made_before():
+        job = await look_up.get_job(parts.pool, call.user_id, job_id)
     location = (b"location", f"/v1/jobs/{job_id}".encode("ascii"))
     if enqueued.replayed_id is None:
         return Answer(status=201, body=job, headers=[location])
@@ -164,7 +165,10 @@ OPERATIONS: Final = (
         answers={201: Job, 200: Job},
         reads=("Idempotency-Key",),
         tells={201: ("Location",), 200: ("Location", "Idempotent-Replayed")},
-        conflicts="What its job needs is gone: its type, its queue, or a payload that fits.",
+        conflicts=(
+            "What its job needs is gone (its type, its queue, or a payload that fits), or the"
+            " Idempotency-Key made a job that was deleted since."
+        ),
         needs=Scope.WRITE,
     ),
 )

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
+from signalstack.core.stage import Closed
 from signalstack.store.query import Query, execute, fetch_one
 
 if TYPE_CHECKING:
@@ -27,12 +28,27 @@ class Standing(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Rescue(msgspec.Struct, frozen=True, kw_only=True):
-    """How many dead workers were found, and what became of the jobs that they ran."""
+    """How many dead workers were found, and what became of the jobs that they ran.
+
+    `closed` parts those that are over (`failed` of them) by queue, type and outcome; there may be
+    `more` to take back.
+    """
 
     workers: int
     rescued: int
     failed: int
     bells: int
+    more: bool = False
+    closed: tuple[Closed, ...] = ()
+
+
+class _RescueRow(msgspec.Struct, frozen=True, kw_only=True):
+    workers: int
+    rescued: int
+    failed: int
+    bells: int
+    more: bool
+    closed: msgspec.Raw
 
 
 class RolledUp(msgspec.Struct, frozen=True, kw_only=True):
@@ -52,7 +68,7 @@ class _Limits(msgspec.Struct, frozen=True, kw_only=True):
 
 _LEAD: Final = Query("maintenance/lead", Standing)
 _RESIGN: Final = Query("maintenance/resign", int)
-_RESCUE: Final = Query("maintenance/rescue", Rescue)
+_RESCUE: Final = Query("maintenance/rescue", _RescueRow)
 _ROLL_UP: Final = Query("maintenance/roll_up", RolledUp)
 _EXPIRE: Final = Query("maintenance/expire_idempotency", int)
 
@@ -72,10 +88,22 @@ async def resign(conn: Connection, *, holder: UUID) -> None:
     await execute(conn, _RESIGN, holder=holder)
 
 
-async def rescue(conn: Connection, *, orphans: bool) -> Rescue:
-    """Take back the jobs of dead workers; with `orphans` also those of unknown ones."""
-    done = await fetch_one(conn, _RESCUE, orphans=orphans, error=_LOST)
-    return done or Rescue(workers=0, rescued=0, failed=0, bells=0)
+async def rescue(conn: Connection, *, orphans: bool, limit: int = 2_000) -> Rescue:
+    """Take back up to `limit` jobs of dead workers; with `orphans` also those of unknown ones.
+
+    The dead are unknown from then on, so what is left of theirs is found as orphans.
+    """
+    done = await fetch_one(conn, _RESCUE, orphans=orphans, error=_LOST, limit=limit)
+    if done is None:
+        return Rescue(workers=0, rescued=0, failed=0, bells=0)
+    return Rescue(
+        workers=done.workers,
+        rescued=done.rescued,
+        failed=done.failed,
+        bells=done.bells,
+        more=done.more,
+        closed=msgspec.json.decode(done.closed, type=tuple[Closed, ...]),
+    )
 
 
 async def roll_up(conn: Connection, *, limit: int) -> int:

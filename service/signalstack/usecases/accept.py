@@ -140,6 +140,7 @@ class Acceptor:
 
         Raises:
             InvalidError: the key was used for another request.
+            ConflictError: it was accepted before, and was removed since.
             UnavailableError: PostgreSQL is away; nothing is known to be stored.
         """
         if event.external_id is not None:
@@ -170,7 +171,8 @@ class Acceptor:
 
     async def _replay(self, user_id: UUID, event_id: UUID) -> AcceptedEvent:
         self._observer.tell(EventReceived(outcome="duplicate"))
-        found = await look_up.get_event(self._pool, user_id, event_id)
+        with look_up.made_before():
+            found = await look_up.get_event(self._pool, user_id, event_id)
         return AcceptedEvent(
             id=found.id,
             type=found.type,

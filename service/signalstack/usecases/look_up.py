@@ -2,18 +2,35 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from signalstack.core.errors import NotFoundError
+from signalstack.core.errors import ConflictError, NotFoundError
 from signalstack.core.event import Event
 from signalstack.core.event_detail import EventDetail
 from signalstack.store import events, jobs
 
 if TYPE_CHECKING:
+    from collections.abc import Generator
     from uuid import UUID
 
     from signalstack.core.job import Job
     from signalstack.store.pool import Pool
+
+
+@contextmanager
+def made_before() -> Generator[None]:
+    """Look up what an earlier request made, so that a repeat of it is answered with that.
+
+    Raises:
+        ConflictError: it was deleted since. Made again, it would run twice.
+    """
+    try:
+        yield
+    except NotFoundError as error:
+        raise ConflictError(
+            f"this was accepted before, and what it made was deleted: {error}"
+        ) from None
 
 
 async def get_job(pool: Pool, user_id: UUID, job_id: UUID) -> Job:

@@ -19,6 +19,7 @@ from signalstack.core.message import (
 )
 from signalstack.core.queue import Limits
 from signalstack.store import messages, queues
+from signalstack.usecases.look_up import made_before
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -56,6 +57,7 @@ async def accept(
 
     Raises:
         InvalidError: the number or the text is wrong, or the key was used for another request.
+        ConflictError: the key made a message that was removed since.
         UnavailableError: PostgreSQL is away; nothing is known to be stored.
     """
     job = JobRequest(type=JOB_TYPE, queue=QUEUE, payload=msgspec.to_builtins(request))
@@ -71,7 +73,9 @@ async def accept(
     except InvalidError as error:
         raise _in_request(error) from None
     if enqueued.replayed_id is not None:
-        return Accepted(message=await get(pool, user_id, enqueued.replayed_id), replayed=True)
+        with made_before():
+            message = await get(pool, user_id, enqueued.replayed_id)
+        return Accepted(message=message, replayed=True)
     made = _present(request, enqueued.jobs[0], enqueued.created_at)
     return Accepted(message=made, replayed=False)
 

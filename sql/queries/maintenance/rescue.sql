@@ -1,6 +1,11 @@
 -- Take back the runs of workers whose lease ended. Live jobs are read from end to end (there is no
 -- index on leases: it would make every claim touch it), so only when some worker is dead, or, with
--- `orphans`, to look for leases of workers that do not exist at all.
+-- `orphans`, to look for leases of workers that do not exist at all. At most `limit` runs come back
+-- at once, so that nobody waits long for their rows; dead workers are buried with the first of
+-- them, lest they come to life in between: what is left has no worker any more, so it is orphans'.
+-- They are found without an order and locked in it: with both in one, the planner reads the primary
+-- key from one end to the other and holds the first locks meanwhile. Guarded by the lease as it was
+-- found: what lost it while its row was waited for is passed over.
 WITH dead AS MATERIALIZED (
     SELECT w.id
     FROM signalstack.workers AS w
@@ -12,10 +17,8 @@ WITH dead AS MATERIALIZED (
     FOR UPDATE SKIP LOCKED
 ),
 
-lost AS MATERIALIZED (
-    SELECT
-        j.user_id, j.id, j.queue, j.attempt, j.started_at, j.wake, j.worker_id, j.limited,
-        j.attempt < j.max_attempts AND NOT j.cancel_requested AS again
+held AS MATERIALIZED (
+    SELECT j.user_id, j.id, j.attempt, j.lease_token, j.worker_id
     FROM signalstack.jobs AS j
     WHERE
         (%(orphans)s OR EXISTS (SELECT FROM dead))
@@ -27,8 +30,21 @@ lost AS MATERIALIZED (
                 AND NOT EXISTS (SELECT FROM signalstack.workers AS w WHERE w.id = j.worker_id)
             )
         )
+    LIMIT %(limit)s
+),
+
+lost AS MATERIALIZED (
+    SELECT
+        j.user_id, j.id, j.queue, j.attempt, j.started_at, j.wake, j.worker_id, j.limited,
+        j.attempt < j.max_attempts AND NOT j.cancel_requested AS again
+    FROM held
+    INNER JOIN signalstack.jobs AS j ON held.user_id = j.user_id AND held.id = j.id
+    WHERE
+        j.attempt = held.attempt
+        AND j.lease_token = held.lease_token
+        AND j.worker_id IS NOT DISTINCT FROM held.worker_id
     ORDER BY j.user_id, j.id
-    FOR UPDATE
+    FOR UPDATE OF j
 ),
 
 back AS (
@@ -103,6 +119,16 @@ failed AS (
     FROM gone
 ),
 
+over AS (
+    SELECT
+        gone.queue,
+        gone.type,
+        CASE WHEN gone.cancel_requested THEN 'cancelled' ELSE 'failed' END AS outcome,
+        count(*) AS count
+    FROM gone
+    GROUP BY gone.queue, gone.type, gone.cancel_requested
+),
+
 counted AS (
     INSERT INTO signalstack.metrics_delta (user_id, hour, jobs_failed, jobs_cancelled)
     SELECT
@@ -167,4 +193,6 @@ SELECT
     (SELECT count(*) FROM dead) AS workers,
     (SELECT count(*) FROM back) AS rescued,
     (SELECT count(*) FROM gone) AS failed,
-    (SELECT count(*) FROM told) AS bells
+    (SELECT count(*) FROM told) AS bells,
+    (SELECT count(*) FROM held) = %(limit)s AS more,
+    (SELECT coalesce(jsonb_agg(to_jsonb(over)), '[]') FROM over) AS closed
