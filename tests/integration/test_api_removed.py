@@ -24,7 +24,13 @@ if TYPE_CHECKING:
     from rows import Database
 
 DAY_S: Final = 86_400.0
-KEEP: Final = Keep(succeeded_s=DAY_S, failed_s=DAY_S, cancelled_s=7 * DAY_S, events_s=20 * DAY_S)
+KEEP: Final = Keep(
+    succeeded_s=DAY_S,
+    failed_s=DAY_S,
+    cancelled_s=7 * DAY_S,
+    events_s=20 * DAY_S,
+    messages_s=20 * DAY_S,
+)
 _AGE_JOB: Final = """
     UPDATE signalstack.finished_jobs
     SET id = %(old)s, finished_at = now() - %(days)s * interval '1 day'
