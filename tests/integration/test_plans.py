@@ -62,7 +62,7 @@ def _calls(worker: str) -> dict[str, Hot]:
     nil = "'00000000-0000-0000-0000-000000000000'"
     return {
         "dispatch/claim": Hot(
-            arguments=f"'{{default,mail}}', {nil}, 100, 100, '{worker}', 7, 'poll'",
+            arguments=f"'{{default,mail}}', {nil}, 100, 100, '{worker}', 7, 'poll', 8192",
             indexes={"jobs_ready", "workers_pkey", "queues_pkey"},
         ),
         "dispatch/promote": Hot(arguments="1000", indexes={"jobs_delayed"}),
@@ -76,6 +76,11 @@ def _calls(worker: str) -> dict[str, Hot]:
             arguments=f"{uuids}, {uuids}, {bigints}, {nulls}, {times}, {times}, {nulls}, "
             f"{ones}, {nulls}, {ones}, {uuids}, {nulls}",
             indexes={"jobs_pkey", "queues_pkey"},
+            session=dispatch.SETTLE_SESSION,
+        ),
+        "dispatch/payload": Hot(
+            arguments=f"{nil}, {nil}, 7, 1000",
+            indexes={"jobs_pkey"},
             session=dispatch.SETTLE_SESSION,
         ),
     }

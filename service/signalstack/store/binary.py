@@ -26,6 +26,8 @@ _BOOL: Final = Struct("!i?")
 _JSONB: Final = Struct("!iB")
 _UUID_LENGTH: Final = _LENGTH.pack(16)
 _EPOCH: Final = datetime(2000, 1, 1, tzinfo=UTC)
+_EARLIEST: Final = datetime.min.replace(tzinfo=UTC)
+_LATEST: Final = datetime.max.replace(tzinfo=UTC)
 _MICROSECOND: Final = timedelta(microseconds=1)
 _POSTGRES_EPOCH_S: Final = 946_684_800
 
@@ -132,8 +134,16 @@ def read_unix(data: bytes) -> float:
 
 
 def read_timestamptz(data: bytes) -> datetime:
-    """Decode `timestamptz` into an aware datetime."""
-    return _EPOCH + timedelta(microseconds=int.from_bytes(data, "big", signed=True))
+    """Decode `timestamptz` into an aware datetime, the nearest where Python has none.
+
+    PostgreSQL knows infinity, BC and the years after 9999: one such row, whoever wrote it, must not
+    keep a list from being read.
+    """
+    microseconds = int.from_bytes(data, "big", signed=True)
+    try:
+        return _EPOCH + timedelta(microseconds=microseconds)
+    except OverflowError:
+        return _LATEST if microseconds > 0 else _EARLIEST
 
 
 def read_uuid(data: bytes) -> UUID:

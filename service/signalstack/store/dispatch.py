@@ -26,9 +26,14 @@ _DISOWN: Final = Statement("dispatch/disown")
 _FINISH: Final = Statement("dispatch/finish")
 _REQUEUE: Final = Statement("dispatch/requeue")
 _CANCELLED: Final = Statement("dispatch/cancelled")
+_PAYLOAD: Final = Statement("dispatch/payload")
 CLAIM_STATEMENTS: Final = (_CLAIM, _PROMOTE, _BUSY, _RING, _CLOCK, _DISOWN, _CANCELLED)
-SETTLE_STATEMENTS: Final = (_FINISH, _REQUEUE)
+SETTLE_STATEMENTS: Final = (_FINISH, _REQUEUE, _PAYLOAD)
 
+# What the payloads that come with one claim may have together, and one that comes by itself.
+CLAIM_BYTES: Final = 8_388_608
+INLINE_BYTES: Final = 65_536
+PAYLOAD_LIMIT: Final = 67_108_864
 PROMOTE_LIMIT: Final = 1_000
 NIL: Final = bytes(16)
 
@@ -63,7 +68,7 @@ class Lease(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """A claimed job: `(id, attempt, token)` guards all that is written of this run.
 
     `user_id` and `id` are 16-byte strings, `due_at` and `postponed_at` are Unix time by the
-    database's clock, `payload` is JSON.
+    database's clock, `payload` is JSON, or None where it is to be read by itself.
     """
 
     user_id: bytes
@@ -77,7 +82,7 @@ class Lease(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     due_at: float
     wake: Wake
     traceparent: str | None
-    payload: bytes
+    payload: bytes | None
     token: int
     postponed_at: float | None = None
 
@@ -164,8 +169,13 @@ class Dispatch:
         lanes: int,
         cursor: bytes,
         cause: Wake,
+        with_payloads: bool = True,
     ) -> Claim:
-        """Lease up to `limit` jobs: an even share of each of up to `lanes` lanes past `cursor`."""
+        """Lease up to `limit` jobs: an even share of each of up to `lanes` lanes past `cursor`.
+
+        Small payloads come along unless `with_payloads` is False.
+        """
+        inline = min(INLINE_BYTES, CLAIM_BYTES // limit) if with_payloads else 0
         (result,) = await self._claims.run(
             Call(
                 _CLAIM,
@@ -177,6 +187,7 @@ class Dispatch:
                     worker_id.bytes,
                     binary.pack_int8(token),
                     cause.value.encode(),
+                    binary.pack_int4(inline),
                 ),
             )
         )
@@ -248,6 +259,33 @@ class Dispatch:
                 (cancelled if flagged else settled).add(result.get_value(row, 0) or b"")
         return Settlement(settled=settled, cancelled=cancelled)
 
+    async def payload(self, lease: Lease) -> bytes:
+        """Read the payload of one leased job.
+
+        Raises:
+            StatementError: PostgreSQL cannot make text of it.
+            ValueError: it is larger than PAYLOAD_LIMIT, or the lease was lost.
+            UnavailableError: PostgreSQL is away.
+        """
+        (result,) = await self._settlements.run(
+            Call(
+                _PAYLOAD,
+                (
+                    lease.user_id,
+                    lease.id,
+                    binary.pack_int8(lease.token),
+                    binary.pack_int4(PAYLOAD_LIMIT),
+                ),
+            )
+        )
+        if not result.ntuples:
+            raise ValueError("the lease was lost")
+        payload = result.get_value(0, 1)
+        if payload is None:
+            size = binary.read_int4(result.get_value(0, 0) or b"")
+            raise ValueError(f"it has {size:,} bytes, more than {PAYLOAD_LIMIT:,}")
+        return payload
+
     def _read_leases(self, result: PGresult, token: int) -> list[Lease]:
         value, text = result.get_value, self._text
         if value(0, 4) is None:
@@ -268,9 +306,9 @@ class Dispatch:
                     max_attempts=binary.read_int4(value(row, 9) or b""),
                     timeout_s=None if timeout_s is None else binary.read_float8(timeout_s),
                     due_at=binary.read_unix(value(row, 11) or b""),
-                    wake=_WAKES[value(row, 12) or b"backlog"],
+                    wake=_WAKES.get(value(row, 12) or b"", Wake.BACKLOG),
                     traceparent=None if traceparent is None else traceparent.decode(),
-                    payload=value(row, 14) or b"null",
+                    payload=value(row, 14),
                     token=token,
                     postponed_at=(None if postponed_at is None else binary.read_unix(postponed_at)),
                 )

@@ -13,22 +13,50 @@ from signalstack.core.errors import (
     InvalidError,
     SettingsError,
     SignalStackError,
+    TooLargeError,
     UnavailableError,
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Generator
+    from collections.abc import Generator, Sequence
 
 STANDBY: Final = (
     "PostgreSQL is a standby: it (or a setting) makes sessions read-only, so that it takes neither"
     " writes nor LISTEN; the URL must lead to the primary"
 )
 _REASON_LIMIT: Final = 300
-_UNSTORABLE: Final = (pg.UntranslatableCharacter, pg.CharacterNotInRepertoire)
+_NUL: Final = "a text has a character that PostgreSQL cannot keep (NUL)"
 
 
 class ContendedError(UnavailableError):
     """The transaction lost against another one (40001, 40P01); the same again may succeed."""
+
+
+# In order: classes 25, 40, 54 and 57 are kinds of OperationalError too, so they come first.
+_KNOWN: Final[Sequence[tuple[tuple[type[psycopg.Error], ...], type[SignalStackError], str]]] = (
+    (
+        (pg.SerializationFailure, pg.DeadlockDetected),
+        ContendedError,
+        "PostgreSQL gave way to another transaction; try again",
+    ),
+    (
+        (pg.QueryCanceled, pg.LockNotAvailable),
+        UnavailableError,
+        "PostgreSQL took too long to answer",
+    ),
+    ((pg.ReadOnlySqlTransaction,), UnavailableError, STANDBY),
+    (
+        (pg.ProgramLimitExceeded,),
+        TooLargeError,
+        "PostgreSQL cannot keep or return a value of this size",
+    ),
+    (
+        (psycopg.OperationalError, psycopg.InterfaceError),
+        UnavailableError,
+        "PostgreSQL cannot be reached",
+    ),
+    ((pg.UntranslatableCharacter, pg.CharacterNotInRepertoire), InvalidError, _NUL),
+)
 
 
 @contextmanager
@@ -77,17 +105,9 @@ def describe_reason(error: BaseException, dsn: str) -> str:
 
 
 def _translate(error: psycopg.Error) -> SignalStackError | None:
-    # Class 40 is a kind of OperationalError too, so it is asked for first.
-    if isinstance(error, pg.SerializationFailure | pg.DeadlockDetected):
-        return ContendedError("PostgreSQL gave way to another transaction; try again")
-    if isinstance(error, pg.QueryCanceled | pg.LockNotAvailable):
-        return UnavailableError("PostgreSQL took too long to answer")
-    if isinstance(error, pg.ReadOnlySqlTransaction):
-        return UnavailableError(STANDBY)
-    if isinstance(error, psycopg.OperationalError | psycopg.InterfaceError):
-        return UnavailableError("PostgreSQL cannot be reached")
-    if isinstance(error, _UNSTORABLE) or (
-        isinstance(error, psycopg.DataError) and error.sqlstate is None
-    ):
-        return InvalidError("a text has a character that PostgreSQL cannot keep (NUL)")
+    for classes, known, sentence in _KNOWN:
+        if isinstance(error, classes):
+            return known(sentence)
+    if isinstance(error, psycopg.DataError) and error.sqlstate is None:
+        return InvalidError(_NUL)
     return None

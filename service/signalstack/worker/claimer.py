@@ -65,6 +65,7 @@ class Claimer:
         self._cause: Wake | None = None
         self._cursor = NIL
         self._fruitful = True
+        self._with_payloads = True
         self._doubtful: dict[int, float] = {}
         self._signal = anyio.Event()
         self._timer_signal = anyio.Event()
@@ -151,6 +152,7 @@ class Claimer:
                 lanes=max(limit, _LANES, len(self._queues)),
                 cursor=cursor,
                 cause=cause,
+                with_payloads=self._with_payloads,
             )
         except UnavailableError:
             # It may have been done all the same. The listener looks again as soon as it is back.
@@ -158,7 +160,12 @@ class Claimer:
             return
         except StatementError as error:
             _log.warning("claim_failed", error=str(error), sqlstate=error.sqlstate)
+            if self._with_payloads:
+                # One payload that PostgreSQL cannot make text of fails the claim of all others.
+                self._with_payloads = False
+                self._wake(cause)
             return
+        self._with_payloads = True
         self._observer.tell(
             Claimed(
                 count=len(claim.leases),

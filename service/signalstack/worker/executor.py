@@ -21,7 +21,7 @@ import anyio.to_thread
 import msgspec
 from anyio._backends import _asyncio as anyio_asyncio
 
-from signalstack.core.handler import Fail, Retry
+from signalstack.core.handler import Fail
 from signalstack.core.job import Outcome
 from signalstack.core.log import bind, get_logger
 from signalstack.core.stage import Finished, Started
@@ -36,9 +36,10 @@ if TYPE_CHECKING:
 
     from anyio.abc import TaskGroup
 
-    from signalstack.core.handler import JobType, Registry
+    from signalstack.core.handler import JobType
     from signalstack.core.stage import Observer, Span
     from signalstack.store.dispatch import Lease
+    from signalstack.worker.reading import Reader
     from signalstack.worker.run import Stop
     from signalstack.worker.verdict import RetryPolicy
 
@@ -50,8 +51,6 @@ AHEAD_LIMIT: Final = 1_000
 # Quick handlers never give way by themselves: let the loop breathe after so many.
 _BURST: Final = 32
 
-_ELSEWHERE_S: Final = 10.0
-
 _log: Final = get_logger("signalstack.worker")
 
 
@@ -60,7 +59,7 @@ class Executor:
 
     def __init__(
         self,
-        registry: Registry,
+        reader: Reader,
         observer: Observer,
         *,
         now: Callable[[], float],
@@ -71,7 +70,7 @@ class Executor:
         policy: RetryPolicy,
         rng: Random,
     ) -> None:
-        self._registry = registry
+        self._reader = reader
         self._observer = observer
         self._now = now
         self._on_ended = on_ended
@@ -81,7 +80,6 @@ class Executor:
         self._policy = policy
         self._rng = rng
         self._threads = anyio.CapacityLimiter(concurrency)
-        self._decoders: dict[str, msgspec.json.Decoder[object]] = {}
         self._waiting: deque[Lease] = deque()
         self._idle: deque[anyio.Event] = deque()
         self._runs: set[Run] = set()
@@ -289,7 +287,7 @@ class Executor:
         lease = run.lease
         result: bytes | None = None
         try:
-            job_type, payload = self._read(lease)
+            job_type, payload = await self._reader.read(lease)
             with run.scope:
                 try:
                     result = _encode(await self._invoke(job_type, payload, run))
@@ -326,20 +324,6 @@ class Executor:
         return await anyio.to_thread.run_sync(
             job_type.run, payload, run, abandon_on_cancel=True, limiter=self._threads
         )
-
-    def _read(self, lease: Lease) -> tuple[JobType, object]:
-        job_type = self._registry.get(lease.type)
-        if job_type is None:
-            # Another one may, while a new version is rolled out.
-            reason = f"this worker has no handler for the job type {lease.type!r}"
-            raise Retry(reason, after_s=_ELSEWHERE_S)
-        decoder = self._decoders.get(lease.type)
-        if decoder is None:
-            decoder = self._decoders[lease.type] = msgspec.json.Decoder(job_type.payload)
-        try:
-            return job_type, decoder.decode(lease.payload)
-        except (msgspec.DecodeError, RecursionError) as error:
-            raise Fail(f"the payload does not fit the job type: {error}") from error
 
     def _judge_stopped(self, run: Run) -> Verdict:
         if run.stop == "cancelled":

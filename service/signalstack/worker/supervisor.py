@@ -27,6 +27,7 @@ from signalstack.store.workers import WorkerLease
 from signalstack.worker.claimer import Claimer
 from signalstack.worker.executor import Executor
 from signalstack.worker.heartbeat import Heartbeat
+from signalstack.worker.reading import Reader
 from signalstack.worker.settler import BACKLOG_LIMIT, Settler
 from signalstack.worker.verdict import RetryPolicy
 
@@ -114,7 +115,7 @@ class Worker:
             on_recorded=on_recorded,
         )
         self._executor = Executor(
-            registry,
+            Reader(registry, self._dispatch.payload),
             observer,
             now=self._dispatch.now,
             on_ended=self._settler.add,

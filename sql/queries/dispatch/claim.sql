@@ -11,6 +11,8 @@
 -- that is locked is left for later. No lock is ever waited for. The operator's queues stand under
 -- the nil user: a limit of theirs is held by all tenants together, whose jobs take turns (the first
 -- of each tenant, then the second …), the oldest first.
+-- A payload comes along up to $8 bytes, as it is stored and as text, so that a claim is bounded in
+-- memory: 1e131071 takes 10 bytes there and 131,072 here. Others are read one by one.
 WITH RECURSIVE walk AS (
     SELECT q.queue, head.user_id
     FROM unnest($1::text[]) AS q (queue)
@@ -195,7 +197,8 @@ chosen AS MATERIALIZED (
 claimed AS (
     UPDATE signalstack.jobs AS j
     SET
-        attempt = j.attempt + 1,
+        -- No row, whoever wrote it, may overflow and so keep all others from being claimed.
+        attempt = least(j.attempt, 2147483646) + 1,
         worker_id = $5::uuid,
         lease_token = $6::bigint,
         limited = (j.user_id, j.queue) IN (
@@ -207,7 +210,8 @@ claimed AS (
     WHERE j.ctid = any(array(SELECT chosen.spot FROM chosen))
     RETURNING
         j.user_id, j.id, j.type, j.queue, j.attempt, j.max_attempts, j.timeout_s, j.run_at, j.wake,
-        j.traceparent, j.limited, j.watch, j.priority, j.payload::text, j.postponed_since
+        j.traceparent, j.limited, j.watch, j.priority, j.postponed_since,
+        CASE WHEN pg_column_size(j.payload) <= $8::integer THEN j.payload::text END AS payload
 ),
 
 used AS (
@@ -286,7 +290,7 @@ SELECT
     claimed.run_at,
     claimed.wake,
     claimed.traceparent,
-    claimed.payload,
+    CASE WHEN octet_length(claimed.payload) <= $8::integer THEN claimed.payload END AS payload,
     refill.wait_s,
     claimed.postponed_since
 FROM share
