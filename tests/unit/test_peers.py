@@ -43,6 +43,8 @@ def test_a_ratio_needs_both_sides() -> None:
     assert ratio(_MEDIANS, "idle.total.p50", ("graphile", "pgboss")) == 0.4
     assert ratio(_MEDIANS, "drain.1", ("taskiq",)) is None
     assert ratio({"graphile": {"drain.1": 1.0}}, "drain.1", ("graphile",)) is None
+    unseen = {"signalstack": {"rest.cpu": 0.1}, "graphile": {"rest.cpu": 0.0}}
+    assert ratio(unseen, "rest.cpu", ("graphile",)) is None
 
 
 def test_targets_are_judged_where_both_sides_were_measured() -> None:

@@ -33,6 +33,8 @@ TITLES: Final = {
     "steady.p99": "200 jobs/s: enqueue called → handler starts, p99 ms",
     "busy.p50": "1,000 jobs/s: enqueue called → handler starts, p50 ms",
     "busy.p99": "1,000 jobs/s: enqueue called → handler starts, p99 ms",
+    "rest.cpu": "one worker at rest, CPU %",
+    "rest.transactions": "one worker at rest, transactions/s",
     "drain.1": "drain, 1 worker process, jobs/s",
     "drain.2": "drain, 2 worker processes, jobs/s",
     "grown.1": "drain, 1 process, grown tables, jobs/s",
@@ -140,6 +142,13 @@ TARGETS: Final = (
         against=POSTGRESQL,
     ),
     Target(text="1,000 jobs/s: p99 < 10 ms", figure="busy.p99", bound=10, at_most=True),
+    Target(text="at rest: CPU of a worker < 1 %", figure="rest.cpu", bound=1, at_most=True),
+    Target(
+        text="at rest: transactions of a worker < 1 a second",
+        figure="rest.transactions",
+        bound=1,
+        at_most=True,
+    ),
     *_drains(1),
     *_drains(2),
     Target(
@@ -174,8 +183,8 @@ def quantile(values: Sequence[float], share: float) -> float:
 
 
 def lower_is_better(figure: str) -> bool:
-    """Tell latencies from rates."""
-    return figure.endswith((".p50", ".p99"))
+    """Tell latencies and costs from rates."""
+    return figure.endswith((".p50", ".p99", ".cpu", ".transactions"))
 
 
 def found(runs: Sequence[float]) -> Found:
@@ -195,7 +204,9 @@ def best(medians: Medians, figure: str, among: Sequence[str]) -> tuple[str, floa
 def ratio(medians: Medians, figure: str, among: Sequence[str]) -> float | None:
     """Tell our figure as a multiple of the best of these."""
     ours, other = medians.get(OURS, {}).get(figure), best(medians, figure, among)
-    return None if ours is None or other is None else ours / other[1]
+    if ours is None or other is None or not other[1]:  # a cost may be below what can be seen
+        return None
+    return ours / other[1]
 
 
 def judge(medians: Medians) -> list[Verdict]:
@@ -210,7 +221,7 @@ def _judge(medians: Medians, target: Target) -> Verdict | None:
     value, reached = ours, f"{ours:,.2f}"
     if target.against:
         other = best(medians, target.to or target.figure, target.against)
-        if other is None:
+        if other is None or not other[1]:
             return None
         value = ours / other[1]
         reached = f"{value:.2f} times ({ours:,.2f} to {other[1]:,.2f}, {other[0]})"

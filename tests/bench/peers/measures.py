@@ -31,6 +31,7 @@ _ARRIVAL_S: Final = 20.0
 _LOOK_S: Final = 0.005
 _BACKLOG_S: Final = 120.0
 _EVERY: Final = 50  # of the jobs of a backlog stamp: the others do nothing at all
+_ASKING: Final = 2  # transactions of ours from one count to the next
 _MS: Final = 1e6
 
 
@@ -45,11 +46,21 @@ class Size(msgspec.Struct, frozen=True, kw_only=True):
     drain_s: float = 30.0
     """A drain is cut after this; its rate is that of the jobs settled by then."""
     create_s: float = 2.0
+    calm_s: float = 12.0
+    rest_s: float = 30.0
     grown: int = 1_000_000
 
 
 QUICK: Final = Size(
-    idle=25, idle_s=5, steady_s=1, backlog=2_000, drain_s=8, create_s=0.5, grown=20_000
+    idle=25,
+    idle_s=5,
+    steady_s=1,
+    backlog=2_000,
+    drain_s=8,
+    create_s=0.5,
+    calm_s=12,
+    rest_s=20,
+    grown=20_000,
 )
 
 
@@ -133,7 +144,7 @@ async def steady(bench: Bench, rate: int = 200) -> Values:
 
 
 async def drain(bench: Bench, workers: int, *, grown: bool = False) -> Values:
-    """Empty a backlog that was there before the workers turned to it; first start → all settled."""
+    """Empty a backlog that was there before the workers turned to it, first claim and all."""
     await bench.store.clear(grown=grown)
     stamps = Stamps.make(bench.file, SLOTS)
     jobs = bench.size.backlog
@@ -145,13 +156,13 @@ async def drain(bench: Bench, workers: int, *, grown: bool = False) -> Values:
         before = await bench.store.left()
         if not jobs - workers <= before <= jobs:  # a paused worker may hold what it popped
             raise PeerError(f"{before} of {jobs} jobs of {bench.peer.name} wait for a drain")
+        began = monotonic_ns()
         for worker in started:
             worker.resume()
         left, ended = await _until_drained(bench, stamps, jobs)
-    moments = [at for slot in range(jobs // _EVERY) if (at := stamps.get(slot))]
-    if not moments or (not left and len(moments) < jobs // _EVERY):
+    if not left and not all(stamps.get(slot) for slot in range(jobs // _EVERY)):
         raise PeerError(f"jobs of {bench.peer.name} are gone that never ran")
-    return {"rate": (jobs - left) / (ended - min(moments)) * 1e9}
+    return {"rate": (jobs - left) / (ended - began) * 1e9}
 
 
 async def create(bench: Bench, callers: int, batch: int, workers: int) -> Values:
@@ -163,6 +174,26 @@ async def create(bench: Bench, callers: int, batch: int, workers: int) -> Values
             "create", callers=callers, batch=batch, seconds=bench.size.create_s
         )
     return {"rate": told["jobs"] / told["seconds"]}
+
+
+async def rest(bench: Bench) -> Values:
+    """What one worker process costs that has nothing to do: its CPU, and the transactions it runs.
+
+    PostgreSQL's own count of its database, which its clients at rest and autovacuum add little to.
+    """
+    await bench.store.clear()
+    Stamps.make(bench.file, SLOTS)
+    async with bench.workers(1, "latency") as (worker,):
+        # What starting costs is over, and PostgreSQL has been told of it: 10 s at the latest.
+        await anyio.sleep(bench.size.calm_s)
+        busy, transactions = worker.cpu_s(), await bench.store.transactions()
+        await anyio.sleep(bench.size.rest_s)
+        used = worker.cpu_s() - busy
+        made = await bench.store.transactions() - transactions - _ASKING
+    values = {"cpu": 100 * used / bench.size.rest_s}
+    if transactions:
+        values["transactions"] = made / bench.size.rest_s
+    return values
 
 
 async def grow(bench: Bench) -> None:

@@ -64,6 +64,7 @@ MEASURES: Final[dict[str, Callable[[Bench], Awaitable[Values]]]] = {
 # What is promised of us alone, or against another figure of ours.
 OUR_MEASURES: Final[dict[str, Callable[[Bench], Awaitable[Values]]]] = {
     "busy": partial(measures.steady, rate=1_000),
+    "rest": measures.rest,
     "herd": partial(measures.idle, workers=8),
     "http": _http,
 }
@@ -180,7 +181,9 @@ async def _open(
 @click.option("--quick", is_flag=True, help="Small counts, one round: shows that it works.")
 @click.option("--grown", is_flag=True, help="Also drain with 1 M finished and 1 M future jobs.")
 @click.option("--only", default="", help=f"Of {', '.join(_NAMES)}; with commas between.")
-@click.option("--measure", default="", help="Of idle, steady, drain, create, busy, herd, http.")
+@click.option(
+    "--measure", default="", help="Of idle, steady, rest, drain, create, busy, herd, http."
+)
 @click.option(
     "--json", "json_path", type=click.Path(dir_okay=False), default="bench-peers.json",
     show_default=True, help="Where the report goes.",

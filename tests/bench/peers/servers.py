@@ -29,6 +29,9 @@ if TYPE_CHECKING:
 _REDIS_S: Final = 10.0
 _LOOK_S: Final = 0.02
 _STREAM: Final = "taskiq"
+_TRANSACTIONS: Final = b"""
+    SELECT xact_commit + xact_rollback FROM pg_stat_database WHERE datname = current_database()
+"""
 
 
 class Store(ABC):
@@ -41,6 +44,10 @@ class Store(ABC):
     @abstractmethod
     async def clear(self, *, grown: bool = False) -> None:
         """Forget the jobs: all of them, or all but what was grown."""
+
+    async def transactions(self) -> int:
+        """Count the transactions there were in its database; 0 where there are none."""
+        return 0
 
     @abstractmethod
     async def grow(self, rows: int) -> None:
@@ -67,6 +74,13 @@ class PostgresStore(Store):
             await self._conn.execute(self._sequence.format(FIRST_ID).encode())
         # What autovacuum would do some time in the middle of the next measurement.
         await self._conn.execute("VACUUM ANALYZE")
+
+    async def transactions(self) -> int:
+        # Our own are told at once, so that a VACUUM of before does not count as of now.
+        await self._conn.execute(b"SELECT pg_stat_force_next_flush()")
+        cursor = await self._conn.execute(_TRANSACTIONS)
+        row = await cursor.fetchone()
+        return row[0] if row else 0
 
     async def grow(self, rows: int) -> None:
         for statement in self._tables.grow:

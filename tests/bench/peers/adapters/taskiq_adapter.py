@@ -23,7 +23,8 @@ if TYPE_CHECKING:
 
 def _broker(config: serve.Config, stamp: Callable[[int], None]) -> AsyncBroker:
     url, _, kind = config.url.partition("#")
-    pool = {"max_connection_pool_size": 64}
+    # No read timeout (5 s in redis-py 8): it loses what a paused worker has popped.
+    pool = {"max_connection_pool_size": 64, "socket_timeout": None}
     broker = ListQueueBroker(url, **pool) if kind == "list" else RedisStreamBroker(url, **pool)
 
     @broker.task(task_name="stamp")
