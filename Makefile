@@ -95,7 +95,7 @@ deployable: $(UV_READY) ## lint the Dockerfile and the Kubernetes manifests
 		kubectl kustomize deploy/kubernetes/$$part >/dev/null || exit 1; done; fi
 
 clean: ## remove what make made; data folders stay
-	rm -rf .venv .tools dist .ruff_cache .hypothesis .import_linter_cache .coverage .coverage.*
+	rm -rf .venv .tools .peers dist .ruff_cache .hypothesis .import_linter_cache .coverage .coverage.*
 	find service tests docs grafana -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(VENV_READY): pyproject.toml uv.lock | $(UV_READY)
