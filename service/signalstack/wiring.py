@@ -274,6 +274,7 @@ async def _open_handlers(
             message.build(
                 outbound=gateway,
                 observer=observer,
+                hold=partial(messages.hold, pool),
                 url=settings.webhook_url,
                 key=settings.webhook_auth_key,
                 char_limit=settings.message_char_limit,

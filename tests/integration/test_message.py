@@ -10,8 +10,8 @@ import pytest
 
 from contexts import RunContext, Witness
 from receiver import Answer, Receiver, hang, receiver, redirect, reply, reset
-from signalstack.core.errors import SettingsError
-from signalstack.core.handler import Fail, Retry
+from signalstack.core.errors import SettingsError, UnavailableError
+from signalstack.core.handler import Fail, Postpone, Retry
 from signalstack.core.message import MessageRequest
 from signalstack.core.stage import MessageTried
 from signalstack.handlers import message
@@ -27,9 +27,10 @@ MESSAGE = MessageRequest(phone_number="+905551111111", content="Merhaba 👋")
 class Sender:
     """A receiver on loopback, and the job type that hands messages to it."""
 
-    def __init__(self, here: Receiver, run: Any, witness: Witness) -> None:
+    def __init__(self, here: Receiver, run: Any, witness: Witness, held: list[float]) -> None:
         self.here = here
         self.witness = witness
+        self.held = held
         self._run = run
 
     async def send(self, context: RunContext | None = None) -> Sent:
@@ -42,17 +43,23 @@ class Sender:
 
 @asynccontextmanager
 async def sender(
-    *answers: Answer, key: str | None = "s3cret", timeout_s: float = 5
+    *answers: Answer, key: str | None = "s3cret", timeout_s: float = 5, refuses: bool = False
 ) -> AsyncGenerator[Sender]:
-    witness = Witness()
+    witness, held = Witness(), list[float]()
+
+    async def hold(hold_s: float) -> None:
+        held.append(hold_s)
+        if refuses:
+            raise UnavailableError("PostgreSQL is away")
+
     async with (
         receiver(*answers) as here,
         open_outbound(timeout_s=timeout_s, allow_private=True) as outbound,
     ):
         job_type = message.build(
-            outbound=outbound, observer=witness, url=here.url, key=key, char_limit=160
+            outbound=outbound, observer=witness, hold=hold, url=here.url, key=key, char_limit=160
         )
-        yield Sender(here, job_type.run, witness)
+        yield Sender(here, job_type.run, witness, held)
 
 
 def said(body: object, status: int = 202, **headers: str) -> Answer:
@@ -116,18 +123,26 @@ async def test_each_trouble_has_its_code(answer: Answer, code: str, *, again: bo
     assert s.witness.spans[0].failure
 
 
-async def test_a_receiver_that_asks_for_time_gets_it() -> None:
-    async with sender(reply(429, headers={"retry-after": "17"})) as s:
-        with pytest.raises(Retry) as caught:
+@pytest.mark.parametrize(
+    ("status", "kind", "code"), [(429, Postpone, "rate_limited"), (503, Retry, "invalid_response")]
+)
+@pytest.mark.parametrize("refuses", [False, True])
+async def test_a_receiver_that_asks_for_time_gets_it(
+    status: int, kind: type[Postpone | Retry], code: str, *, refuses: bool
+) -> None:
+    async with sender(reply(status, headers={"retry-after": "17"}), refuses=refuses) as s:
+        with pytest.raises(kind) as caught:
             await s.send()
 
     assert caught.value.after_s == 17
+    assert str(caught.value).startswith(f"{code}: ")
+    assert s.held == [17]
 
 
 async def test_without_a_receiver_the_job_fails_and_says_so() -> None:
     async with open_outbound(timeout_s=1, allow_private=True) as outbound:
         job_type = message.build(
-            outbound=outbound, observer=Witness(), url=None, key=None, char_limit=160
+            outbound=outbound, observer=Witness(), hold=_hold, url=None, key=None, char_limit=160
         )
         with pytest.raises(Fail, match="WEBHOOK_URL is not set"):
             await job_type.run(MESSAGE, RunContext())  # type: ignore[misc] - it is async
@@ -139,4 +154,15 @@ async def test_without_a_receiver_the_job_fails_and_says_so() -> None:
 async def test_settings_that_cannot_be_used_are_refused(url: str, key: str | None) -> None:
     async with open_outbound(timeout_s=1, allow_private=True) as outbound:
         with pytest.raises(SettingsError, match="WEBHOOK_"):
-            message.build(outbound=outbound, observer=Witness(), url=url, key=key, char_limit=160)
+            message.build(
+                outbound=outbound,
+                observer=Witness(),
+                hold=_hold,
+                url=url,
+                key=key,
+                char_limit=160,
+            )
+
+
+async def _hold(_hold_s: float) -> None:
+    """Never called: there is nobody to ask for it."""

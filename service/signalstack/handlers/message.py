@@ -9,16 +9,17 @@ from __future__ import annotations
 
 import http
 import re
+from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final, cast
 
 import msgspec
 
-from signalstack.core.errors import SettingsError
-from signalstack.core.handler import Context, Fail, JobType, Retry
+from signalstack.core.errors import SettingsError, UnavailableError
+from signalstack.core.handler import Context, Fail, JobType, Postpone, Retry
 from signalstack.core.message import JOB_TYPE, ErrorCode, MessageRequest, payload_type
 from signalstack.core.stage import MessageTried
-from signalstack.handlers.answer import judge, retry_after
+from signalstack.handlers.answer import judge
 from signalstack.handlers.exchange import ask
 from signalstack.handlers.outbound import (
     USER_AGENT,
@@ -34,6 +35,9 @@ if TYPE_CHECKING:
     from signalstack.core.stage import Observer
 
 MAX_ID: Final = 200
+
+# Lets no message leave for so many seconds, whichever process would send it.
+Hold = Callable[[float], Awaitable[object]]
 
 _VISIBLE: Final = re.compile(r"[\x21-\x7e]+")
 _WHO: Final = "the receiver"
@@ -53,15 +57,25 @@ class _Trouble(msgspec.Struct, frozen=True, kw_only=True):
     reason: str
     final: bool = False
     after_s: float | None = None
+    hold_s: float | None = None
 
     @property
-    def error(self) -> Fail | Retry:
+    def error(self) -> Fail | Retry | Postpone:
         text = f"{self.code}: {self.reason}"
+        if self.code is ErrorCode.RATE_LIMITED and self.hold_s is not None:
+            # It was not looked at, and the receiver says when it will be: no attempt is lost.
+            return Postpone(text, after_s=self.hold_s)
         return Fail(text) if self.final else Retry(text, after_s=self.after_s)
 
 
 def build(
-    *, outbound: Outbound, observer: Observer, url: str | None, key: str | None, char_limit: int
+    *,
+    outbound: Outbound,
+    observer: Observer,
+    hold: Hold,
+    url: str | None,
+    key: str | None,
+    char_limit: int,
 ) -> JobType:
     """Make the job type.
 
@@ -69,6 +83,7 @@ def build(
         outbound: what it sends through; it may reach private addresses, since the operator, and
             no tenant, says where to.
         observer: is told each attempt.
+        hold: is told for how many seconds the receiver wants nothing at all.
         url: the receiver's. Without it jobs are accepted (the API need not know the worker's
             settings) and fail with the reason.
         key: for the header X-Auth-Key.
@@ -79,7 +94,7 @@ def build(
     """
     if key is not None and not _VISIBLE.fullmatch(key):
         raise SettingsError("WEBHOOK_AUTH_KEY must be visible ASCII characters alone")
-    sender = _Sender(outbound, observer, _aim(outbound, url) if url else None, key)
+    sender = _Sender(outbound, observer, hold, _aim(outbound, url) if url else None, key)
     return JobType(name=JOB_TYPE, payload=payload_type(char_limit), run=sender.run, is_async=True)
 
 
@@ -87,15 +102,21 @@ class _Sender:
     """Holds what sending needs besides the payload."""
 
     def __init__(
-        self, outbound: Outbound, observer: Observer, to: Destination | None, key: str | None
+        self,
+        outbound: Outbound,
+        observer: Observer,
+        hold: Hold,
+        to: Destination | None,
+        key: str | None,
     ) -> None:
         self._outbound = outbound
         self._observer = observer
+        self._hold = hold
         self._to = to
         self._key = key
 
     async def run(self, payload: MessageRequest, context: Context) -> Sent:
-        """Hand the message over once; raise Retry or Fail as the answer asks."""
+        """Hand the message over once; raise Retry, Postpone or Fail as the answer asks."""
         if self._to is None:
             raise Fail("WEBHOOK_URL is not set in the worker's environment")
         with self._observer.span("deliver", "client", attributes=ask("POST", self._to)) as span:
@@ -110,7 +131,16 @@ class _Sender:
             self._observer.tell(MessageTried(outcome="sent"))
             return outcome
         self._observer.tell(MessageTried(outcome=outcome.code.value))
+        if outcome.hold_s is not None:
+            await self._leave_alone(outcome.hold_s, context)
         raise outcome.error
+
+    async def _leave_alone(self, hold_s: float, context: Context) -> None:
+        try:
+            await self._hold(hold_s)
+        except UnavailableError as error:
+            # The others will be told the same when they ask the receiver.
+            context.logger.warning("messages_not_held", reason=str(error))
 
     async def _hand_over(
         self, to: Destination, headers: dict[str, str], payload: MessageRequest
@@ -150,7 +180,8 @@ def _aim(outbound: Outbound, url: str) -> Destination:
 
 def _trouble(reply: Reply, now: datetime) -> _Trouble | None:
     """Say what is wrong with an answer by its status alone; None when it is 2xx."""
-    error = judge(reply, now, who=_WHO).error
+    verdict = judge(reply, now, who=_WHO)
+    error = verdict.error
     if error is None:
         return None
     match reply.status:
@@ -167,7 +198,8 @@ def _trouble(reply: Reply, now: datetime) -> _Trouble | None:
         code=code,
         reason=error.reason,
         final=isinstance(error, Fail),
-        after_s=retry_after(reply.headers.get("retry-after"), now),
+        after_s=error.after_s if isinstance(error, Retry) else None,
+        hold_s=verdict.hold_s,
     )
 
 

@@ -75,6 +75,7 @@ _LIMIT: Final = Query("queues/limit", int)
 _ADD_RUNNING: Final = Query("queues/add_running", int)
 _PAUSE: Final = Query("queues/pause", int)
 _GOVERN: Final = Query("queues/govern", int)
+_HOLD: Final = Query("queues/hold", int)
 _PACE: Final = Query("queues/pace", PaceRow)
 
 
@@ -172,6 +173,11 @@ async def govern(conn: Connection, *, name: str, limits: Limits) -> None:
         rate_per_s=None if rate is None else rate.per_s,
         rate_burst=None if rate is None else (rate.burst or rate.limit),
     )
+
+
+async def hold(conn: Connection, *, name: str, hold_s: float) -> None:
+    """Let no job of an operator's queue that has a rate start for so many seconds."""
+    await execute(conn, _HOLD, name=name, hold_s=hold_s)
 
 
 async def pace(conn: Connection, *, user_id: UUID, name: str) -> PaceRow | None:

@@ -126,6 +126,12 @@ async def set_pace(pool: Pool, pace: Pace) -> None:
         await queues.govern(conn, name=QUEUE, limits=Limits(concurrency=pace.workers, rate=rate))
 
 
+async def hold(pool: Pool, hold_s: float) -> None:
+    """Have no message leave for so many seconds, in any process, as the receiver asked."""
+    async with pool.connection() as conn:
+        await queues.hold(conn, name=QUEUE, hold_s=hold_s)
+
+
 def _present(request: MessageRequest, job: NewJob, created_at: datetime) -> Message:
     """Show a message that was stored just now, without asking the database for it."""
     return Message(

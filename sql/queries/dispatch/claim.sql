@@ -68,11 +68,16 @@ quota AS MATERIALIZED (
         q.name,
         q.rate_limit,
         q.rate_per_s,
-        least(
-            q.rate_burst,
-            q.tokens
-            + extract(EPOCH FROM clock_timestamp() - q.refilled_at) * q.rate_limit / q.rate_per_s
-        )::double precision AS tokens,
+        -- Below zero while a receiver is left alone (queues/hold.sql), but still an integer.
+        CASE WHEN q.rate_limit IS NOT NULL THEN greatest(
+            least(
+                q.rate_burst,
+                q.tokens
+                + extract(EPOCH FROM clock_timestamp() - q.refilled_at)
+                * q.rate_limit / q.rate_per_s
+            ),
+            -1e9
+        ) END::double precision AS tokens,
         -- greatest() alone would take no limit for none left: it passes NULL over.
         CASE WHEN q.concurrency IS NOT NULL THEN greatest(q.concurrency - q.running, 0) END AS free
     FROM signalstack.queues AS q
@@ -117,12 +122,15 @@ allowed AS MATERIALIZED (
             WHEN lane.limited AND own.user_id IS NULL THEN 0
             WHEN lane.shared AND whole.user_id IS NULL THEN 0
             -- least() passes over NULL, which is no limit.
-            ELSE least(
-                share.jobs,
-                own.free,
-                floor(own.tokens)::integer,
-                whole.free,
-                floor(whole.tokens)::integer
+            ELSE greatest(
+                least(
+                    share.jobs,
+                    own.free,
+                    floor(own.tokens)::integer,
+                    whole.free,
+                    floor(whole.tokens)::integer
+                ),
+                0
             )
         END AS jobs
     FROM lane
