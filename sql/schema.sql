@@ -186,6 +186,19 @@ CREATE FUNCTION signalstack.job_fault(type text, payload jsonb, priority integer
     LANGUAGE sql IMMUTABLE
     RETURN CASE WHEN ((COALESCE(length(type), 0) < 1) OR (COALESCE(length(type), 0) > 100)) THEN 'type must have 1 to 100 characters'::text WHEN ((priority IS NULL) OR ((priority < '-1000'::integer) OR (priority > 1000))) THEN 'priority must be from -1000 to 1000'::text WHEN ((max_attempts IS NULL) OR ((max_attempts < 1) OR (max_attempts > 100))) THEN 'max_attempts must be from 1 to 100'::text WHEN (NOT ((timeout_s > (0)::double precision) AND (timeout_s <= (86400)::double precision))) THEN 'timeout_s must be above 0 and at most 86400'::text WHEN (NOT ((run_at >= '0001-01-02 00:00:00+00'::timestamp with time zone) AND (run_at < '9999-12-31 00:00:00+00'::timestamp with time zone))) THEN 'run_at must be within the years 1 to 9999'::text WHEN (NOT ((idempotency_key COLLATE "C") ~ '^[!-~]{1,255}$'::text)) THEN 'idempotency_key must be 1 to 255 visible ASCII characters'::text WHEN (octet_length((payload)::text) > 262144) THEN 'payload must have at most 262144 bytes'::text WHEN jsonb_path_exists(payload, 'strict $.**{64}?(@.type() == "object" || @.type() == "array")'::jsonpath) THEN 'payload may nest arrays and objects 64 deep'::text WHEN jsonb_path_exists(payload, 'strict $.**?(@.type() == "number" && (@ > $"most" || @ < -$"most"))'::jsonpath, '{"most": 179769313486231570000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000}'::jsonb) THEN 'payload must hold numbers within the range of doubles'::text ELSE NULL::text END;
 
+CREATE FUNCTION signalstack.keep_acts() RETURNS trigger
+    LANGUAGE plpgsql
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    AS $$
+BEGIN
+    IF TG_OP = 'DELETE' AND OLD.at < now() - interval '30 days' THEN
+        RETURN OLD;
+    END IF;
+    RAISE EXCEPTION 'signalstack.audit_log is append-only'
+        USING ERRCODE = 'object_not_in_prerequisite_state';
+END
+$$;
+
 CREATE FUNCTION signalstack.make_partition(parent text, day date) RETURNS boolean
     LANGUAGE plpgsql
     AS $$
@@ -218,6 +231,46 @@ CREATE FUNCTION signalstack.message_error_code(error text) RETURNS text
 CREATE FUNCTION signalstack.new_id() RETURNS uuid
     LANGUAGE sql PARALLEL SAFE
     RETURN (SELECT (((lpad(to_hex((clock.us / 1000)), 12, '0'::text) || to_hex((('0111000000000000'::"bit")::integer + ((((clock.us % (1000)::bigint))::integer * 4096) / 1000)))) || "right"((gen_random_uuid())::text, 17)))::uuid AS uuid FROM (SELECT (floor((EXTRACT(epoch FROM clock_timestamp()) * (1000000)::numeric)))::bigint AS floor) clock(us));
+
+CREATE FUNCTION signalstack.note_act() RETURNS trigger
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    AS $$
+DECLARE
+    before jsonb := CASE WHEN TG_OP <> 'INSERT' THEN to_jsonb(OLD) END;
+    after jsonb := CASE WHEN TG_OP <> 'DELETE' THEN to_jsonb(NEW) END;
+    told jsonb := coalesce(after, before);
+    kind text := CASE TG_TABLE_NAME WHEN 'api_keys' THEN 'key' ELSE rtrim(TG_TABLE_NAME, 's') END;
+    changed text[] := CASE TG_OP WHEN 'UPDATE' THEN array(
+        SELECT n.key
+        FROM jsonb_each(after) AS n (key, value)
+        WHERE n.value IS DISTINCT FROM before -> n.key
+            -- What the service keeps of its own beside what was said.
+            AND n.key NOT IN ('updated_at', 'turned_at', 'refilled_at', 'tokens', 'running')
+        ORDER BY n.key
+    ) ELSE '{}' END;
+BEGIN
+    INSERT INTO signalstack.audit_log (user_id, actor, act, object, columns)
+    VALUES (
+        (told ->> 'user_id')::uuid,
+        coalesce(nullif(current_setting('signalstack.actor', true), ''), 'database ' || session_user),
+        kind || ' ' || CASE
+            WHEN TG_OP = 'INSERT' THEN 'created'
+            WHEN TG_OP = 'DELETE' THEN 'deleted'
+            WHEN 'revoked_at' = ANY (changed) THEN 'revoked'
+            WHEN 'secret' = ANY (changed) THEN 'secret rotated'
+            WHEN 'paused' = ANY (changed)
+                THEN CASE WHEN (after ->> 'paused')::boolean THEN 'paused' ELSE 'resumed' END
+            WHEN 'active' = ANY (changed)
+                THEN CASE WHEN (after ->> 'active')::boolean THEN 'enabled' ELSE 'disabled' END
+            ELSE 'changed'
+        END,
+        coalesce(told ->> 'id', told ->> 'name'),
+        changed
+    );
+    RETURN NULL;
+END
+$$;
 
 CREATE FUNCTION signalstack.prune(parent text, child text, first_block bigint, blocks bigint, action text, succeeded_s double precision, failed_s double precision, cancelled_s double precision, events_s double precision, OUT expired bigint, OUT kept bigint, OUT next_s double precision) RETURNS record
     LANGUAGE plpgsql
@@ -313,6 +366,16 @@ CREATE TABLE signalstack.attempts_default (
     finished_at timestamp with time zone NOT NULL,
     error text,
     result jsonb
+);
+
+CREATE TABLE signalstack.audit_log (
+    id uuid DEFAULT signalstack.new_id() NOT NULL,
+    at timestamp with time zone DEFAULT now() NOT NULL,
+    user_id uuid NOT NULL,
+    actor text NOT NULL,
+    act text NOT NULL,
+    object text NOT NULL,
+    columns text[] DEFAULT '{}'::text[] NOT NULL
 );
 
 CREATE TABLE signalstack.endpoints (
@@ -629,6 +692,9 @@ ALTER TABLE ONLY signalstack.attempts
 ALTER TABLE ONLY signalstack.attempts_default
     ADD CONSTRAINT attempts_default_pkey PRIMARY KEY (user_id, job_id, attempt);
 
+ALTER TABLE ONLY signalstack.audit_log
+    ADD CONSTRAINT audit_log_pkey PRIMARY KEY (id);
+
 ALTER TABLE ONLY signalstack.endpoints
     ADD CONSTRAINT endpoints_pkey PRIMARY KEY (id);
 
@@ -700,6 +766,8 @@ ALTER TABLE ONLY signalstack.workers
 
 CREATE INDEX api_keys_user ON signalstack.api_keys USING btree (user_id);
 
+CREATE INDEX audit_log_user ON signalstack.audit_log USING btree (user_id, id);
+
 CREATE INDEX events_type ON ONLY signalstack.events USING btree (user_id, type, id);
 
 CREATE INDEX events_default_user_id_type_id_idx ON signalstack.events_default USING btree (user_id, type, id);
@@ -742,6 +810,30 @@ CREATE TRIGGER begin_message AFTER INSERT ON signalstack.jobs FOR EACH ROW WHEN 
 
 CREATE TRIGGER end_message AFTER INSERT ON signalstack.finished_jobs FOR EACH ROW WHEN ((new.type = 'send_message'::text)) EXECUTE FUNCTION signalstack.end_message();
 
+CREATE TRIGGER keep_acts BEFORE DELETE OR UPDATE ON signalstack.audit_log FOR EACH ROW EXECUTE FUNCTION signalstack.keep_acts();
+
+CREATE TRIGGER keep_all BEFORE TRUNCATE ON signalstack.audit_log FOR EACH STATEMENT EXECUTE FUNCTION signalstack.keep_acts();
+
+CREATE TRIGGER note_act AFTER INSERT OR DELETE ON signalstack.api_keys FOR EACH ROW EXECUTE FUNCTION signalstack.note_act();
+
+CREATE TRIGGER note_act AFTER INSERT OR DELETE ON signalstack.endpoints FOR EACH ROW EXECUTE FUNCTION signalstack.note_act();
+
+CREATE TRIGGER note_act AFTER INSERT OR DELETE ON signalstack.queues FOR EACH ROW EXECUTE FUNCTION signalstack.note_act();
+
+CREATE TRIGGER note_act AFTER INSERT OR DELETE ON signalstack.schedules FOR EACH ROW EXECUTE FUNCTION signalstack.note_act();
+
+CREATE TRIGGER note_act AFTER INSERT OR DELETE ON signalstack.subscriptions FOR EACH ROW EXECUTE FUNCTION signalstack.note_act();
+
+CREATE TRIGGER note_change AFTER UPDATE OF scopes, expires_at, revoked_at, secret_sha256 ON signalstack.api_keys FOR EACH ROW WHEN ((old.* IS DISTINCT FROM new.*)) EXECUTE FUNCTION signalstack.note_act();
+
+CREATE TRIGGER note_change AFTER UPDATE OF name, url, headers, rate, active, secret ON signalstack.endpoints FOR EACH ROW WHEN (((((((old.name IS DISTINCT FROM new.name) OR (old.url IS DISTINCT FROM new.url)) OR (old.headers IS DISTINCT FROM new.headers)) OR (old.rate IS DISTINCT FROM new.rate)) OR (old.active IS DISTINCT FROM new.active)) OR (old.secret IS DISTINCT FROM new.secret))) EXECUTE FUNCTION signalstack.note_act();
+
+CREATE TRIGGER note_change AFTER UPDATE OF paused, concurrency, rate_limit, rate_per_s, rate_burst ON signalstack.queues FOR EACH ROW WHEN ((((((old.paused IS DISTINCT FROM new.paused) OR (old.concurrency IS DISTINCT FROM new.concurrency)) OR (old.rate_limit IS DISTINCT FROM new.rate_limit)) OR (old.rate_per_s IS DISTINCT FROM new.rate_per_s)) OR (old.rate_burst IS DISTINCT FROM new.rate_burst))) EXECUTE FUNCTION signalstack.note_act();
+
+CREATE TRIGGER note_change AFTER UPDATE OF name, cron, timezone, misfire, job, paused ON signalstack.schedules FOR EACH ROW WHEN (((((((old.name IS DISTINCT FROM new.name) OR (old.cron IS DISTINCT FROM new.cron)) OR (old.timezone IS DISTINCT FROM new.timezone)) OR (old.misfire IS DISTINCT FROM new.misfire)) OR (old.job IS DISTINCT FROM new.job)) OR (old.paused IS DISTINCT FROM new.paused))) EXECUTE FUNCTION signalstack.note_act();
+
+CREATE TRIGGER note_change AFTER UPDATE OF name, event_type, filter, job, active ON signalstack.subscriptions FOR EACH ROW WHEN ((((((old.name IS DISTINCT FROM new.name) OR (old.event_type IS DISTINCT FROM new.event_type)) OR (old.filter IS DISTINCT FROM new.filter)) OR (old.job IS DISTINCT FROM new.job)) OR (old.active IS DISTINCT FROM new.active))) EXECUTE FUNCTION signalstack.note_act();
+
 ALTER TABLE ONLY signalstack.api_keys
     ADD CONSTRAINT api_keys_user_id_fkey FOREIGN KEY (user_id) REFERENCES signalstack.users(id) ON DELETE CASCADE;
 
@@ -757,6 +849,8 @@ ALTER TABLE ONLY signalstack.subscriptions
 ALTER TABLE signalstack.api_keys ENABLE ROW LEVEL SECURITY;
 
 ALTER TABLE signalstack.attempts ENABLE ROW LEVEL SECURITY;
+
+ALTER TABLE signalstack.audit_log ENABLE ROW LEVEL SECURITY;
 
 ALTER TABLE signalstack.endpoints ENABLE ROW LEVEL SECURITY;
 
@@ -785,6 +879,8 @@ ALTER TABLE signalstack.schedules ENABLE ROW LEVEL SECURITY;
 CREATE POLICY service ON signalstack.api_keys TO signalstack_service USING (true);
 
 CREATE POLICY service ON signalstack.attempts TO signalstack_service USING (true);
+
+CREATE POLICY service ON signalstack.audit_log TO signalstack_service USING (true);
 
 CREATE POLICY service ON signalstack.endpoints TO signalstack_service USING (true);
 

@@ -12,6 +12,8 @@ _LEADER: Final = "one process keeps house for all tenants"
 _BENCH: Final = "the bench's own, on a database of its own"
 _KEYS: Final = "the operator's, on the command line"
 EXCEPTIONS: Final = {
+    "audit/forget": _LEADER,
+    "audit/list": _KEYS,
     "baseline/forget": _BENCH,
     "baseline/live": _BENCH,
     "dispatch/busy_queues": _WORKERS,

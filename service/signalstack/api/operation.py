@@ -13,6 +13,7 @@ from signalstack.api.headers import Headers
 from signalstack.api.parts import Parts
 from signalstack.api.problems import MethodNotAllowedError
 from signalstack.core import key
+from signalstack.core.actor import acting
 from signalstack.core.errors import UnauthenticatedError, UnavailableError
 
 if TYPE_CHECKING:
@@ -183,7 +184,8 @@ async def _perform(operation: AnyOperation, parts: Parts, scope: Scope, receive:
         query=query,
     )
     patience_s = operation.patience(call)
-    return await _in_time(parts, operation.handler(call), patience_s)
+    with acting("nobody" if principal is None else f"key {principal.key_id}"):
+        return await _in_time(parts, operation.handler(call), patience_s)
 
 
 async def _content(

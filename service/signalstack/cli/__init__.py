@@ -9,6 +9,7 @@ import click
 
 from signalstack import settings as environment
 from signalstack.bench.command import bench
+from signalstack.cli.audit import audit
 from signalstack.cli.keys import keys
 from signalstack.cli.outcome import ASKS_FOR_HELP, Group, leave
 from signalstack.cli.schema import migrate
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 _COMMANDS: Final[Sequence[click.Command]] = (
-    *(up, api, worker, migrate, keys, seed, doctor, demo, bench, top),
+    *(up, api, worker, migrate, keys, audit, seed, doctor, demo, bench, top),
 )
 
 

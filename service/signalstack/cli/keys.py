@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import getpass
+import os
 from typing import TYPE_CHECKING
 
 import click
@@ -9,6 +11,7 @@ import msgspec
 
 from signalstack import wiring
 from signalstack.cli.outcome import run
+from signalstack.core.actor import acting
 from signalstack.core.key import Scope
 from signalstack.usecases import keys as acts
 
@@ -32,7 +35,8 @@ def create(settings: Settings, user: str, scopes: str) -> None:
     async def work() -> None:
         database = await wiring.reach_database(settings)
         async with wiring.open_admin_pool(settings, database) as pool:
-            token, info = await acts.create_key(pool, user, wanted)
+            with acting(_me()):
+                token, info = await acts.create_key(pool, user, wanted)
         click.echo(
             f"key {info.id} of {info.user_name} ({', '.join(sorted(info.scopes))}):", err=True
         )
@@ -68,10 +72,19 @@ def revoke(settings: Settings, key_id: str) -> None:
     async def work() -> None:
         database = await wiring.reach_database(settings)
         async with wiring.open_admin_pool(settings, database) as pool:
-            info = await acts.revoke_key(pool, key_id)
+            with acting(_me()):
+                info = await acts.revoke_key(pool, key_id)
         click.echo(f"revoked {info.id} of {info.user_name}")
 
     run(work)
+
+
+def _me() -> str:
+    """Name who sits at the command line; a container's user may have no name."""
+    try:
+        return f"cli {getpass.getuser()}"
+    except (KeyError, OSError):
+        return f"cli uid {os.getuid()}"
 
 
 def _scopes(text: str) -> list[Scope]:

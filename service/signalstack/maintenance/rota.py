@@ -10,7 +10,7 @@ from signalstack.core.stage import Removed
 from signalstack.maintenance import gauges, partitions
 from signalstack.maintenance.chore import Chore
 from signalstack.maintenance.retention import Retention
-from signalstack.store import chores, messages, schedules
+from signalstack.store import audit, chores, messages, schedules
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 BATCH: Final = 10_000  # rows that one statement sums up or forgets
 RETENTION_S: Final = 60.0
 TICKS_S: Final = 86_400.0  # how long ticks that were dealt with are kept
+ACTS_S: Final = 400 * 86_400.0  # how long the audit log is kept
 
 
 def make_rota(pool: Pool, observer: Observer, keep: Keep) -> tuple[Chore, ...]:
@@ -61,5 +62,6 @@ def make_rota(pool: Pool, observer: Observer, keep: Keep) -> tuple[Chore, ...]:
             interval_s=gauges.DATABASE_S,
             run=partial(gauges.read_database, pool, observer),
         ),
+        chore("forget_acts", 3_600, lambda c: audit.forget(c, keep_s=ACTS_S, limit=BATCH)),
         chore("forget_ticks", 60, lambda c: schedules.forget_ticks(c, keep_s=TICKS_S, limit=BATCH)),
     )

@@ -12,6 +12,7 @@ from psycopg import AsyncConnection, pq
 from psycopg.adapt import Loader
 from psycopg.rows import DictRow
 
+from signalstack.core import actor
 from signalstack.core.errors import UnavailableError
 from signalstack.core.stage import Queried
 from signalstack.store.binary import read_timestamptz
@@ -102,7 +103,8 @@ async def run(
     if conn.tenant is not None and conn.pgconn.transaction_status == pq.TransactionStatus.IDLE:
         # Sent before the statement and ended by the same Sync: PostgreSQL takes both for one
         # transaction. A BEGIN in it keeps that transaction, and what was set for it, open.
-        statements.insert(0, (read(_BIND), {"user_id": str(conn.tenant)}))
+        whose = {"user_id": str(conn.tenant), "actor": actor.current()}
+        statements.insert(0, (read(_BIND), whose))
     began = perf_counter()
     try:
         with translate_errors(), anyio.move_on_after(conn.deadline_s, shield=True):

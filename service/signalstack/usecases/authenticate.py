@@ -28,6 +28,7 @@ GOOD_LIMIT: Final = 10_000
 BAD_LIMIT: Final = 1_000
 BAD_TTL_S: Final = 1.0
 
+_NO_SECRET: Final = bytes(32)
 # One sentence for all of them: which it was would tell a guesser that an id exists.
 _REFUSAL: Final = "this API key is unknown, revoked or expired"
 
@@ -115,7 +116,9 @@ class Authenticator:
                 found = await keys.find(conn, key_id=parsed.id)
         except UnavailableError as error:
             return _Verdict(refusal=UnavailableError, detail=str(error), ttl_s=0.0)
-        if found is None or not matches(found.secret_sha256, parsed) or found.revoked:
+        # An unknown id costs a comparison too.
+        fits = matches(_NO_SECRET if found is None else found.secret_sha256, parsed)
+        if found is None or not fits or found.revoked:
             return _Verdict()
         ttl_s = self._ttl_s
         if found.expires_in_s is not None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 from signalstack.core.errors import InvalidError, NotFoundError
 from signalstack.core.ids import new_id
 from signalstack.core.key import new_key
-from signalstack.store import keys, users
+from signalstack.store import audit, keys, users
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -42,6 +42,7 @@ async def create_key(
     except ValueError as error:
         raise InvalidError.at("/env", str(error)) from None
     async with pool.transaction() as conn:
+        await audit.sign(conn)
         user_id = await users.ensure(conn, name=user_name, new_id=new_id())
         info = await keys.insert(
             conn,
@@ -67,7 +68,8 @@ async def revoke_key(pool: Pool, key_id: str) -> KeyInfo:
     Raises:
         NotFoundError: there is no such key.
     """
-    async with pool.connection() as conn:
+    async with pool.transaction() as conn:
+        await audit.sign(conn)
         revoked = await keys.revoke(conn, key_id=key_id)
     if revoked is None:
         raise NotFoundError(f"there is no key {key_id}")

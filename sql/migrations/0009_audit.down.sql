@@ -1,0 +1,13 @@
+DROP TRIGGER note_change ON signalstack.queues;
+DROP TRIGGER note_act ON signalstack.queues;
+DROP TRIGGER note_change ON signalstack.schedules;
+DROP TRIGGER note_act ON signalstack.schedules;
+DROP TRIGGER note_change ON signalstack.subscriptions;
+DROP TRIGGER note_act ON signalstack.subscriptions;
+DROP TRIGGER note_change ON signalstack.endpoints;
+DROP TRIGGER note_act ON signalstack.endpoints;
+DROP TRIGGER note_change ON signalstack.api_keys;
+DROP TRIGGER note_act ON signalstack.api_keys;
+DROP TABLE signalstack.audit_log;
+DROP FUNCTION signalstack.keep_acts();
+DROP FUNCTION signalstack.note_act();
