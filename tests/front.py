@@ -153,9 +153,13 @@ async def open_front(
     rate_limit: RateLimit | None = None,
     limits: Limits | None = None,
     job_types: Sequence[JobType] = (NOOP, GREET),
+    keys: bool = True,
     message_cache: MessageCache | None = None,
 ) -> AsyncGenerator[Front]:
-    """Build the whole application as one process has it, without a worker."""
+    """Build the whole application as one process has it, without a worker.
+
+    Without `keys` its clients have none, and its login need not be able to make them.
+    """
     witness = Witness()
     registry = {job_type.name: job_type for job_type in job_types}
     async with Pool(dsn, witness) as pool:
@@ -189,8 +193,8 @@ async def open_front(
         app = create_app(parts)
         async with (
             client_of(app) as anonymous,
-            client_of(app, await make_key(pool, "acme", *Scope)) as client,
-            client_of(app, await make_key(pool, "other", *Scope)) as stranger,
+            client_of(app, await make_key(pool, "acme", *Scope) if keys else None) as client,
+            client_of(app, await make_key(pool, "other", *Scope) if keys else None) as stranger,
         ):
             yield Front(
                 app=app,

@@ -1,4 +1,4 @@
-"""No secret is said: a process at its most talkative, with every kind of secret, and much going wrong."""
+"""No secret is said: a process at its most talkative, with all kinds of them, and much failing."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _SECRETS: Final = {
     "WEBHOOK_AUTH_KEY": f"{HUSH}-messages",
     "REDIS_URL": f"redis://cache:{HUSH}-redis@127.0.0.1:1/0",
 }
-_JOBS: Final = (
+_JOBS: Final[tuple[dict[str, object], ...]] = (
     {"type": "send_email", "payload": {"to": "b@example.com", "subject": "s", "text": "t"}},
     {
         "type": "process_payment",
@@ -85,7 +85,7 @@ async def _keep_it_busy(url: str, token: str) -> list[str]:
         )
         assert made.status_code == 201, made.text
         rotated = await client.post(f"/v1/endpoints/{made.json()['id']}/rotate-secret")
-        hook = {"endpoint_id": made.json()["id"], "body": {}}
+        hook: dict[str, object] = {"endpoint_id": made.json()["id"], "body": {}}
         for job in (*_JOBS, {"type": "send_webhook", "payload": hook}):
             answer = await client.post("/v1/jobs", json=job, headers={"prefer": "wait=30"})
             assert answer.json()["status"] == "failed", answer.text
