@@ -14,7 +14,7 @@ ARGS ?=
 .DELETE_ON_ERROR:
 MAKEFLAGS += --no-builtin-rules
 .PHONY: help setup lint check fix test unit chaos mutants demo up observe bench bench-peers schema docs \
-	dashboards dashboards-check lock build deployable clean
+	dashboards dashboards-check lock build deployable audit sbom clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):[^#]*## /\1\t/p' $(MAKEFILE_LIST) | while IFS="$$(printf '\t')" read -r t d; \
@@ -93,6 +93,26 @@ deployable: $(UV_READY) ## lint the Dockerfile and the Kubernetes manifests
 		--kubernetes-version 1.34 deploy/kubernetes/base/[!k]*.yaml deploy/kubernetes/migrate/job.yaml)
 	@if command -v kubectl >/dev/null; then for part in migrate base example; do \
 		kubectl kustomize deploy/kubernetes/$$part >/dev/null || exit 1; done; fi
+
+# PyPI's advisories by default; ARGS='-s osv' asks osv.dev. What could not be asked about is no good
+# news: --strict has it fail, and then it says which of the two it was.
+audit: $(UV_READY) ## ask an advisory database about everything in uv.lock (ARGS='-s osv')
+	@mkdir -p dist
+	$(call uv,export --quiet --locked --all-extras --all-groups --no-emit-project --no-header \
+		--output-file dist/requirements.txt)
+	$(call uv,tool run --quiet --from pip-audit==2.10.1 pip-audit --strict --require-hashes \
+		--disable-pip --progress-spinner off --requirement dist/requirements.txt $(ARGS)) \
+		>dist/audit.txt 2>&1 || { tail -n 60 dist/audit.txt; \
+		grep -Eq 'Found [0-9]+ known vulnerabilit' dist/audit.txt || echo "Nothing was audited: no" \
+		"advisory database could be asked (above is why). Run it where pypi.org/pypi/… or" \
+		"api.osv.dev (ARGS='-s osv') can be reached." >&2; exit 1; }
+	@cat dist/audit.txt
+
+sbom: $(UV_READY) ## write what the wheel depends on to dist/, as CycloneDX
+	@mkdir -p dist
+	$(call uv,export --quiet --locked --no-dev --all-extras --format cyclonedx1.5 \
+		--preview-features sbom-export --output-file dist/signalstack.cdx.json)
+	@echo dist/signalstack.cdx.json
 
 clean: ## remove what make made; data folders stay
 	rm -rf .venv .tools .peers dist .ruff_cache .hypothesis .import_linter_cache .coverage .coverage.*

@@ -238,6 +238,13 @@ async def test_chore_that_was_contended_is_done_again_soon(
     assert await value(conn, "SELECT to_regclass(%s) IS NOT NULL", child)
 
 
+def test_chore_that_goes_on_failing_is_tried_ever_more_seldom_up_to_its_interval() -> None:
+    pauses = [chore.pause_s(60, failures=failures) for failures in range(7)]
+
+    assert pauses == [60, 5, 10, 20, 40, 60, 60]
+    assert chore.pause_s(3_600, failures=10_000) == 3_600
+
+
 async def test_loops_run_while_leading_and_only_then(database_url: str, conn: Database) -> None:
     began, ended = anyio.Event(), anyio.Event()
 

@@ -16,7 +16,8 @@ from signalstack.core.stage import ChoreEnded
 if TYPE_CHECKING:
     from signalstack.core.stage import Observer
 
-# An hour without new partitions, say, is too long for a moment's contention.
+# An hour without new partitions, say, is too long for a moment's contention. What goes on failing
+# is tried ever more seldom: each time it may hold locks until it is given up.
 RETRY_S: Final = 5.0
 
 Result = TypeVar("Result")
@@ -37,12 +38,19 @@ class Chore(msgspec.Struct, frozen=True, kw_only=True):
 
 async def repeat(chore: Chore, observer: Observer) -> None:
     """Do a chore, at once and then at its interval, until cancelled."""
+    failures = 0
     while True:
         more = await attempt(chore.name, chore.run, observer)
-        if more is None:
-            await anyio.sleep(min(chore.interval_s, RETRY_S))
-        elif not more:
-            await anyio.sleep(chore.interval_s)
+        failures = failures + 1 if more is None else 0
+        if not more:
+            await anyio.sleep(pause_s(chore.interval_s, failures=failures))
+
+
+def pause_s(interval_s: float, *, failures: int) -> float:
+    """Tell how long to rest after so many failures in a row, none when it was done."""
+    if failures == 0:
+        return interval_s
+    return min(interval_s, RETRY_S * 2.0 ** min(failures - 1, 16))
 
 
 async def attempt(

@@ -144,12 +144,14 @@ MEANINGS: Final = {
     ),
     "queue_depth": (
         "Jobs of all tenants that are not finished, by status; only the leader has this. Counted"
-        " one by one up to 5,000, beyond that as the last vacuum saw them. Pending rising: add"
-        " workers, see queue_workers and queue_paused."
+        " one by one up to 5,000; beyond that pending and scheduled are as the last vacuum saw"
+        " them, and running may lack some. Pending rising: add workers, see queue_workers and"
+        " queue_paused."
     ),
     "queue_oldest_seconds": (
         "Age of the oldest due job that has not started, 0 when none waits; only the leader has"
-        " this. Rising: no worker serves the queue, it is paused or limited, or slots are short."
+        " this. Of a long backlog the first of each priority is looked at, and 200 tenants at most."
+        " Rising: no worker serves the queue, it is paused or limited, or slots are short."
     ),
     "queue_workers": (
         "Workers alive that serve the queue; only the leader has this. 0 with jobs waiting: start"
