@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import anyio
 import pytest
@@ -18,10 +18,13 @@ from signalstack.maintenance.leader import Maintenance
 from signalstack.store.pool import Pool
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator
+    from collections.abc import AsyncGenerator, Iterable
     from uuid import UUID
 
     from rows import Database
+
+
+_LEASED: Final = "SELECT count(*) FROM signalstack.jobs WHERE lease_token IS NOT NULL"
 
 
 @pytest.fixture
@@ -203,6 +206,52 @@ async def test_rescue_that_failed_half_way_is_taken_up_again(
     assert [fact.count for fact in observer.facts(Rescued)] == [2, 2, 1]
     assert sum(fact.count for fact in observer.facts(Closed, outcome=Outcome.FAILED)) == 5
     assert await value(conn, "SELECT count(*) FROM signalstack.jobs") == 0
+
+
+async def test_two_leaders_at_once_take_each_lost_run_back_once(
+    database_url: str, conn: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rescue, "BATCH", 20)
+    monkeypatch.setattr(rescue, "RETRY_S", 0.01)
+    await conn.execute("SELECT pg_sleep_until(pg_postmaster_start_time() + interval '3.1 seconds')")
+    user_id = await add_user(conn)
+    await add_jobs(conn, user_id, 200)
+    await add_jobs(conn, user_id, 100, max_attempts=1)
+    dead = [await add_worker(conn, lease_s=-1) for _ in range(3)]
+    await conn.execute(
+        "UPDATE signalstack.jobs SET attempt = 1, lease_token = 1, started_at = now(), "
+        "worker_id = (%s::uuid[])[1 + abs(hashtext(id::text)) %% 3]",
+        (dead,),
+    )
+
+    observers = (RecordingObserver(), RecordingObserver())
+    async with (
+        Pool(database_url, observers[0], max_size=8) as pool,
+        anyio.create_task_group() as tasks,
+    ):
+        for observer in observers:
+            leading = rescue.Rescuer(pool, observer)
+            tasks.start_soon(leading.run)
+            tasks.start_soon(leading.look_for_orphans)
+            leading.expect(0.0)
+        with anyio.fail_after(20):
+            while await value(conn, _LEASED) or _rescued(observers) < 300:
+                await anyio.lowlevel.checkpoint()
+        tasks.cancel_scope.cancel()
+
+    assert _rescued(observers) == 300
+    closed = [fact for observer in observers for fact in observer.facts(Closed)]
+    assert sum(fact.count for fact in closed) == 100
+    lost = "SELECT count(*), count(DISTINCT job_id) FROM signalstack.attempts"
+    assert await rows(conn, lost) == [(200, 200)]
+    ended = "SELECT count(*), count(DISTINCT id) FROM signalstack.finished_jobs"
+    assert await rows(conn, ended) == [(100, 100)]
+    assert await value(conn, "SELECT sum(jobs_failed) FROM signalstack.metrics_delta") == 100
+    assert await value(conn, "SELECT count(*) FROM signalstack.workers") == 0
+
+
+def _rescued(observers: Iterable[RecordingObserver]) -> int:
+    return sum(fact.count for observer in observers for fact in observer.facts(Rescued))
 
 
 async def test_leader_outlives_a_lost_database(database_url: str, conn: Database) -> None:
