@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import os
 import sys
-import tempfile
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -53,11 +52,11 @@ class _Client:
 async def _open(config: serve.Config) -> AsyncGenerator[_Client]:
     database = Database(dsn=config.url, direct_dsn=config.url)
     settings = environment.load({})
-    with tempfile.TemporaryDirectory(prefix="signalstack-peers-") as folder:
-        async with open_rig(
-            settings, database, Path(folder), quick=False, force=True, say=lambda _: None
-        ) as rig:
-            yield _Client(rig, Path(config.stamps))
+    stamps = Path(config.stamps)  # in a folder that the harness takes away
+    async with open_rig(
+        settings, database, stamps.parent, quick=False, force=True, say=lambda _: None
+    ) as rig:
+        yield _Client(rig, stamps)
 
 
 async def _http(client: _Client, *, quick: bool) -> dict[str, Any]:
