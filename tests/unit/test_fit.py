@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+from enum import StrEnum
+from typing import Annotated, Any, Literal
 
 import msgspec
 import pytest
@@ -15,10 +16,21 @@ class Inner(msgspec.Struct, forbid_unknown_fields=True):
     size: int
 
 
+class Size(StrEnum):
+    SMALL = "small"
+    LARGE = "large"
+
+
+class Box(msgspec.Struct, forbid_unknown_fields=True):
+    size: Annotated[Size | None, msgspec.Meta(description="how large")] = None
+
+
 class Order(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     items: list[Inner] = []
     from_: str = msgspec.field(name="from", default="")
     note: str = ""
+    box: Box | None = None
+    pace: Literal["slow", "fast"] = "slow"
 
     def __post_init__(self) -> None:
         if self.note:
@@ -32,6 +44,8 @@ class Order(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
         ({"x": 1}, "/payload/x", "unknown field"),
         ({"items": [{"size": 1}, {}]}, "/payload/items/1/size", "required field is missing"),
         ({"items": [{"size": "1"}]}, "/payload/items/0/size", "Expected `int`, got `str`"),
+        ({"box": {"size": "huge"}}, "/payload/box/size", "'huge' is none of small, large"),
+        ({"pace": "idle"}, "/payload/pace", "'idle' is none of slow, fast"),
         ({"note": "from: is too early"}, "/payload/from", "is too early"),
         ({"note": "from_: is no name in JSON"}, "/payload", "from_: is no name in JSON"),
         ({"note": "give less"}, "/payload", "give less"),

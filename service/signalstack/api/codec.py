@@ -53,7 +53,7 @@ def read_query(raw: bytes, into: type[T] | None) -> T:
     try:
         found = msgspec.convert(given, into, strict=False)
     except msgspec.ValidationError as error:
-        fault = explain(error)
+        fault = explain(error, into)
         raise MalformedError(f"query parameter {fault.pointer[1:]}: {fault.detail}") from None
     _refuse_loose(given, cast("msgspec.Struct", found))
     return found

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Any, Final
+from enum import Enum
+from types import UnionType
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, Union, get_args, get_origin
 
 import msgspec
 
@@ -17,6 +19,7 @@ _WHERE: Final = re.compile(r"(?s)(?P<what>.*?)(?: - at `(?P<path>[^`]*)`)?")
 _NAMED: Final = re.compile(
     r"(?s)Object (?P<how>contains unknown|missing required) field `(?P<name>.*)`"
 )
+_NO_MEMBER: Final = "Invalid enum value "
 _STEP: Final = re.compile(r"\.(?P<field>[^.\[]+)|\[(?P<index>\d+|\.\.\.)\]")
 
 
@@ -32,18 +35,24 @@ def fit(value: object, into: Any, at: str = "") -> Any:
     try:
         return msgspec.convert(value, into)
     except msgspec.ValidationError as error:
-        fault = explain(error, at)
+        fault = explain(error, into, at)
         name, _, detail = fault.detail.partition(": ")
         if detail and fault.pointer == at and name in _fields(into):
             fault = Fault(pointer=at + pointer_to(name), detail=detail)
         raise InvalidError.at(fault.pointer, fault.detail) from None
 
 
-def explain(error: msgspec.ValidationError, at: str = "") -> Fault:
-    """Turn msgspec's message ("… - at `$.a[0]`") into a fault with a JSON Pointer ("/a/0")."""
+def explain(error: msgspec.ValidationError, into: object, at: str = "") -> Fault:
+    """Turn msgspec's message ("… - at `$.a[0]`") into a fault with a JSON Pointer ("/a/0").
+
+    `into` is the type that was not met: of an enumeration the message says what it takes.
+    """
     match = _WHERE.fullmatch(str(error))
     what, path = (match["what"], match["path"]) if match else (str(error), None)
-    pointer = at + _pointer(path or "$")
+    steps = _steps(path or "$")
+    pointer = at + pointer_to(*steps)
+    if what.startswith(_NO_MEMBER) and (members := _members(into, steps)):
+        what = f"{what[len(_NO_MEMBER) :]} is none of {', '.join(members)}"
     if named := _NAMED.fullmatch(what):
         unknown = named["how"] == "contains unknown"
         detail = "unknown field" if unknown else "required field is missing"
@@ -57,11 +66,37 @@ def _fields(into: object) -> Sequence[str]:
     return ()
 
 
-def _pointer(path: str) -> str:
+def _members(kind: object, path: Sequence[str]) -> list[str]:
+    """List what the enumeration at `path` within a type takes; nothing where there is none."""
+    for each in _alternatives(kind):
+        found: list[str] = []
+        if not path and isinstance(each, type) and issubclass(each, Enum):
+            found = [str(member.value) for member in each]
+        elif not path and get_origin(each) is Literal:
+            found = [str(value) for value in get_args(each)]
+        elif path and isinstance(each, type) and issubclass(each, msgspec.Struct):
+            types = {field.encode_name: field.type for field in msgspec.structs.fields(each)}
+            found = _members(types.get(path[0]), path[1:])
+        if found:
+            return found
+    return []
+
+
+def _alternatives(kind: object) -> Sequence[object]:
+    match get_origin(kind):
+        case origin if origin in (Union, UnionType):
+            return [inner for each in get_args(kind) for inner in _alternatives(each)]
+        case origin if origin is Annotated:
+            return _alternatives(get_args(kind)[0])
+        case _:
+            return (kind,)
+
+
+def _steps(path: str) -> list[str]:
     steps: list[str] = []
     for match in _STEP.finditer(path):
         step = match["field"] or match["index"]
         if step == "...":  # some member of a map: msgspec does not say which, so point at the map
             break
         steps.append(step)
-    return pointer_to(*steps)
+    return steps
