@@ -77,8 +77,10 @@ def _run(program: str, folder: Path, port: int) -> None:
     with subprocess.Popen(command) as process:  # noqa: S603 - the program that was looked up
         try:
             _await(process, url)
+            # Debian's package has the pages of old alone.
+            pages = url if _answers(f"{url}/alerts") else f"{url}/classic"
             sys.stdout.write(
-                f"Prometheus {url}\nalerts     {url}/alerts\ntargets    {url}/targets\n"
+                f"Prometheus {url}\nalerts     {pages}/alerts\ntargets    {pages}/targets\n"
                 "Ctrl-C ends it and removes its data.\n"
             )
             sys.stdout.flush()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import anyio
+import psycopg
 import pytest
 
 from pooler import pgbouncer
@@ -72,6 +73,15 @@ async def test_a_pool_without_a_free_connection_is_no_postgresql_that_is_away(
 
     assert reason is not None
     assert "DB_POOL_MAX" in reason
+
+
+async def test_a_postgresql_that_lends_and_never_answers_is_not_there(database_url: str) -> None:
+    with psycopg.connect(database_url) as holder:
+        holder.execute("LOCK TABLE signalstack.migrations")
+        async with Pool(database_url, RecordingObserver()) as pool:
+            reason = await readiness.check_postgresql(pool, database_url)
+
+    assert reason == "connected, and no answer: the server is overloaded, locked, or stands still"
 
 
 async def test_a_worker_that_hears_nothing_polls_and_says_so(

@@ -221,6 +221,12 @@ def test_what_is_not_as_it_should_be_is_said(change: tuple[str, str], says: str)
     assert says in hints[0]
 
 
+def test_messages_may_wait_since_their_pace_is_set() -> None:
+    old = LEADER.replace("} 2.5", "} 90").replace('queue="mail"', 'queue="messages"')
+
+    assert find_hints(draw([glance(old)], now_s=1000.0)) == []
+
+
 def test_failing_jobs_and_lost_notifications_are_said() -> None:
     start = 'signalstack_dispatch_latency_seconds_count{{queue="q",wake="{}"}} {}\n'
     before = LEADER + COUNT.format("failed", 0) + start.format("poll", 0)

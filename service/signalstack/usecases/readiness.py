@@ -8,6 +8,7 @@ import anyio
 
 from signalstack.core.errors import SchemaError, UnavailableError
 from signalstack.store import migrate
+from signalstack.store.migrations import applied
 from signalstack.store.pool import why_unreachable
 
 if TYPE_CHECKING:
@@ -19,13 +20,18 @@ _LEND_S: Final = 0.7
 
 async def check_postgresql(pool: Pool, dsn: str) -> str | None:
     """Tell why PostgreSQL cannot be used, or None."""
+    lent = False
     try:
         with anyio.fail_after(_LEND_S):
-            async with pool.connection():
+            async with pool.connection() as conn:
+                lent = True
+                await applied(conn)  # a server that stands still keeps its connections
                 return None
     except (UnavailableError, TimeoutError):
-        lent = "all pooled connections are lent: raise DB_POOL_MAX, or find what holds them"
-        return await why_unreachable(dsn) or lent
+        if lent:
+            return "connected, and no answer: the server is overloaded, locked, or stands still"
+        busy = "all pooled connections are lent: raise DB_POOL_MAX, or find what holds them"
+        return await why_unreachable(dsn) or busy
 
 
 async def check_schema(pool: Pool) -> str | None:
