@@ -35,6 +35,19 @@ _NUMERIC: Final = re.compile(r"[0-9]+|0x[0-9a-f]*")
 _MAX_NAME: Final = 253
 _MAX_PORT: Final = 65_535
 _PORTS: Final = {"http": 80, "https": 443}
+# Where servers of other protocols listen, who might act on lines of a request ("bad ports" of the
+# WHATWG Fetch standard, and databases and caches).
+_FOREIGN_PORTS: Final = frozenset(
+    {
+        *(1, 7, 9, 11, 13, 15, 17, 19, 20, 21, 22, 23, 25, 37, 42, 43, 53, 69, 77, 79, 87, 95),
+        *(101, 102, 103, 104, 109, 110, 111, 113, 115, 117, 119, 123, 135, 137, 139, 143, 161),
+        *(179, 389, 427, 465, 512, 513, 514, 515, 526, 530, 531, 532, 540, 548, 554, 556, 563),
+        *(587, 601, 636, 989, 990, 993, 995, 1719, 1720, 1723, 2049, 3659, 4045, 4190, 5060, 5061),
+        *(6000, 6566, 6665, 6666, 6667, 6668, 6669, 6679, 6697, 10080),
+        *(1433, 1521, 3306, 5432, 6379, 6432, 9042, 11211, 27017),
+    }
+)
+_PRIVATE_NAMES: Final = (".localhost", ".localdomain", ".local", ".internal", ".home.arpa")
 
 # The IANA IPv4 Special-Purpose Address Registry, multicast, and what clouds keep for themselves.
 _V4: Final = tuple(
@@ -104,7 +117,8 @@ def check_url(url: str, *, allow_private: bool, pointer: str = "/url") -> Target
 
     Args:
         url: as its owner wrote it.
-        allow_private: let through hosts that are visibly not public (for demo and tests).
+        allow_private: let through hosts that are visibly not public, and ports of other protocols
+            (for demo, tests and what the operator names).
         pointer: where the URL stands in the body; faults point there.
 
     Raises:
@@ -147,9 +161,10 @@ def _target(url: str, *, allow_private: bool) -> Target:
     if authority is None:
         _refuse("the host or the port is malformed")
     host = _host_v6(authority["v6"]) if authority["v6"] else _host(authority["name"])
+    port = _port(authority["port"], _PORTS[scheme])
     if not allow_private:
-        _check_public(host)
-    return Target(scheme=scheme, host=host, port=_port(authority["port"], _PORTS[scheme]))
+        _check_public(host, port)
+    return Target(scheme=scheme, host=host, port=port)
 
 
 def _port(text: str | None, default: int) -> int:
@@ -182,11 +197,13 @@ def _host(text: str) -> str:
     return host
 
 
-def _check_public(host: str) -> None:
+def _check_public(host: str, port: int) -> None:
+    if port in _FOREIGN_PORTS:
+        _refuse(f"the port {port} belongs to another protocol than HTTP")
     if ":" in host or _NUMERIC.fullmatch(host.rpartition(".")[2]):
         if reason := check_ip(host):
             _refuse(reason)
-    elif "." not in host or host.endswith((".localhost", ".local", ".internal")):
+    elif "." not in host or host.endswith(_PRIVATE_NAMES):
         _refuse(f"{host} is a name of a private network")
 
 

@@ -78,11 +78,10 @@ class PinnedBackend(httpcore2.AsyncNetworkBackend):
             raise httpcore2.ConnectError(f"the host name {host} has no address")
         if self._allow_private:
             return addresses[:_ADDRESSES]
-        reasons = {ip: check_ip(ip) for ip in addresses}
-        allowed = [ip for ip, reason in reasons.items() if reason is None]
-        if not allowed:
-            raise BlockedError(f"{host}: {'; '.join(filter(None, reasons.values()))}")
-        return allowed[:_ADDRESSES]
+        # One is enough: a name that leads inside and outside is how rebinding begins.
+        if reasons := [reason for ip in addresses if (reason := check_ip(ip))]:
+            raise BlockedError(f"{host}: {'; '.join(reasons[:_ADDRESSES])}")
+        return addresses[:_ADDRESSES]
 
 
 class _Stream(httpcore2.AsyncNetworkStream):
