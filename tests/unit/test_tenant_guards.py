@@ -34,6 +34,7 @@ EXCEPTIONS: Final = {
     "maintenance/roll_up": _LEADER,
     "messages/forget": _LEADER,
     "messages/roll_up": _LEADER,
+    "queues/hold": "the operator's own queue, which all tenants share",
     "schedules/due": _LEADER,
     "schedules/soonest": _LEADER,
     "schedules/tick": _LEADER,
