@@ -288,7 +288,9 @@ async def test_two_leaders_at_once_do_what_one_would(
     lost = "SELECT count(*), count(DISTINCT job_id) FROM signalstack.attempts WHERE outcome"
     assert await rows(conn, f"{lost} = 'lost'") == [(300, 300)]
     told = [fact for o in observers for fact in o.facts(Removed, table="finished_jobs")]
-    assert sum(fact.count for fact in told if fact.how == "deleted") == 200
+    # Of the day that goes as a whole one may delete rows while the other is about to drop it; none
+    # of the 500 rows that go is deleted twice.
+    assert 200 <= sum(fact.count for fact in told if fact.how == "deleted") <= 500
 
 
 @pytest.mark.parametrize(
