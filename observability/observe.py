@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -74,6 +75,8 @@ def _run(program: str, folder: Path, port: int) -> None:
         f"--web.listen-address=127.0.0.1:{port}",
         "--log.level=warn",
     ]
+    # SIGTERM as Ctrl-C: Prometheus must not stay behind.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     with subprocess.Popen(command) as process:  # noqa: S603 - the program that was looked up
         try:
             _await(process, url)
