@@ -100,11 +100,11 @@ class Member:
 class Stack:
     """Everything that runs, and the means to harm it."""
 
-    def __init__(self, folder: Path, server: Server) -> None:
+    def __init__(self, folder: Path, dsn: str, server: Server | None) -> None:
         self.folder = folder
         self.ledger = folder / "ledger.jsonl"
-        self.server = server
-        self.dsn = server.facts.dsn
+        self._server = server
+        self.dsn = dsn
         self.port = _free_port()
         self.keys: dict[str, str] = {}
         self.proxies: dict[str, Proxy] = {}
@@ -114,6 +114,12 @@ class Stack:
         """What ends with the stack."""
         self.crashes: list[tuple[float, float]] = []
         """When PostgreSQL was down: claims of just before may have been undone."""
+
+    @property
+    def server(self) -> Server:
+        """The PostgreSQL that is ours to harm."""
+        assert self._server is not None, "the stack was given a database of others"
+        return self._server
 
     @property
     def members(self) -> list[Member]:
@@ -161,22 +167,24 @@ class Stack:
     async def start_postgres(self) -> None:
         """Start it again on the same data."""
         data_dir = self.server.facts.data_dir
-        self.server = await anyio.to_thread.run_sync(partial(embedded.start, data_dir))
+        self._server = await anyio.to_thread.run_sync(partial(embedded.start, data_dir))
         self.crashes[-1] = (self.crashes[-1][0], anyio.current_time())
 
 
 @asynccontextmanager
 async def open_stack(
-    folder: Path, *, workers: int = 2, arrange: Callable[[Stack], Awaitable[None]] | None = None
+    folder: Path,
+    *,
+    dsn: str | None = None,
+    workers: int = 2,
+    arrange: Callable[[Stack], Awaitable[None]] | None = None,
 ) -> AsyncGenerator[Stack]:
     """Start everything in `folder`, which PostgreSQL's account can reach, and end it afterwards.
 
-    `arrange` may change how its members are started before they are.
+    `dsn` is a migrated database to use instead of a PostgreSQL of its own. `arrange` may change how
+    the members are started before they are.
     """
-    server = await anyio.to_thread.run_sync(partial(embedded.start, folder / "data"))
-    stack = Stack(folder, server)
-    try:
-        await migrate.up(stack.dsn)
+    async with _database(folder, dsn) as stack:
         async with open_pool(stack.dsn) as pool:
             stack.keys = {tenant: await make_key(pool, tenant, *Scope) for tenant in TENANTS}
         async with anyio.create_task_group() as tasks, stack.opened:
@@ -195,6 +203,18 @@ async def open_stack(
             await stack.until_ready()
             yield stack
             tasks.cancel_scope.cancel()
+
+
+@asynccontextmanager
+async def _database(folder: Path, dsn: str | None) -> AsyncGenerator[Stack]:
+    if dsn is not None:
+        yield Stack(folder, dsn, None)
+        return
+    server = await anyio.to_thread.run_sync(partial(embedded.start, folder / "data"))
+    stack = Stack(folder, server.facts.dsn, server)
+    try:
+        await migrate.up(stack.dsn)
+        yield stack
     finally:
         with anyio.CancelScope(shield=True):
             await anyio.to_thread.run_sync(stack.server.stop)

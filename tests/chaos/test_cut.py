@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from chaos.promises import kept, more, open_folder, until
+from chaos.promises import kept, more, until
 from chaos.proxy import Proxy, socket_of
 from chaos.stack import LEASE_S, open_stack
 from programs import find
 
 if TYPE_CHECKING:
     from collections.abc import Generator
+    from pathlib import Path
 
     from chaos.stack import Stack
 
@@ -71,8 +72,10 @@ def _cable() -> Generator[Cable]:
 
 
 @pytest.mark.timeout(120)
-async def test_a_worker_cut_off_is_replaced_and_comes_back() -> None:
-    with open_folder() as folder, _cable() as cable:
+async def test_a_worker_cut_off_is_replaced_and_comes_back(
+    database_url: str, tmp_path: Path
+) -> None:
+    with _cable() as cable:
         way: list[Proxy] = []
 
         async def arrange(stack: Stack) -> None:
@@ -86,7 +89,10 @@ async def test_a_worker_cut_off_is_replaced_and_comes_back() -> None:
             )
             far.prefix = (cable.ip, "netns", "exec", cable.namespace)
 
-        async with open_stack(folder, workers=2, arrange=arrange) as stack, kept(stack) as told:
+        async with (
+            open_stack(tmp_path, dsn=database_url, arrange=arrange) as stack,
+            kept(stack) as told,
+        ):
 
             async def both() -> bool:
                 rows = await stack.rows(
