@@ -46,7 +46,8 @@ async def _stand_by(stack: Stack) -> Server:
     await stack.rows("SELECT pg_reload_conf()")
 
     async def follows() -> bool:
-        return bool(await stack.rows("SELECT pid FROM pg_stat_replication WHERE sync_state = 'sync'"))
+        query = "SELECT pid FROM pg_stat_replication WHERE sync_state = 'sync'"
+        return bool(await stack.rows(query))
 
     await until(follows)
     return standby

@@ -126,6 +126,19 @@ async def test_what_ends_together_is_recorded_together(shop: Shop) -> None:
     assert await _finished(shop) == {"succeeded": BATCH + 500}
 
 
+async def test_large_outcomes_leave_in_small_batches_and_stop_the_claiming(shop: Shop) -> None:
+    large = b'"' + b"x" * 500_000 + b'"'
+    async with _desk(shop.dsn) as desk:
+        for lease in await desk.lease(shop, 140):  # 70 MB
+            desk.settler.add(_succeeded(lease, result=large))
+        assert desk.settler.full
+        await desk.drained()
+        assert not desk.settler.full
+        batches = [len(fact.jobs) for fact in desk.facts.facts(Settled)]
+    assert sum(batches) == 140
+    assert max(batches) <= 16 * 1024**2 // len(large)
+
+
 async def test_outcomes_wait_while_postgresql_is_away(shop: Shop) -> None:
     async with _desk(shop.dsn) as desk:
         leases = await desk.lease(shop, 50)

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 BATCH: Final = 1_000
 # With more than this unsettled, the worker claims no more until PostgreSQL has caught up.
 BACKLOG_LIMIT: Final = 2_000
+BACKLOG_BYTES: Final = 64 * 1024**2
+_BATCH_BYTES: Final = 16 * 1024**2
 _RETRY_S: Final = 0.5
 # Data, constraints, limits: the row's fault. All else (contention, shutdown, a full disk, a standby
 # that is not promoted yet) may pass, and an outcome must outlast it.
@@ -53,7 +55,9 @@ class Settler:
         self._on_room = on_room
         self._on_recorded = on_recorded
         self._ended: list[Ended] = []
+        self._bytes = 0
         self._in_flight = 0
+        self._was_full = False
         self._unheard: set[bytes] = set()
         self._signal = anyio.Event()
         self._empty = anyio.Event()
@@ -63,9 +67,15 @@ class Settler:
         """How many ended runs are not recorded yet."""
         return len(self._ended) + self._in_flight
 
+    @property
+    def full(self) -> bool:
+        """Whether so much waits to be recorded that no more work should be taken on."""
+        return self.backlog > BACKLOG_LIMIT or self._bytes > BACKLOG_BYTES
+
     def add(self, ended: Ended) -> None:
         """Take an ended run."""
         self._ended.append(ended)
+        self._bytes += _size(ended)
         self._signal.set()
 
     def reconnected(self) -> None:
@@ -80,7 +90,7 @@ class Settler:
                 self._signal = anyio.Event()
                 await self._signal.wait()
                 continue
-            batch, self._ended = self._ended[:BATCH], self._ended[BATCH:]
+            batch = self._gather()
             self._in_flight = len(batch)
             # The outcome of work that was done is worth waiting for, whoever wants to stop.
             left = batch
@@ -88,12 +98,26 @@ class Settler:
                 left = await self._settle(batch)
             self._in_flight = 0
             self._ended[:0] = left
+            self._bytes = sum(map(_size, self._ended)) if self._ended else 0
             if left:
                 self._signal = anyio.Event()
                 with anyio.move_on_after(_RETRY_S):
                     await self._signal.wait()
-            elif len(batch) == BATCH:
+            elif len(batch) == BATCH or self._was_full:
+                self._was_full = False
                 self._on_room()
+
+    def _gather(self) -> list[Ended]:
+        """Take what goes into one batch."""
+        self._was_full = self._was_full or self.full
+        count = size = 0
+        for ended in self._ended[:BATCH]:
+            size += _size(ended)
+            if count and size > _BATCH_BYTES:
+                break
+            count += 1
+        batch, self._ended = self._ended[:count], self._ended[count:]
+        return batch
 
     async def drain(self) -> None:
         """Wait until everything is recorded."""
@@ -148,3 +172,7 @@ class Settler:
         reason = f"PostgreSQL cannot store the result: {error}"
         failed = msgspec.structs.replace(end, outcome=Outcome.FAILED, result=None, error=reason)
         return await self._settle([failed])
+
+
+def _size(ended: Ended) -> int:
+    return len(ended.lease.payload) + len(ended.result or b"")

@@ -28,7 +28,7 @@ from signalstack.worker.claimer import Claimer
 from signalstack.worker.executor import Executor
 from signalstack.worker.heartbeat import Heartbeat
 from signalstack.worker.reading import Reader
-from signalstack.worker.settler import BACKLOG_LIMIT, Settler
+from signalstack.worker.settler import Settler
 from signalstack.worker.verdict import RetryPolicy
 
 if TYPE_CHECKING:
@@ -217,7 +217,7 @@ class Worker:
     def _room(self) -> int:
         busy = self._executor.busy
         self._observer.tell(SlotsChanged(busy=busy, free=self._options.concurrency - busy))
-        if self._settler.backlog > BACKLOG_LIMIT:
+        if self._settler.full:
             return 0
         return self._executor.room()
 
