@@ -158,6 +158,21 @@ async def test_hot_queries_reach_jobs_by_their_indexes_alone(
         assert len(unbound) == (1 if name == "dispatch/busy_queues" else 0), name
 
 
+async def test_claim_for_an_empty_queue_reads_none_of_a_tenants_flood_in_another(
+    conn: Database,
+) -> None:
+    await conn.execute(_FILL.format(rows=ROWS, tenants=1).encode())
+    await conn.execute("UPDATE signalstack.jobs SET delayed = false")
+    await conn.execute("VACUUM ANALYZE signalstack.jobs")
+    hot = _calls(str(await add_worker(conn)))["dispatch/claim"]
+
+    plan = await _explain(conn, "dispatch/claim", hot, "ANALYZE, BUFFERS, FORMAT JSON")
+
+    indexes = {node.get("Index Name") for node in _nodes(plan)}
+    assert "jobs_pkey" not in indexes
+    assert plan["Shared Hit Blocks"] + plan["Shared Read Blocks"] < 3_000
+
+
 @pytest.mark.parametrize("statistics", ["fresh", "of empty tables", "planned when empty"])
 async def test_hot_queries_read_little_however_much_there_is(
     conn: Database, statistics: str

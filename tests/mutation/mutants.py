@@ -137,8 +137,8 @@ MUTANTS: Final = (
         file=_CLAIM,
         edits=(
             (
-                "WHERE EXISTS (SELECT FROM signalstack.workers AS w WHERE w.id = $5::uuid)",
-                "WHERE $5::uuid IS NOT NULL",
+                "AND EXISTS (SELECT FROM signalstack.workers AS w WHERE w.id = $5::uuid)",
+                "AND $5::uuid IS NOT NULL",
             ),
         ),
         test=f"{_DISPATCH}::test_worker_that_was_given_up_claims_nothing",

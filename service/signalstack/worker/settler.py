@@ -175,4 +175,4 @@ class Settler:
 
 
 def _size(ended: Ended) -> int:
-    return len(ended.lease.payload) + len(ended.result or b"")
+    return len(ended.lease.payload or b"") + len(ended.result or b"")

@@ -3,6 +3,9 @@
 -- flood starves another. The walk skips from lane to lane by the index and never reads a lane to
 -- its end; a lane whose jobs all run already takes no share, nor does it keep a claimer going
 -- round for nothing.
+-- It goes by (queue, user_id) as one: with a condition for each of them the planner may take the
+-- primary key's index, once one tenant has most rows, and read a million of them to find none of
+-- another queue.
 -- MATERIALIZED: in a plain subquery the planner may run the locking SELECT more than once and claim
 -- more than its limit. The update touches no indexed column, so it is a HOT update. It finds its
 -- rows by ctid: a join would, planned while the table was empty, read a whole index later. A row
@@ -17,32 +20,33 @@ WITH RECURSIVE walk AS (
     SELECT q.queue, head.user_id
     FROM unnest($1::text[]) AS q (queue)
     CROSS JOIN LATERAL (
-        SELECT j.user_id
+        SELECT j.queue, j.user_id
         FROM signalstack.jobs AS j
         WHERE
             NOT j.delayed
-            AND j.queue = q.queue
-            AND j.user_id > $2::uuid
+            AND (j.queue, j.user_id) > (q.queue, $2::uuid)
             AND j.lease_token IS NULL
-        ORDER BY j.user_id
+        ORDER BY j.queue, j.user_id
         LIMIT 1
     ) AS head
     -- A worker that was given up for dead must not lease anything more.
-    WHERE EXISTS (SELECT FROM signalstack.workers AS w WHERE w.id = $5::uuid)
+    WHERE
+        head.queue = q.queue
+        AND EXISTS (SELECT FROM signalstack.workers AS w WHERE w.id = $5::uuid)
     UNION ALL
     SELECT walk.queue, next.user_id
     FROM walk
     CROSS JOIN LATERAL (
-        SELECT j.user_id
+        SELECT j.queue, j.user_id
         FROM signalstack.jobs AS j
         WHERE
             NOT j.delayed
-            AND j.queue = walk.queue
-            AND j.user_id > walk.user_id
+            AND (j.queue, j.user_id) > (walk.queue, walk.user_id)
             AND j.lease_token IS NULL
-        ORDER BY j.user_id
+        ORDER BY j.queue, j.user_id
         LIMIT 1
     ) AS next
+    WHERE next.queue = walk.queue
 ),
 
 walked AS MATERIALIZED (
