@@ -161,8 +161,14 @@ async def test_hot_queries_reach_jobs_by_their_indexes_alone(
 async def test_claim_for_an_empty_queue_reads_none_of_a_tenants_flood_in_another(
     conn: Database,
 ) -> None:
-    await conn.execute(_FILL.format(rows=ROWS, tenants=1).encode())
-    await conn.execute("UPDATE signalstack.jobs SET delayed = false")
+    user_id = await add_user(conn)
+    await conn.execute(
+        "INSERT INTO signalstack.jobs"
+        " (user_id, id, type, queue, priority, delayed, max_attempts, run_at, payload)"
+        " SELECT %s, gen_random_uuid(), 'noop', 'default', 0, false, 3, now(), 'null'"
+        " FROM generate_series(1, %s)",
+        (user_id, ROWS),
+    )
     await conn.execute("VACUUM ANALYZE signalstack.jobs")
     hot = _calls(str(await add_worker(conn)))["dispatch/claim"]
 
