@@ -52,6 +52,9 @@ chaos: setup ## harm the running service for ten minutes and check its promises 
 mutants: setup ## take one safeguard at a time out, and expect a test to fail (ARGS='claim')
 	$(BIN)/python tests/mutation/mutants.py $(ARGS)
 
+fuzz: setup ## feed every decoder 100,000 random inputs (ARGS='--cases 1000 --seed 1')
+	$(BIN)/python tests/attacks/fuzz.py $(ARGS)
+
 demo: setup ## one real event from HTTP to a delivered webhook, with its milliseconds
 	@$(BIN)/signalstack demo $(ARGS)
 

@@ -84,7 +84,11 @@ def canonical(value: Json) -> bytes:
 
 
 def restore(value: Json) -> Json:
-    """Undo what `jsonb` does to large doubles: it gives 1e23 back as an integer of 24 digits."""
+    """Undo what `jsonb` does to large doubles: it gives 1e23 back as an integer of 24 digits.
+
+    Those within 64 bits stay integers with the digits that were sent; read as doubles, they are the
+    same. `-0.0` comes back as 0.0.
+    """
     if isinstance(value, dict):
         return {key: restore(item) for key, item in value.items()}
     if isinstance(value, list):

@@ -1,0 +1,1 @@
+"""Random inputs for whatever reads what strangers send."""
