@@ -48,6 +48,8 @@ KINDS: Final = {
 }
 
 _RATIO: Final = re.compile(r"ParentBased\{root:TraceIdRatioBased\{([0-9.e+-]+)\}")
+_VERSION_00: Final = 55  # characters of a traceparent
+_EVEN: Final = "02468ace"  # last digits of its flags where SAMPLED is not set
 _NOWHERE: Final = context.Context()  # not None, which would stand for the current one
 _log = get_logger("signalstack.traces")
 
@@ -77,6 +79,9 @@ class Recorder:
         attributes: Attributes | None = None,
     ) -> AbstractContextManager[Span]:
         """Open a span as the current one; see `core.stage.Observer`."""
+        origin = parent or link
+        if origin is not None and self._follows_parent and _is_plainly_unsampled(origin):
+            return Carried(origin)
         parent, link = parse(parent), parse(link)
         inherits = parent is None and link is None and kind in ("producer", "client")
         if inherits and isinstance(current.get(), Carried):
@@ -221,6 +226,11 @@ def _attributes(name: str, kind: SpanKind, given: Attributes | None) -> Attribut
         "messaging.destination.name": queue,
         **(given or {}),
     }
+
+
+def _is_plainly_unsampled(given: str) -> bool:
+    """Tell by its length and last digit what most jobs carry; it is read only when asked for."""
+    return len(given) == _VERSION_00 and given[-1] in _EVEN
 
 
 def _is_sampled(traceparent: str) -> bool:
