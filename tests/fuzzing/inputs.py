@@ -97,7 +97,7 @@ def mended(value: Any) -> Any:
 SOUND: Final[Strategy] = VALUES.map(mended)
 
 
-def _write(value: object, ascii_only: bool) -> bytes:  # noqa: FBT001 -- drawn, not called by hand
+def _write(value: object, ascii_only: bool) -> bytes:  # noqa: FBT001 - drawn, not called by hand
     return json.dumps(value, ensure_ascii=ascii_only).encode(errors="surrogatepass")
 
 

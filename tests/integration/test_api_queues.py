@@ -186,7 +186,7 @@ async def test_what_is_wrong_is_pointed_at(
     assert [fault["pointer"] for fault in answer.json()["errors"]] == [pointer]
 
 
-@pytest.mark.parametrize("name", ["Reports", "-a", "a%20b", "a%00b", "%C3%A9", "a" * 101])
+@pytest.mark.parametrize("name", ["Reports", "-a", "a%20b", "%C3%A9", "a" * 101])
 async def test_a_new_queue_has_a_plain_name(front: Front, name: str) -> None:
     made = await front.client.patch(f"/v1/queues/{name}", json={})
     found = await front.client.get(f"/v1/queues/{name}")

@@ -136,6 +136,23 @@ async def test_binding_takes_no_round_trip_of_its_own(database_url: str) -> None
     assert names == ["test", "begin", "test", "commit"]
 
 
+async def test_a_statement_whose_preparation_failed_works_the_next_time(database_url: str) -> None:
+    async with (
+        open_pool(database_url, max_size=1, lock_timeout_s=0.05) as pool,
+        connect(database_url) as rival,
+    ):
+        mine = await make_tenant(pool)
+        async with pool.connection(mine) as conn:
+            for _ in range(5):  # the next time psycopg prepares it
+                await scalar(conn, COUNT)
+            async with rival.transaction():
+                await rival.execute("LOCK TABLE signalstack.jobs")
+                with pytest.raises(UnavailableError):
+                    await scalar(conn, COUNT)
+
+            assert await scalar(conn, COUNT) == 0
+
+
 async def test_a_bound_statement_that_nobody_ends_is_given_up(two: Two) -> None:
     async with two.pool.connection(two.mine) as conn:
         conn.deadline_s = 0.05

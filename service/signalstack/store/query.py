@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from functools import cache
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
 
 import anyio
 import msgspec
+import psycopg
 from psycopg import AsyncConnection, pq
 from psycopg.adapt import Loader
 from psycopg.rows import DictRow
@@ -123,10 +125,17 @@ async def _send(
     cursor = conn.cursor(binary=True)
     if not before:
         return await cursor.execute(text.encode(), parameters)
-    async with conn.pipeline():
-        for first, given in before:
-            await conn.cursor(binary=True).execute(first.encode(), given)
-        await cursor.execute(text.encode(), parameters)
+    try:
+        async with conn.pipeline():
+            for first, given in before:
+                await conn.cursor(binary=True).execute(first.encode(), given)
+            await cursor.execute(text.encode(), parameters)
+    except psycopg.Error:
+        # In a pipeline psycopg takes a statement for prepared as soon as it has asked for it; where
+        # that was what failed (a lock, a deadline), it would never find the statement again.
+        with suppress(psycopg.Error):
+            await conn.execute("DEALLOCATE ALL")
+        raise
     return cursor
 
 
