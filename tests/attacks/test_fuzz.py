@@ -100,7 +100,7 @@ def _as_sent(kept: Any, sent: Any) -> Any:
         case list() if isinstance(kept, list):
             items, wanted = cast("list[Any]", kept), cast("list[Any]", sent)
             if len(items) != len(wanted):
-                return kept
+                return items
             return [_as_sent(*pair) for pair in zip(items, wanted, strict=True)]
         case dict() if isinstance(kept, dict):
             members, asked = cast("dict[str, Any]", kept), cast("dict[str, Any]", sent)
