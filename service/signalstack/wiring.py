@@ -39,7 +39,7 @@ from signalstack.handlers.outbound import open_outbound
 from signalstack.maintenance.leader import Maintenance
 from signalstack.maintenance.schedules import Schedules
 from signalstack.settings import Settings
-from signalstack.store import embedded, intake, migrate, tenancy, watch
+from signalstack.store import embedded, intake, migrate, query, tenancy, watch
 from signalstack.store.cache import MessageCache
 from signalstack.store.intake import Intake
 from signalstack.store.listener import CHANGED, Listener
@@ -172,6 +172,7 @@ async def run(
         SchemaError: the database has not the schema of this build.
         SettingsError: a port or a handler cannot be used.
     """
+    query.preload()
     metrics_port = observer.start(settings.metrics_host, settings.metrics_port)
     try:
         async with (

@@ -41,7 +41,6 @@ def _fuzz(decoder: Decoder, cases: int, first_seed: int) -> int:
     tried = taken = 0
     began, slowest_s = perf_counter(), 0.0
 
-    @given(decoder.inputs)
     def run(value: Any) -> None:
         nonlocal tried, taken, slowest_s
         tried += 1
@@ -60,7 +59,7 @@ def _fuzz(decoder: Decoder, cases: int, first_seed: int) -> int:
             phases=(Phase.generate, Phase.shrink),
             suppress_health_check=cast("list[HealthCheck]", list(HealthCheck)),
         )
-        seed(first_seed + turn)(limited(run))()
+        seed(first_seed + turn)(limited(given(decoder.inputs)(run)))()
     _tell(
         f"{decoder.name:28} {tried:7,} tried {taken:7,} taken {tried - taken:7,} refused"
         f" {perf_counter() - began:7.1f} s, slowest {slowest_s * 1000:6.1f} ms"

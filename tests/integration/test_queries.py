@@ -16,6 +16,7 @@ import psycopg
 from psycopg import pq
 
 import signalstack.store
+from signalstack.store import query
 from signalstack.store.query import Query
 from signalstack.store.sqlfiles import sql_root
 
@@ -120,3 +121,11 @@ def _check_fit(row: Any, columns: dict[str, str]) -> None:
     assert columns.keys() == wanted.keys()
     for column, kind in columns.items():
         assert _kinds(wanted[column]) <= _FITS[kind], (column, kind, wanted[column])
+
+
+def test_all_statements_are_read_beforehand() -> None:
+    files = list((sql_root() / "queries").glob("*/*.sql"))
+
+    query.preload()
+
+    assert query.read.cache_info().currsize >= len(files)

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
 from functools import cache
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
 
 import anyio
 import msgspec
-import psycopg
 from psycopg import AsyncConnection, pq
 from psycopg.adapt import Loader
 from psycopg.rows import DictRow
@@ -65,6 +63,12 @@ _BIND: Final = "connections/bind"
 def read(name: str) -> str:
     """Read the text of a file of sql/queries, once a process."""
     return sql_root().joinpath("queries", f"{name}.sql").read_text(encoding="utf-8")
+
+
+def preload() -> None:
+    """Read every statement now: a process that may open no more files still has them all."""
+    for path in (sql_root() / "queries").glob("*/*.sql"):
+        read(f"{path.parent.name}/{path.stem}")
 
 
 async def fetch_one(conn: Connection, query: Query[Row], **parameters: object) -> Row | None:
@@ -125,17 +129,12 @@ async def _send(
     cursor = conn.cursor(binary=True)
     if not before:
         return await cursor.execute(text.encode(), parameters)
-    try:
-        async with conn.pipeline():
-            for first, given in before:
-                await conn.cursor(binary=True).execute(first.encode(), given)
-            await cursor.execute(text.encode(), parameters)
-    except psycopg.Error:
-        # In a pipeline psycopg takes a statement for prepared as soon as it has asked for it; where
-        # that was what failed (a lock, a deadline), it would never find the statement again.
-        with suppress(psycopg.Error):
-            await conn.execute("DEALLOCATE ALL")
-        raise
+    # psycopg takes a statement in a pipeline for prepared as soon as it has asked for it; where it
+    # could not be prepared (a lock, a deadline), it would never find it again: so none is.
+    async with conn.pipeline():
+        for first, given in before:
+            await conn.cursor(binary=True).execute(first.encode(), given, prepare=False)
+        await cursor.execute(text.encode(), parameters, prepare=False)
     return cursor
 
 
