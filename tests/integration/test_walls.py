@@ -132,7 +132,9 @@ async def test_binding_takes_no_round_trip_of_its_own(database_url: str) -> None
         async with pool.transaction(tenant) as conn:
             await scalar(conn, COUNT)
 
-    names = [fact.query for fact in witness.facts if isinstance(fact, Queried)]
+    # The pool may open a connection meanwhile.
+    asked = [fact.query for fact in witness.facts if isinstance(fact, Queried)]
+    names = [name for name in asked if name != "connections/configure"]
     assert names == ["test", "begin", "test", "commit"]
 
 
