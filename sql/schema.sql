@@ -182,6 +182,20 @@ BEGIN
 END
 $$;
 
+CREATE FUNCTION signalstack.hand_over(channel text, token bigint, user_id uuid, id uuid, type text, queue text, max_attempts integer, timeout_s double precision, run_at timestamp with time zone, traceparent text, payload jsonb) RETURNS void
+    LANGUAGE sql
+    AS $$
+    SELECT pg_notify(
+        channel,
+        json_build_array(
+            token, user_id, id, type, queue, max_attempts, timeout_s,
+            extract(EPOCH FROM run_at)::double precision, traceparent,
+            octet_length(payload::text) <= 6000,
+            CASE WHEN octet_length(payload::text) <= 6000 THEN payload END
+        )::text
+    )
+$$;
+
 CREATE FUNCTION signalstack.job_fault(type text, payload jsonb, priority integer, run_at timestamp with time zone, max_attempts integer, timeout_s double precision, idempotency_key text) RETURNS text
     LANGUAGE sql IMMUTABLE
     RETURN CASE WHEN ((COALESCE(length(type), 0) < 1) OR (COALESCE(length(type), 0) > 100)) THEN 'type must have 1 to 100 characters'::text WHEN ((priority IS NULL) OR ((priority < '-1000'::integer) OR (priority > 1000))) THEN 'priority must be from -1000 to 1000'::text WHEN ((max_attempts IS NULL) OR ((max_attempts < 1) OR (max_attempts > 100))) THEN 'max_attempts must be from 1 to 100'::text WHEN (NOT ((timeout_s > (0)::double precision) AND (timeout_s <= (86400)::double precision))) THEN 'timeout_s must be above 0 and at most 86400'::text WHEN (NOT ((run_at >= '0001-01-02 00:00:00+00'::timestamp with time zone) AND (run_at < '9999-12-31 00:00:00+00'::timestamp with time zone))) THEN 'run_at must be within the years 1 to 9999'::text WHEN (NOT ((idempotency_key COLLATE "C") ~ '^[!-~]{1,255}$'::text)) THEN 'idempotency_key must be 1 to 255 visible ASCII characters'::text WHEN (octet_length((payload)::text) > 262144) THEN 'payload must have at most 262144 bytes'::text WHEN jsonb_path_exists(payload, 'strict $.**{64}?(@.type() == "object" || @.type() == "array")'::jsonpath) THEN 'payload may nest arrays and objects 64 deep'::text WHEN jsonb_path_exists(payload, 'strict $.**?(@.type() == "number" && (@ > $"most" || @ < -$"most"))'::jsonpath, '{"most": 179769313486231570000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000}'::jsonb) THEN 'payload must hold numbers within the range of doubles'::text ELSE NULL::text END;
@@ -321,6 +335,52 @@ BEGIN
         succeeded_s, failed_s, cancelled_s, events_s;
 END
 $_$;
+
+CREATE FUNCTION signalstack.take_seat(wanted text, tenant uuid, OUT worker_id uuid, OUT token bigint, OUT channel text) RETURNS record
+    LANGUAGE plpgsql
+    AS $$
+DECLARE
+    seat record;
+BEGIN
+    SELECT i.ctid AS spot, i.worker_id, i.token, i.channel
+    INTO seat
+    FROM signalstack.invitations AS i
+    WHERE
+        i.token IS NOT NULL
+        AND (i.queues = '{}' OR wanted = ANY (i.queues))
+        AND NOT pg_try_advisory_xact_lock_shared(i.lock_key)
+    LIMIT 1
+    FOR UPDATE SKIP LOCKED;
+    IF NOT FOUND THEN
+        RETURN;
+    END IF;
+
+    PERFORM
+    FROM signalstack.queues AS q
+    WHERE
+        q.user_id IN (tenant, '00000000-0000-0000-0000-000000000000')
+        AND q.name = wanted
+        AND (q.paused OR coalesce(q.concurrency, q.rate_limit) IS NOT NULL);
+    IF FOUND THEN
+        RETURN;
+    END IF;
+
+    -- In the order of the ready index, so that no plan reads anything else.
+    PERFORM
+    FROM signalstack.jobs AS j
+    WHERE NOT j.delayed AND j.queue = wanted AND j.user_id = tenant AND j.lease_token IS NULL
+    ORDER BY j.queue, j.user_id, j.priority DESC, j.id
+    LIMIT 1;
+    IF FOUND THEN
+        RETURN;
+    END IF;
+
+    UPDATE signalstack.invitations AS i SET token = NULL WHERE i.ctid = seat.spot;
+    worker_id := seat.worker_id;
+    token := seat.token;
+    channel := seat.channel;
+END
+$$;
 
 CREATE FUNCTION signalstack.tenant() RETURNS uuid
     LANGUAGE sql STABLE PARALLEL SAFE
@@ -493,6 +553,16 @@ CREATE TABLE signalstack.idempotency (
     ref uuid NOT NULL,
     expires_at timestamp with time zone NOT NULL
 );
+
+CREATE UNLOGGED TABLE signalstack.invitations (
+    worker_id uuid NOT NULL,
+    seat smallint NOT NULL,
+    channel text NOT NULL,
+    queues text[] NOT NULL,
+    lock_key bigint NOT NULL,
+    token bigint
+)
+WITH (fillfactor='10', autovacuum_vacuum_scale_factor='0', autovacuum_vacuum_threshold='1000', autovacuum_vacuum_cost_delay='0');
 
 CREATE TABLE signalstack.jobs (
     user_id uuid NOT NULL,
@@ -715,6 +785,9 @@ ALTER TABLE ONLY signalstack.finished_jobs_default
 
 ALTER TABLE ONLY signalstack.idempotency
     ADD CONSTRAINT idempotency_pkey PRIMARY KEY (user_id, route, key);
+
+ALTER TABLE ONLY signalstack.invitations
+    ADD CONSTRAINT invitations_pkey PRIMARY KEY (worker_id, seat);
 
 ALTER TABLE ONLY signalstack.jobs
     ADD CONSTRAINT jobs_pkey PRIMARY KEY (user_id, id);

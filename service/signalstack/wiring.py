@@ -329,7 +329,7 @@ async def _start_worker(front: TaskGroup, background: TaskGroup, parts: _Parts) 
             retry=RetryPolicy(base_s=settings.retry_base_delay_s, max_s=settings.retry_max_delay_s),
             listen=settings.worker_listen,
         ),
-        random.Random(),  # noqa: S311 - jitter and lease tokens are no secrets
+        random.SystemRandom(),  # a lease token that can be foreseen would let a bell be forged
         on_recorded=keeper.note if keeper else None,
     )
     if keeper:

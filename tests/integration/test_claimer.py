@@ -50,6 +50,7 @@ async def test_jobs_of_a_claim_whose_answer_was_lost_are_leased_anew(database_ur
         worker_id=lambda: worker_id,
         room=lambda: 10,
         put=leases.extend,
+        on_claimed=lambda: None,
         poll_interval_s=NEVER_S,
         rng=random.Random(),  # noqa: S311 - a lease token is no secret
     )

@@ -68,6 +68,13 @@ class Claimed(_Fact, frozen=True, kw_only=True):
     wakes: Mapping[Wake, int] = {}
 
 
+class HandedOver(_Fact, frozen=True, kw_only=True):
+    """Jobs were handed to us by who stored them: `taken`, or `lost` with their bell."""
+
+    outcome: Literal["taken", "lost"]
+    count: int
+
+
 class Started(_Fact, frozen=True, kw_only=True):
     """A handler is about to run."""
 
@@ -250,6 +257,7 @@ Fact = (
     | Flushed
     | Woken
     | Claimed
+    | HandedOver
     | Started
     | Finished
     | Settled

@@ -35,9 +35,22 @@ _OID_BOOL, _OID_BYTEA, _OID_INT8, _OID_INT2, _OID_INT4 = 16, 17, 20, 21, 23
 _OID_TEXT, _OID_FLOAT8, _OID_TIMESTAMPTZ, _OID_UUID, _OID_JSONB = 25, 701, 1184, 2950, 3802
 
 _new, _set = object.__new__, object.__setattr__
+pack_bool = Struct("!?").pack
+pack_int2 = Struct("!h").pack
 pack_int4 = Struct("!i").pack
 pack_int8 = Struct("!q").pack
+pack_float8 = Struct("!d").pack
 _unpack_float8 = Struct("!d").unpack
+
+
+def pack_jsonb(value: bytes) -> bytes:
+    """Encode `jsonb` from JSON text."""
+    return b"\x01" + value
+
+
+def pack_timestamptz(value: datetime) -> bytes:
+    """Encode `timestamptz` from an aware datetime."""
+    return pack_int8((value - _EPOCH) // _MICROSECOND)
 
 
 def _array(oid: int, parts: Sequence[bytes]) -> bytes:

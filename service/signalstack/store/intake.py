@@ -1,5 +1,7 @@
 """Group commit: what concurrent callers write at the same moment becomes one commit.
 
+A job that is stored by itself is handed to a worker that invited, where there is one.
+
 There is no timer. A write that finds the link idle is sent at once; those that arrive while a
 flush is in flight gather and leave together when it ends. A flush that PostgreSQL refuses is sent
 again write by write, so that a bad row hurts only its own caller.
@@ -32,14 +34,16 @@ if TYPE_CHECKING:
     from signalstack.core.stage import Observer
 
 _ENQUEUE: Final = Statement("intake/enqueue")
+_ENQUEUE_ONE: Final = Statement("intake/enqueue_one")
 _ACCEPT: Final = Statement("intake/accept")
 _DO_NOT_FLUSH: Final = Statement("intake/do_not_flush")
 _FLUSH_WAL: Final = Statement("intake/flush_wal")
-STATEMENTS: Final = (_ENQUEUE, _ACCEPT, _DO_NOT_FLUSH, _FLUSH_WAL)
+STATEMENTS: Final = (_ENQUEUE, _ENQUEUE_ONE, _ACCEPT, _DO_NOT_FLUSH, _FLUSH_WAL)
 
 # Plans that hold however the tables grow; a request waits for no longer than this.
 SESSION: Final = {
     "plan_cache_mode": "force_generic_plan",
+    "enable_seqscan": "off",
     "jit": "off",
     "statement_timeout": "4s",
     "lock_timeout": "3s",
@@ -201,7 +205,8 @@ class Intake:
 
     def _send_parts(self, parts: list[list[_Pending]]) -> asyncio.Future[list[PGresult]]:
         try:
-            calls = [_call([pending.write for pending in part]) for part in parts]
+            alone = len(parts) == 1 and len(parts[0]) == 1 and _may_be_handed(parts[0][0].write)
+            calls = [_call([pending.write for pending in part], alone=alone) for part in parts]
             if not any(pending.write.durable for part in parts for pending in part):
                 calls.append(Call(_DO_NOT_FLUSH))
         except (ValueError, OverflowError, struct.error) as error:
@@ -285,11 +290,26 @@ def _refuse(group: list[_Pending], error: BaseException) -> None:
             pending.future.set_exception(error)
 
 
-def _call(writes: Sequence[Write]) -> Call:
-    """Make the call for writes of one kind."""
-    if writes[0].event is None:
-        return Call(_ENQUEUE, _enqueue_parameters(writes))
-    return Call(_ACCEPT, _accept_parameters(writes))
+def _may_be_handed(write: Write) -> bool:
+    """Tell whether this is one job that a worker may have at once.
+
+    What is handed over costs an attempt if that worker is no more, so there must be another.
+    """
+    if len(write.jobs) != 1:
+        return False
+    (job,) = write.jobs
+    return job.run_at is None and not job.delay_s and job.max_attempts > 1
+
+
+def _call(writes: Sequence[Write], *, alone: bool) -> Call:
+    """Make the call for writes of one kind; a job that comes `alone` may be handed over."""
+    first = writes[0]
+    handed = binary.pack_bool(alone)
+    if first.event is not None:
+        return Call(_ACCEPT, [*_accept_parameters(writes), handed])
+    if len(writes) == len(first.jobs) == 1 and first.key is None:
+        return Call(_ENQUEUE_ONE, [*_job_parameters(first.user_id, first.jobs[0]), handed])
+    return Call(_ENQUEUE, [*_enqueue_parameters(writes), handed])
 
 
 def _hand_out(part: list[_Pending], result: PGresult) -> None:
@@ -298,15 +318,7 @@ def _hand_out(part: list[_Pending], result: PGresult) -> None:
     first_key = 2 if is_event else 1
     created_at = binary.read_timestamptz(result.get_value(0, 0) or b"")
     stored = set(binary.read_uuid_array(result.get_value(0, 1))) if is_event else None
-    owners: dict[tuple[bytes, str, str], Owner] = {}
-    for row in range(result.ntuples):
-        user_id, route, key, fingerprint, ref = (
-            result.get_value(row, first_key + column) for column in range(5)
-        )
-        if user_id is not None and route is not None and key is not None:
-            owners[user_id, route.decode(), key.decode()] = Owner(
-                fingerprint=fingerprint or b"", ref=UUID(bytes=ref)
-            )
+    owners = _read_owners(result, first_key)
     for pending in part:
         if pending.future.done():
             continue
@@ -320,6 +332,38 @@ def _hand_out(part: list[_Pending], result: PGresult) -> None:
         pending.future.set_result(
             Receipt(created_at=created_at, stored=kept, owner=None if kept else owner)
         )
+
+
+def _read_owners(result: PGresult, first_key: int) -> dict[tuple[bytes, str, str], Owner]:
+    owners: dict[tuple[bytes, str, str], Owner] = {}
+    if result.nfields <= first_key + 1:  # a statement without keys
+        return owners
+    for row in range(result.ntuples):
+        user_id, route, key, fingerprint, ref = (
+            result.get_value(row, first_key + column) for column in range(5)
+        )
+        if user_id is not None and route is not None and key is not None:
+            owners[user_id, route.decode(), key.decode()] = Owner(
+                fingerprint=fingerprint or b"", ref=UUID(bytes=ref)
+            )
+    return owners
+
+
+def _job_parameters(user_id: UUID, job: NewJob) -> list[bytes | None]:
+    return [
+        user_id.bytes,
+        job.id.bytes,
+        job.type.encode(),
+        job.queue.encode(),
+        binary.pack_int2(job.priority),
+        None if job.run_at is None else binary.pack_timestamptz(job.run_at),
+        None if job.delay_s is None else binary.pack_float8(job.delay_s),
+        binary.pack_int4(job.max_attempts),
+        None if job.timeout_s is None else binary.pack_float8(job.timeout_s),
+        None if job.traceparent is None else job.traceparent.encode(),
+        binary.pack_jsonb(job.payload),
+        binary.pack_int2(job.watch),
+    ]
 
 
 def _key_parameters(writes: Sequence[Write]) -> list[bytes]:

@@ -81,6 +81,7 @@ class Catalogue:
         self.flushes = self._histogram("flush_duration_seconds", DATABASE_S)
         self.wakeups = self._counter("wakeups_total", cause=None)
         self.claims = self._counter("claims_total", result=None)
+        self.handovers = self._counter("handovers_total", outcome=None)
         self.claimed = self._counter("claimed_jobs_total", wake=None)
         self.claim_sizes = self._histogram("claim_batch_size", BATCH)
         self.claim_times = self._histogram("claim_duration_seconds", DATABASE_S)

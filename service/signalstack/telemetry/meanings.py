@@ -36,6 +36,10 @@ MEANINGS: Final = {
     "claims_total": (
         "Claims, by whether they found work. Mostly empty: more workers wake than the work needs."
     ),
+    "handovers_total": (
+        "Jobs that whoever stored them handed to this worker as it was at rest, so that nobody had"
+        " to claim them. Any lost: their bell was not heard, and they started seconds late."
+    ),
     "claimed_jobs_total": (
         "Jobs claimed, by what woke the worker for them. A rising share of poll: notifications get"
         " lost, see listener_mode. Much retry: see job_retries_total. Any rescue: workers died."

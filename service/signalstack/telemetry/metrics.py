@@ -63,6 +63,7 @@ class Metrics(Collector):
             stage.Flushed: self._flushed,
             stage.Woken: self._woken,
             stage.Claimed: self._claimed,
+            stage.HandedOver: self._handed_over,
             stage.Settled: self._settled,
             stage.Closed: self._closed,
             stage.Rescued: self._rescued,
@@ -118,6 +119,8 @@ class Metrics(Collector):
             self._all.claimed.add(0, wake)
         for result in ("hit", "empty"):
             self._all.claims.add(0, result)
+        for outcome in ("taken", "lost"):
+            self._all.handovers.add(0, outcome)
         for outcome in ("accepted", "duplicate", "rejected"):
             self._all.events.add(0, outcome)
         for outcome in ("delivered", "rejected", "failed", "blocked", "gone", "timeout"):
@@ -173,6 +176,9 @@ class Metrics(Collector):
             self._all.claim_sizes.observe(fact.count)
         for wake, count in fact.wakes.items():
             self._all.claimed.add(count, wake)
+
+    def _handed_over(self, fact: stage.HandedOver) -> None:
+        self._all.handovers.add(fact.count, fact.outcome)
 
     def _settled(self, fact: stage.Settled) -> None:
         self._all.settles.observe(fact.duration_s)

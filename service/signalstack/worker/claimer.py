@@ -8,6 +8,7 @@ did not empty its lanes is followed by another as soon as there is room.
 from __future__ import annotations
 
 from collections import Counter
+from contextlib import suppress
 from math import inf
 from time import perf_counter
 from typing import TYPE_CHECKING, Final
@@ -35,6 +36,7 @@ _LANES: Final = 16
 # A claim that we gave up may go on over there until its statement_timeout.
 _DOUBT_S: Final = 12.0
 _KNOWN_QUEUES_LIMIT: Final = 1_000
+_SLOW_S: Final = 0.02
 _log: Final = get_logger("signalstack.worker")
 
 
@@ -50,6 +52,7 @@ class Claimer:
         worker_id: Callable[[], UUID],
         room: Callable[[], int],
         put: Callable[[list[Lease]], None],
+        on_claimed: Callable[[], None],
         poll_interval_s: float,
         rng: Random,
     ) -> None:
@@ -60,6 +63,7 @@ class Claimer:
         self._worker_id = worker_id
         self._room = room
         self._put = put
+        self._on_claimed = on_claimed
         self._poll_interval_s = poll_interval_s
         self._rng = rng
         self._cause: Wake | None = None
@@ -71,6 +75,8 @@ class Claimer:
         self._timer_signal = anyio.Event()
         self._timer_at = 0.0
         self._claim_at = inf
+        self._claiming = False
+        self._claim_s = 0.0
         self._stopping = False
 
     def heard(self, channel: str, payload: str) -> None:
@@ -99,6 +105,28 @@ class Claimer:
         if self._cause is not None:
             self._signal.set()
 
+    @property
+    def at_rest(self) -> bool:
+        """Whether there is nothing to claim, as far as is known."""
+        return self._cause is None and not self._claiming
+
+    @property
+    def slow(self) -> bool:
+        """Whether claims walk over so many dead rows that nobody else should have to."""
+        return self._claim_s > _SLOW_S
+
+    def doubt(self, tokens: Sequence[int]) -> None:
+        """Give back what was leased with these tokens: nobody heard of it."""
+        now = anyio.current_time()
+        self._doubtful |= dict.fromkeys(tokens, now)
+        self.expect(0.0)
+
+    async def give_back(self) -> None:
+        """Give back at once what is in doubt; what PostgreSQL is away for is rescued later."""
+        with suppress(UnavailableError, StatementError):
+            if self._doubtful:
+                await self._disown()
+
     def stop(self) -> None:
         """Claim no more; `claim_forever` ends after the claim in flight."""
         self._stopping = True
@@ -112,9 +140,12 @@ class Claimer:
                 self._signal = anyio.Event()
                 await self._signal.wait()
                 continue
+            self._claiming = True
             # Jobs leased by a claim that nobody waits for any more would be lost until rescued.
             with anyio.CancelScope(shield=True):
                 await self._claim(limit)
+            self._claiming = False
+            self._on_claimed()
 
     async def look_forever(self) -> None:
         """Promote delayed jobs when they are due, and poll, until cancelled."""
@@ -166,11 +197,12 @@ class Claimer:
                 self._wake(cause)
             return
         self._with_payloads = True
+        self._claim_s = perf_counter() - began
         self._observer.tell(
             Claimed(
                 count=len(claim.leases),
                 limit=limit,
-                duration_s=perf_counter() - began,
+                duration_s=self._claim_s,
                 wakes=Counter(lease.wake for lease in claim.leases),
             )
         )

@@ -100,6 +100,11 @@ class Executor:
         return len(self._runs)
 
     @property
+    def free(self) -> int:
+        """How many slots have nothing to do and nothing to come."""
+        return self._concurrency - len(self._runs) - len(self._waiting)
+
+    @property
     def waiting(self) -> int:
         """How many leased jobs wait for a slot."""
         return len(self._waiting)
@@ -126,8 +131,12 @@ class Executor:
         return self._concurrency + ahead - len(self._runs) - len(self._waiting)
 
     def put(self, leases: Iterable[Lease]) -> None:
-        """Take leased jobs in."""
+        """Take in what a claim leased."""
         self._claim_s = (self._claim_s + perf_counter() - self._asked_at) / 2
+        self.take(*leases)
+
+    def take(self, *leases: Lease) -> None:
+        """Take leased jobs in."""
         self._waiting.extend(leases)
         for _ in range(min(len(self._waiting), len(self._idle))):
             self._idle.popleft().set()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import suppress
+from secrets import token_hex
 from typing import TYPE_CHECKING, Final
 from uuid import UUID
 
@@ -13,6 +14,7 @@ from signalstack.core.errors import UnavailableError
 from signalstack.core.job import Outcome
 from signalstack.core.log import get_logger
 from signalstack.core.stage import SlotsChanged
+from signalstack.store import invitations
 from signalstack.store.dispatch import (
     CLAIM_SESSION,
     CLAIM_STATEMENTS,
@@ -21,12 +23,14 @@ from signalstack.store.dispatch import (
     Dispatch,
     Ended,
 )
+from signalstack.store.invitations import Seats
 from signalstack.store.link import Link, StatementError
 from signalstack.store.listener import CANCEL, LATER, READY, Listener
 from signalstack.store.workers import WorkerLease
 from signalstack.worker.claimer import Claimer
 from signalstack.worker.executor import Executor
 from signalstack.worker.heartbeat import Heartbeat
+from signalstack.worker.invitations import Invitations
 from signalstack.worker.reading import Reader
 from signalstack.worker.settler import Settler
 from signalstack.worker.verdict import RetryPolicy
@@ -78,14 +82,16 @@ class Worker:
     ) -> None:
         self._options = options
         self._observer = observer
+        # Nobody can listen to a bell whose name he does not know: jobs are told by it.
+        self._bell = f"signalstack_bell_{token_hex(16)}"
         self._listener = Listener(
             dsn,
             observer,
             name="claim",
-            channels=(READY, LATER, CANCEL),
+            channels=(READY, LATER, CANCEL, self._bell),
             on_notify=self._heard,
-            on_up=self._look,
-            statements=CLAIM_STATEMENTS,
+            on_up=self._reconnected,
+            statements=(*CLAIM_STATEMENTS, *invitations.STATEMENTS),
             settings=CLAIM_SESSION,
             listen=options.listen,
         )
@@ -132,7 +138,20 @@ class Worker:
             worker_id=lambda: self._heartbeat.worker_id,
             room=self._room,
             put=self._executor.put,
+            on_claimed=self._refresh_seats,
             poll_interval_s=options.poll_interval_s,
+            rng=rng,
+        )
+        self._invitations = Invitations(
+            Seats(self._listener.link, self._bell),
+            observer,
+            queues=options.queues,
+            worker_id=lambda: self._heartbeat.worker_id,
+            spare=self._spare,
+            at_rest=lambda: self._claimer.at_rest,
+            put=self._executor.take,
+            lost=self._claimer.doubt,
+            check_interval_s=options.poll_interval_s,
             rng=rng,
         )
 
@@ -156,12 +175,16 @@ class Worker:
             services.start_soon(self._claimer.look_forever)
             services.start_soon(self._look_for_cancelled)
             services.start_soon(self._keep_time)
+            if self._options.listen:
+                services.start_soon(self._invitations.run)
             async with anyio.create_task_group() as claiming:
                 claiming.start_soon(self._claimer.claim_forever)
                 self._claimer.look()
                 task_status.started()
                 await shutdown.wait()
                 self._claimer.stop()
+            await self._invitations.leave()
+            await self._claimer.give_back()
             await self._finish_or_hand_back()
             services.cancel_scope.cancel()
 
@@ -221,8 +244,16 @@ class Worker:
             return 0
         return self._executor.room()
 
+    def _spare(self) -> int:
+        """Tell for how many jobs that others might hand over there is room."""
+        if self._settler.full or self._claimer.slow:
+            return 0
+        return self._executor.free
+
     def _heard(self, channel: str, payload: str) -> None:
-        if channel == CANCEL:
+        if channel == self._bell:
+            self._invitations.heard(payload)
+        elif channel == CANCEL:
             self._cancel(payload)
         else:
             self._claimer.heard(channel, payload)
@@ -246,6 +277,10 @@ class Worker:
                 for job_id in await self._dispatch.cancelled(running):
                     self._cancel(str(UUID(bytes=job_id)))
 
+    def _reconnected(self) -> None:
+        self._invitations.reconnected()
+        self._look()
+
     def _look(self) -> None:
         self._claimer.look()
 
@@ -254,8 +289,13 @@ class Worker:
 
     def _room_changed(self) -> None:
         self._claimer.room_changed()
+        self._refresh_seats()
+
+    def _refresh_seats(self) -> None:
+        self._invitations.refresh()
 
     def _lease_lost(self) -> None:
+        self._invitations.disinherit()
         # Others may run these jobs by now; whatever is still said of them is then fenced off.
         self._hand_back(self._executor.take_back())
         self._executor.end_all("lost")

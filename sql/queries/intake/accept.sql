@@ -1,7 +1,7 @@
 -- Store events and the jobs that their subscriptions made of them, all in one statement.
 -- `version` is the tenant's version of its subscriptions that the jobs were made from: when it is
 -- out of date nothing of that event is stored, its id does not come back, and the caller matches
--- anew. Keys guard as in enqueue.sql.
+-- anew. Keys guard as in enqueue.sql, and with $27 a single job is handed over as there.
 WITH key AS (
     INSERT INTO signalstack.idempotency AS i (user_id, route, key, fingerprint, ref, expires_at)
     SELECT k.user_id, k.route, k.key, k.fingerprint, k.ref, now() + interval '24 hours'
@@ -57,10 +57,17 @@ event AS (
     RETURNING user_id, id
 ),
 
+seat AS MATERIALIZED (
+    SELECT s.worker_id, s.token, s.channel
+    FROM event
+    CROSS JOIN LATERAL signalstack.take_seat(($21::text[])[1], event.user_id) AS s
+    WHERE $27::boolean
+),
+
 job AS (
     INSERT INTO signalstack.jobs (
         user_id, id, type, queue, priority, delayed, max_attempts, run_at, wake, event_id,
-        traceparent, payload
+        traceparent, payload, attempt, worker_id, lease_token, started_at
     )
     SELECT
         event.user_id,
@@ -71,10 +78,14 @@ job AS (
         n.delay_s > 0,
         n.max_attempts,
         now() + n.delay_s * interval '1 second',
-        CASE WHEN n.delay_s > 0 THEN 'timer' END,
+        CASE WHEN n.delay_s > 0 THEN 'timer' WHEN seat.token IS NOT NULL THEN 'notify' END,
         n.event_id,
         n.traceparent,
-        n.payload
+        n.payload,
+        CASE WHEN seat.token IS NOT NULL THEN 1 ELSE 0 END,
+        seat.worker_id,
+        seat.token,
+        CASE WHEN seat.token IS NOT NULL THEN clock_timestamp() END
     FROM unnest(
         $18::uuid[], $19::uuid[], $20::text[], $21::text[], $22::smallint[],
         $23::double precision[], $24::integer[], $25::text[], $26::jsonb[]
@@ -83,7 +94,8 @@ job AS (
         delay_s, max_attempts, traceparent, payload
     )
     INNER JOIN event ON n.event_id = event.id
-    RETURNING user_id, queue, delayed
+    LEFT JOIN seat ON true
+    RETURNING user_id, id, type, queue, delayed, max_attempts, run_at, traceparent, payload
 ),
 
 counted AS (
@@ -102,6 +114,14 @@ rung AS (
         CASE WHEN bell.delayed THEN 'signalstack_later' ELSE 'signalstack_ready' END, bell.queue
     )
     FROM (SELECT DISTINCT job.queue, job.delayed FROM job) AS bell
+    WHERE NOT EXISTS (SELECT FROM seat WHERE seat.token IS NOT NULL)
+    UNION ALL
+    SELECT signalstack.hand_over(
+        seat.channel, seat.token, job.user_id, job.id, job.type, job.queue, job.max_attempts,
+        NULL, job.run_at, job.traceparent, job.payload
+    )
+    FROM job
+    INNER JOIN seat ON seat.token IS NOT NULL
 )
 
 SELECT

@@ -146,6 +146,13 @@ buried AS (
     WHERE w.id = dead.id
 ),
 
+-- What is handed to a dead worker in this very moment is an orphan, found a little later.
+uninvited AS (
+    DELETE FROM signalstack.invitations AS i
+    USING dead
+    WHERE i.worker_id = dead.id
+),
+
 -- A run that counts does so in its tenant's queue and in the operator's of that name, where these
 -- are limited.
 freed AS (
