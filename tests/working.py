@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from psycopg.rows import DictRow
 
     from signalstack.core.handler import JobType
+    from signalstack.store.intake import Receipt
 
 # So rare that a test which needs the poll without meaning to does not pass.
 NEVER_S: Final = 300.0
@@ -117,8 +118,12 @@ class Shop:
             NewJob(id=new_id(), type=type_, payload=msgspec.json.encode(payload), **settings)
             for payload in payloads
         ]
-        await self._intake.submit(Write(user_id=self.user_id, jobs=jobs))
+        await self.submit(Write(user_id=self.user_id, jobs=jobs))
         return [job.id for job in jobs]
+
+    async def submit(self, write: Write) -> Receipt:
+        """Commit a write."""
+        return await self._intake.submit(write)
 
     async def ran(self, job: UUID) -> Ran:
         """Look at a job that is over; it must stand among the finished ones alone."""

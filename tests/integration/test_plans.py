@@ -220,16 +220,36 @@ async def test_intake_never_reads_what_is_there(conn: Database, statistics: str)
     if statistics == "fresh":
         await conn.execute("VACUUM ANALYZE signalstack.idempotency")
 
-    for name in ("intake/enqueue", "intake/accept"):
+    for name in ("intake/enqueue", "intake/enqueue_one", "intake/accept"):
         nodes = _nodes(await _explain(conn, name, _of_nothing(name)))
         read_tables = {node.get("Relation Name") for node in nodes if "Scan" in node["Node Type"]}
         assert read_tables <= {None, "users"}, name
 
 
 def _of_nothing(name: str) -> Hot:
-    """Call a query of the intake with empty arrays only."""
+    """Call a query of the intake with empty arrays, or nulls, and a job that may be handed over."""
     parameters = len(set(re.findall(r"\$\d+", read(name))))
-    return Hot(arguments=", ".join([_array()] * parameters), indexes=set(), session=intake.SESSION)
+    nothing = "NULL" if name == "intake/enqueue_one" else _array()
+    arguments = ", ".join([*[nothing] * (parameters - 1), "true"])
+    return Hot(arguments=arguments, indexes=set(), session=intake.SESSION)
+
+
+@pytest.mark.parametrize("statistics", ["fresh", "of empty tables", "none"])
+async def test_taking_a_seat_reads_one_lane_by_its_index(conn: Database, statistics: str) -> None:
+    await _fill(conn, statistics=statistics)
+    for setting, wanted in intake.SESSION.items():
+        await conn.execute("SELECT set_config(%s, %s, false)", (setting, wanted))
+    await conn.execute(
+        "INSERT INTO signalstack.invitations VALUES (%s, 0, 'bell', '{}', 7, 1)", (new_id(),)
+    )
+    seen = "SELECT coalesce(seq_tup_read + idx_tup_fetch, 0) FROM pg_stat_xact_user_tables"
+    async with connect(conn.info.dsn) as host, conn.transaction():
+        await host.execute("SELECT pg_advisory_lock(7)")
+        tenant = "00000000-0000-0000-0000-000000000001"
+        taken = await value(conn, "SELECT token FROM signalstack.take_seat('default', %s)", tenant)
+
+        assert taken is None  # others wait there
+        assert await value(conn, f"{seen} WHERE relname = 'jobs'") <= ROWS / TENANTS / 100
 
 
 async def test_rescue_reads_no_job_while_nobody_is_dead(conn: Database) -> None:

@@ -12,7 +12,7 @@ import pytest
 from front import Front, open_front
 from signalstack.core.handler import JobType, Retry
 from signalstack.core.job import Wake
-from signalstack.core.stage import Claimed, Started
+from signalstack.core.stage import Claimed, HandedOver, Started
 from signalstack.handlers.noop import NOOP
 from working import Crew, Shop, open_shop
 
@@ -57,6 +57,7 @@ async def _wakes(front: Front, crew: Crew, job: UUID) -> list[str]:
     await crew.ended(job)
     runs = (await front.client.get(f"/v1/jobs/{job}/attempts")).json()["data"]
     claimed = sum((Counter(fact.wakes) for fact in crew.facts.facts(Claimed)), Counter[Wake]())
+    claimed[Wake.NOTIFY] += len(crew.facts.facts(HandedOver, outcome="taken"))
     told = [fact.wake for fact in crew.facts.facts(Started, job=job)]
     assert [run["wake"] for run in runs[-len(told) :]] == told
     assert all(claimed[wake] >= 1 for wake in told)

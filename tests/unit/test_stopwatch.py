@@ -9,7 +9,7 @@ import pytest
 
 from signalstack.core.ids import new_id
 from signalstack.core.job import Wake
-from signalstack.core.stage import Claimed, Flushed, Settled, Started, Woken
+from signalstack.core.stage import Claimed, Flushed, HandedOver, Settled, Started, Woken
 from signalstack.demo.stopwatch import STAGES, Stopwatch
 
 if TYPE_CHECKING:
@@ -19,6 +19,7 @@ JOB: Final = new_id()
 STORED: Final = Flushed(writes=1, jobs=1, duration_s=0.0)
 WOKEN: Final = Woken(cause=Wake.NOTIFY)
 CLAIMED: Final = Claimed(count=1, limit=10, duration_s=0.0)
+HANDED: Final = HandedOver(outcome="taken", count=1)
 NOTHING: Final = Claimed(count=0, limit=10, duration_s=0.0)
 STARTED: Final = Started(
     job=JOB, queue="q", type="t", attempt=1, wake=Wake.NOTIFY, due_at=0.0, at=0.0
@@ -33,6 +34,7 @@ SETTLED: Final = Settled(jobs=(JOB,), stale=0, duration_s=0.0)
         (WOKEN, STORED, CLAIMED, STARTED, SETTLED),
         (WOKEN, CLAIMED, STARTED, STORED, SETTLED),
         (STORED, WOKEN, CLAIMED, STARTED, WOKEN, NOTHING, SETTLED),
+        (WOKEN, HANDED, STORED, STARTED, SETTLED),
     ],
 )
 def test_the_stages_make_up_the_whole(told: tuple[Fact, ...]) -> None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final, Generic, NamedTuple, TypeVar
 import anyio
 import msgspec
 
-from signalstack.core.stage import Claimed, Flushed, Settled, Started, Woken
+from signalstack.core.stage import Claimed, Flushed, HandedOver, Settled, Started, Woken
 from signalstack.telemetry.observer import Telemetry
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ STAGES: Final = {
     "receive": "request sent, checked, matched by a subscription",
     "store": "event, job and NOTIFY committed in one transaction",
     "wake": "the notification reached the worker",
-    "claim": "the job was leased",
+    "claim": "the job was leased; where a worker was at rest: when it was stored",
     "execute": "its handler began",
     "deliver": "endpoint looked up, body signed, webhook received",
     "settle": "answer read, outcome committed",
@@ -73,8 +73,8 @@ class Stopwatch(Telemetry):
         """Put together what was told of a job that came alone; times are by `perf_counter`."""
         stored = self._need(Flushed, lambda fact: fact.jobs > 0)
         started = self._need(Started, lambda fact: fact.job == job)
-        claimed = self._need(Claimed, lambda fact: fact.count > 0, before=started.at)
-        woken = self._need(Woken, before=claimed.at)
+        leased_at = self._leased_at(before=started.at)
+        woken = self._need(Woken, before=leased_at)
         settled = self._need(Settled, lambda fact: job in fact.jobs)
         times = [
             sent_at,
@@ -82,7 +82,7 @@ class Stopwatch(Telemetry):
             # Two connections tell of the commit, the writer's and the listener's: the first counts.
             min(stored.at, woken.at),
             woken.at,
-            claimed.at,
+            leased_at,
             started.at,
             received_at,
             settled.at,
@@ -94,6 +94,15 @@ class Stopwatch(Telemetry):
             received=received_at - sent_at,
             settled=settled.at - sent_at,
         )
+
+    def _leased_at(self, *, before: float) -> float:
+        """Tell when the worker learned of its lease: by a claim, or by the bell that brought it."""
+        claimed = self._last(Claimed, lambda fact: fact.count > 0, before=before)
+        handed = self._last(HandedOver, lambda fact: fact.outcome == "taken", before=before)
+        moments = [told.at for told in (claimed, handed) if told is not None]
+        if not moments:
+            raise LookupError("nothing was told of a lease")
+        return max(moments)
 
     def _need(
         self, kind: type[F], fits: Callable[[F], bool] | None = None, *, before: float | None = None

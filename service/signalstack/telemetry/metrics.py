@@ -179,6 +179,8 @@ class Metrics(Collector):
 
     def _handed_over(self, fact: stage.HandedOver) -> None:
         self._all.handovers.add(fact.count, fact.outcome)
+        if fact.outcome == "taken":
+            self._all.claimed.add(fact.count, Wake.NOTIFY)
 
     def _settled(self, fact: stage.Settled) -> None:
         self._all.settles.observe(fact.duration_s)

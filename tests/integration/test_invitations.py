@@ -1,0 +1,324 @@
+"""Jobs handed to a worker at rest: who gets them, who does not, and what a bell is worth."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import anyio
+import msgspec
+import pytest
+
+from rows import add_jobs, add_worker, connect, new_event, new_job, new_write, value
+from signalstack.core.ids import new_id
+from signalstack.core.job import Wake
+from signalstack.core.stage import Claimed, Finished, HandedOver, Queried, Started
+from signalstack.worker.invitations import SEATS
+from working import POLL_S, Crew, Shop, open_shop
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from rows import Database
+    from signalstack.core.handler import Context
+
+OPEN = "SELECT count(*) FROM signalstack.invitations WHERE token IS NOT NULL"
+
+
+@pytest.fixture
+async def shop(database_url: str) -> AsyncIterator[Shop]:
+    async with open_shop(database_url) as shop:
+        yield shop
+
+
+@pytest.fixture
+async def conn(database_url: str) -> AsyncIterator[Database]:
+    async with connect(database_url) as conn:
+        yield conn
+
+
+async def _echo(payload: Any, _context: Context) -> object:
+    await anyio.lowlevel.checkpoint()
+    return payload
+
+
+HANDLERS = {"echo": (Any, _echo)}
+
+
+async def _at_rest(crew: Crew, times: int = 1) -> None:
+    """Wait until the worker has opened its seats so many times."""
+    await crew.facts.seen(Queried, query="invitations/open", count=times)
+
+
+def _handed(crew: Crew) -> int:
+    return len(crew.facts.facts(HandedOver, outcome="taken"))
+
+
+def _claimed(crew: Crew) -> int:
+    return sum(fact.count for fact in crew.facts.facts(Claimed))
+
+
+async def test_a_job_that_comes_alone_is_handed_over_and_never_claimed(shop: Shop) -> None:
+    async with shop.worker(HANDLERS) as crew:
+        await _at_rest(crew)
+        jobs: list[Any] = []
+        for n in range(5):
+            jobs.append(await shop.enqueue("echo", {"n": n}, timeout_s=7.5, traceparent=None))
+            await crew.ended(jobs[-1])
+            await _at_rest(crew, n + 2)
+
+        assert (_handed(crew), _claimed(crew)) == (5, 0)
+        assert [(await shop.ran(job)).result for job in jobs] == [{"n": n} for n in range(5)]
+        assert {(await shop.ran(job)).attempt for job in jobs} == {1}
+        (started,) = crew.facts.facts(Started, job=jobs[0])
+        assert (started.wake, started.queue, started.type) == (Wake.NOTIFY, "default", "echo")
+        assert started.due_at <= started.at
+
+
+async def test_a_keyed_job_and_the_one_job_of_an_event_are_handed_over_too(shop: Shop) -> None:
+    async with shop.worker(HANDLERS) as crew:
+        await _at_rest(crew)
+        keyed, caused = new_job(type="echo", payload=b"1"), new_job(type="echo", payload=b"2")
+        await shop.submit(new_write(shop.user_id, keyed, key="k"))
+        await crew.ended(keyed.id)
+        await _at_rest(crew, 2)
+        event = new_event(payload=b"{}")
+        assert (await shop.submit(new_write(shop.user_id, caused, event=event))).stored
+        await crew.ended(caused.id)
+
+        assert (_handed(crew), _claimed(crew)) == (2, 0)
+        assert [(await shop.ran(job.id)).result for job in (keyed, caused)] == [1, 2]
+
+
+async def test_a_repeat_takes_no_seat(shop: Shop, conn: Database) -> None:
+    async with shop.worker(HANDLERS) as crew:
+        await _at_rest(crew)
+        first = new_job(type="echo")
+        await shop.submit(new_write(shop.user_id, first, key="k"))
+        await crew.ended(first.id)
+        await _at_rest(crew, 2)
+
+        again = await shop.submit(new_write(shop.user_id, new_job(type="echo"), key="k"))
+
+        assert not again.stored
+        assert await value(conn, OPEN) == SEATS
+
+
+@pytest.mark.parametrize("payload", ["x" * 5_000, "x" * 7_000, "\N{SNOWMAN}" * 3_000, None])
+async def test_a_payload_comes_with_the_bell_or_is_read_when_the_run_begins(
+    shop: Shop, payload: object
+) -> None:
+    async with shop.worker(HANDLERS) as crew:
+        await _at_rest(crew)
+        job = await shop.enqueue("echo", {"text": payload})
+        await crew.ended(job)
+
+        assert _handed(crew) == 1
+        assert (await shop.ran(job)).result == {"text": payload}
+
+
+async def test_what_has_a_single_attempt_is_claimed(shop: Shop) -> None:
+    async with shop.worker(HANDLERS) as crew:
+        await _at_rest(crew)
+        await crew.ended(await shop.enqueue("echo", max_attempts=1))
+
+        assert (_handed(crew), _claimed(crew)) == (0, 1)
+
+
+async def test_several_jobs_at_once_and_delayed_ones_are_claimed(shop: Shop) -> None:
+    async with shop.worker(HANDLERS) as crew:
+        await _at_rest(crew)
+        jobs = await shop.enqueue_many("echo", [1, 2, 3])
+        jobs.append(await shop.enqueue("echo", delay_s=0.05))
+        for job in jobs:
+            await crew.ended(job)
+
+        assert (_handed(crew), _claimed(crew)) == (0, 4)
+
+
+@pytest.mark.parametrize(
+    "held", ["paused = true", "concurrency = 3", "rate_limit = 5, rate_per_s = 1, rate_burst = 5"]
+)
+@pytest.mark.parametrize("whose", ["the tenant's", "the operator's"])
+async def test_a_queue_that_is_held_back_hands_nothing_over(
+    shop: Shop, conn: Database, held: str, whose: str
+) -> None:
+    owner = shop.user_id if whose == "the tenant's" else "00000000-0000-0000-0000-000000000000"
+    await conn.execute(
+        "INSERT INTO signalstack.queues (user_id, name) VALUES (%s, 'slow')", (owner,)
+    )
+    hold = f"UPDATE signalstack.queues SET {held} WHERE name = 'slow'"  # noqa: S608 - as above
+    await conn.execute(hold.encode())
+    async with shop.worker(HANDLERS) as crew:
+        await _at_rest(crew)
+        job = await shop.enqueue("echo", queue="slow")
+        if held.startswith("paused"):
+            await crew.ended(await shop.enqueue("echo"))  # of another queue: that goes on
+            assert await value(conn, "SELECT lease_token IS NULL FROM signalstack.jobs")
+            assert _handed(crew) == 1
+        else:
+            await crew.ended(job)
+            assert _handed(crew) == 0
+
+
+async def test_nobody_is_overtaken(shop: Shop, conn: Database) -> None:
+    async with shop.worker({**HANDLERS, "noop": (Any, _echo)}, on_board=()) as crew:
+        await _at_rest(crew)
+        # Stored without a bell, as if it had just been stored and nobody had claimed it yet.
+        (waiting,) = await add_jobs(conn, shop.user_id)
+        second = await shop.enqueue("echo")  # it is rung for, so that both are claimed
+        await crew.ended(second)
+        await crew.ended(waiting)
+
+        assert (_handed(crew), _claimed(crew)) == (0, 2)
+        order = [fact.job for fact in crew.facts.facts(Started)]
+        assert order == [waiting, second]
+
+
+async def test_only_what_a_worker_serves_is_handed_to_it(shop: Shop) -> None:
+    async with (
+        shop.worker(HANDLERS, queues=("mail",)) as mail,
+        shop.worker(HANDLERS, queues=("default",)) as rest,
+    ):
+        await _at_rest(mail)
+        await _at_rest(rest)
+        for n in range(4):
+            await mail.ended(await shop.enqueue("echo", queue="mail"))
+            await _at_rest(mail, n + 2)
+
+        assert (_handed(mail), _handed(rest)) == (4, 0)
+
+
+async def test_a_busy_worker_has_no_seats(shop: Shop, conn: Database) -> None:
+    gate = anyio.Event()
+
+    async def hold(_payload: Any, _context: Context) -> None:
+        await gate.wait()
+
+    async with shop.worker({**HANDLERS, "hold": (Any, hold)}, concurrency=2) as crew:
+        await _at_rest(crew)
+        busy = await shop.enqueue_many("hold", [None] * 2)
+        await crew.facts.seen(Queried, query="invitations/close")
+        assert await value(conn, OPEN) == 0
+        late = await shop.enqueue("echo")
+
+        gate.set()
+        for job in (*busy, late):
+            await crew.ended(job)
+        assert (_handed(crew), _claimed(crew)) == (0, 3)
+
+
+async def test_nobody_is_invited_by_a_worker_that_only_polls(shop: Shop, conn: Database) -> None:
+    async with shop.worker(HANDLERS, listen=False) as crew:
+        await crew.ended(await shop.enqueue("echo"))
+
+        assert await value(conn, "SELECT count(*) FROM signalstack.invitations") == 0
+
+
+async def test_a_seat_of_a_session_that_is_gone_is_not_taken(shop: Shop, conn: Database) -> None:
+    dead = await add_worker(conn)
+    await conn.execute(
+        "INSERT INTO signalstack.invitations VALUES (%s, 0, 'bell', '{}', 7, 1)", (dead,)
+    )
+    job = await shop.enqueue("echo")
+
+    assert await value(conn, "SELECT worker_id IS NULL FROM signalstack.jobs WHERE id = %s", job)
+    async with shop.worker(HANDLERS) as crew:
+        await crew.ended(job)
+
+
+async def test_seats_of_the_buried_are_closed(shop: Shop, conn: Database) -> None:
+    dead = await add_worker(conn)
+    await conn.execute(
+        "INSERT INTO signalstack.invitations VALUES (%s, 0, 'bell', '{}', 7, 1)", (dead,)
+    )
+    await shop.bury(dead)
+
+    assert await value(conn, "SELECT count(*) FROM signalstack.invitations") == 0
+
+
+async def test_a_worker_that_was_given_up_for_dead_invites_under_its_new_name(
+    shop: Shop,
+) -> None:
+    async with shop.worker(HANDLERS, lease_s=0.9) as crew:
+        await _at_rest(crew)
+        (old,) = [r["id"] for r in await shop.rows("SELECT id FROM signalstack.workers")]
+        await shop.bury_unseen(old)
+        await _at_rest(crew, 2)
+        job = await shop.enqueue("echo")
+        await crew.ended(job)
+
+        assert (await shop.ran(job)).worker_id != old
+        assert _handed(crew) == 1
+        assert not crew.facts.facts(HandedOver, outcome="lost")
+
+
+async def _take_unheard(shop: Shop, conn: Database) -> Any:
+    """Take a seat and lease a job to it, as the intake does, but ring no bell."""
+    job = new_id()
+    await conn.execute(
+        "WITH seat AS MATERIALIZED (SELECT * FROM signalstack.take_seat('default', %(user)s))"
+        " INSERT INTO signalstack.jobs (user_id, id, type, queue, priority, delayed, max_attempts,"
+        " run_at, payload, attempt, worker_id, lease_token, started_at, wake)"
+        " SELECT %(user)s, %(id)s, 'echo', 'default', 0, false, 3, now(), '5', 1, worker_id, token,"
+        " now(), 'notify' FROM seat WHERE token IS NOT NULL",
+        {"user": shop.user_id, "id": job},
+    )
+    assert await value(conn, "SELECT lease_token IS NOT NULL FROM signalstack.jobs") is True
+    return job
+
+
+async def test_a_job_whose_bell_was_lost_runs_all_the_same(shop: Shop, conn: Database) -> None:
+    async with shop.worker(HANDLERS, poll_interval_s=POLL_S) as crew:
+        await _at_rest(crew)
+        job = await _take_unheard(shop, conn)
+        await crew.ended(job)
+
+        assert crew.facts.facts(HandedOver, outcome="lost", count=1)
+        ran = await shop.ran(job)
+        assert (ran.result, ran.attempt) == (5, 1)  # the unheard lease took no attempt
+        await _at_rest(crew, 2)
+
+
+async def test_a_job_whose_bell_was_lost_with_the_connection_runs(
+    shop: Shop, conn: Database
+) -> None:
+    async with shop.worker(HANDLERS) as crew:
+        await _at_rest(crew)
+        job = await _take_unheard(shop, conn)
+        assert await shop.kill("claim") == 1
+        await crew.ended(job)
+
+        assert (await shop.ran(job)).attempt == 1
+        await _at_rest(crew, 2)
+        await crew.ended(await shop.enqueue("echo"))
+        assert _handed(crew) == 1
+
+
+async def test_a_worker_that_leaves_takes_its_seats_along(shop: Shop, conn: Database) -> None:
+    async with shop.worker(HANDLERS) as crew:
+        await _at_rest(crew)
+        job = await _take_unheard(shop, conn)
+        await crew.stop()
+
+        assert await value(conn, "SELECT count(*) FROM signalstack.invitations") == 0
+        left = await shop.rows("SELECT attempt, lease_token FROM signalstack.jobs")
+        assert left == [{"attempt": 0, "lease_token": None}]
+    async with shop.worker(HANDLERS) as crew:
+        await crew.ended(job)
+
+
+@pytest.mark.parametrize("forged", ["junk", "a token", "[]", '{"token": 1}'])
+async def test_a_bell_that_names_no_open_seat_is_not_believed(
+    shop: Shop, conn: Database, forged: str
+) -> None:
+    async with shop.worker(HANDLERS) as crew:
+        await _at_rest(crew)
+        bell = await value(conn, "SELECT channel FROM signalstack.invitations LIMIT 1")
+        made_up = new_id()
+        run = [7, shop.user_id, made_up, "echo", "default", 3, None, 0.0, None, True, None]
+        text = msgspec.json.encode(run).decode() if forged == "a token" else forged
+        await conn.execute("SELECT pg_notify(%s, %s)", (bell, text))
+        await crew.ended(await shop.enqueue("echo"))  # rung behind it
+
+        assert not crew.facts.facts(Finished, job=made_up)
+        assert _handed(crew) == 1
