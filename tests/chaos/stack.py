@@ -11,6 +11,7 @@ import signal
 import socket
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
+from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
@@ -106,9 +107,12 @@ class Stack:
         self._server = server
         self.dsn = dsn
         self.port = _free_port()
+        self.bases = [f"http://127.0.0.1:{self.port}"]
+        """Where the APIs are; callers take them in turns."""
+        self._turn = count()
         self.keys: dict[str, str] = {}
         self.proxies: dict[str, Proxy] = {}
-        self.api = Member("api", "api", {})
+        self.apis = [Member("api", "api", {})]
         self.workers: list[Member] = []
         self.opened = AsyncExitStack()
         """What ends with the stack."""
@@ -122,9 +126,14 @@ class Stack:
         return self._server
 
     @property
+    def api(self) -> Member:
+        """The API, or the first of several."""
+        return self.apis[0]
+
+    @property
     def members(self) -> list[Member]:
         """All processes of ours."""
-        return [self.api, *self.workers]
+        return [*self.apis, *self.workers]
 
     @property
     def postgres_has_ended(self) -> bool:
@@ -140,22 +149,18 @@ class Stack:
             return await cursor.fetchall() if cursor.description else []
 
     def client(self, tenant: str, *, timeout_s: float = 8.0) -> httpx2.AsyncClient:
-        """Make a client that speaks to the API with a tenant's key."""
+        """Make a client that speaks to the API whose turn it is with a tenant's key."""
         headers = {"authorization": f"Bearer {self.keys[tenant]}"}
-        base = f"http://127.0.0.1:{self.port}"
+        base = self.bases[next(self._turn) % len(self.bases)]
         return httpx2.AsyncClient(base_url=base, headers=headers, timeout=timeout_s)
 
     async def until_ready(self) -> None:
-        """Wait until the API says that it and what it needs are there."""
+        """Wait until every API says that it and what it needs are there."""
         with anyio.fail_after(_READY_S):
-            async with self.client(TENANTS[0]) as client:
-                while True:
-                    try:
-                        if (await client.get("/ready")).is_success:
-                            return
-                    except httpx2.HTTPError:
-                        pass
-                    await anyio.sleep(0.05)
+            for _ in self.bases:
+                async with self.client(TENANTS[0]) as client:
+                    while not await _is_ready(client):  # noqa: ASYNC110 - others work
+                        await anyio.sleep(0.05)
 
     async def stop_postgres(self, number: signal.Signals = signal.SIGQUIT) -> None:
         """End PostgreSQL: SIGQUIT is a crash, SIGINT an orderly end that cuts connections."""
@@ -184,25 +189,38 @@ async def open_stack(
     `dsn` is a migrated database to use instead of a PostgreSQL of its own. `arrange` may change how
     the members are started before they are.
     """
-    async with _database(folder, dsn) as stack:
-        async with open_pool(stack.dsn) as pool:
-            stack.keys = {tenant: await make_key(pool, tenant, *Scope) for tenant in TENANTS}
-        async with anyio.create_task_group() as tasks, stack.opened:
-            names = ["api", *(f"worker-{n}" for n in range(1, workers + 1))]
-            for name in names:
-                stack.proxies[name] = Proxy(socket_of(stack.dsn))
-                await stack.opened.enter_async_context(stack.proxies[name].run())
-            stack.api.settings = _settings(stack, "api")
-            stack.workers = [
-                Member(name, "worker", _settings(stack, name)) for name in names if name != "api"
-            ]
-            if arrange is not None:
-                await arrange(stack)
-            for member in stack.members:
-                tasks.start_soon(member.keep)
-            await stack.until_ready()
+    async with _database(folder, dsn) as stack, stack.opened:
+        names = ["api", *(f"worker-{n}" for n in range(1, workers + 1))]
+        for name in names:
+            stack.proxies[name] = Proxy(socket_of(stack.dsn))
+            await stack.opened.enter_async_context(stack.proxies[name].run())
+        ways = {name: _way(stack, name) for name in names}
+        stack.api.settings = settings(stack, ways["api"]) | {"PORT": str(stack.port)}
+        stack.workers = [
+            Member(name, "worker", settings(stack, ways[name])) for name in names if name != "api"
+        ]
+        if arrange is not None:
+            await arrange(stack)
+        async with running(stack):
             yield stack
-            tasks.cancel_scope.cancel()
+
+
+@asynccontextmanager
+async def running(stack: Stack) -> AsyncGenerator[None]:
+    """Give the tenants their keys, start all members, and kill them afterwards."""
+    async with open_pool(stack.dsn) as pool:
+        stack.keys = {tenant: await make_key(pool, tenant, *Scope) for tenant in TENANTS}
+    async with anyio.create_task_group() as tasks:
+        for member in stack.members:
+            tasks.start_soon(member.keep)
+        await stack.until_ready()
+        yield
+        tasks.cancel_scope.cancel()
+
+
+def settings(stack: Stack, dsn: str) -> dict[str, str]:
+    """Give what every member is told, and its way to the database."""
+    return {**_SETTINGS, "DATABASE_URL": dsn, LEDGER: str(stack.ledger)}
 
 
 @asynccontextmanager
@@ -221,18 +239,18 @@ async def _database(folder: Path, dsn: str | None) -> AsyncGenerator[Stack]:
         shutil.rmtree(folder / "data", ignore_errors=True)
 
 
-def _settings(stack: Stack, name: str) -> dict[str, str]:
+def _way(stack: Stack, name: str) -> str:
     at = urlsplit(stack.dsn)
-    dsn = f"postgresql://{at.username}@127.0.0.1:{stack.proxies[name].port}{at.path}"
-    return {
-        **_SETTINGS,
-        "DATABASE_URL": dsn,
-        "PORT": str(stack.port),
-        LEDGER: str(stack.ledger),
-    }
+    return f"postgresql://{at.username}@127.0.0.1:{stack.proxies[name].port}{at.path}"
+
+
+async def _is_ready(client: httpx2.AsyncClient) -> bool:
+    try:
+        return (await client.get("/ready")).is_success
+    except httpx2.HTTPError:
+        return False
 
 
 def _free_port() -> int:
-
     with socket.create_server(("127.0.0.1", 0)) as taken:
         return taken.getsockname()[1]

@@ -2,25 +2,23 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import signal
 from functools import partial
 from typing import TYPE_CHECKING
-from urllib.parse import unquote, urlsplit
+from urllib.parse import urlsplit
 
 import anyio
 import anyio.to_thread
 import pytest
 
-from chaos.promises import kept, more, open_folder, runs_a_job, until
+from chaos.postgres import clone, insist
+from chaos.promises import kept, more, open_folder, runs_a_job
 from chaos.proxy import Proxy, socket_of
 from chaos.stack import open_stack
 from signalstack.store import embedded
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from chaos.stack import Stack
     from signalstack.store.embedded import Server
 
@@ -30,32 +28,10 @@ pytestmark = [pytest.mark.slow, pytest.mark.long]
 async def _stand_by(stack: Stack) -> Server:
     """Make a standby of the stack's PostgreSQL, without which that commits nothing."""
     data_dir = stack.folder / "standby"
-    data_dir.mkdir(mode=0o711)
-    (data_dir / "lock").touch()  # by which a data folder of ours is known
-    program = embedded.find_binaries() / "pg_basebackup"
-    if not program.exists():
-        pytest.skip("this PostgreSQL comes without pg_basebackup")
-    at = urlsplit(stack.dsn)
-    host = unquote(at.query.removeprefix("host="))
-    command = [str(program), "-h", host, "-U", at.username or "", "-D", str(data_dir / "cluster")]
-    await anyio.run_process([*command, "-R", "--checkpoint=fast", "--no-sync"])
-    owner = (stack.folder / "data" / "cluster").stat()
-    await anyio.to_thread.run_sync(_hand_over, data_dir / "cluster", owner.st_uid, owner.st_gid)
+    await clone(stack.dsn, data_dir)
     standby = await anyio.to_thread.run_sync(embedded.start, data_dir)
-    await stack.rows("ALTER SYSTEM SET synchronous_standby_names = '*'")
-    await stack.rows("SELECT pg_reload_conf()")
-
-    async def follows() -> bool:
-        query = "SELECT pid FROM pg_stat_replication WHERE sync_state = 'sync'"
-        return bool(await stack.rows(query))
-
-    await until(follows)
+    await insist(stack)
     return standby
-
-
-def _hand_over(cluster: Path, uid: int, gid: int) -> None:
-    for path in (cluster, *cluster.rglob("*")):
-        os.chown(path, uid, gid)
 
 
 @pytest.mark.timeout(180)

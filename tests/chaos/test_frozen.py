@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import signal
 import socket
-import subprocess
 from contextlib import contextmanager
 from functools import partial
 from typing import TYPE_CHECKING
@@ -15,9 +14,10 @@ import httpx2
 import psycopg
 import pytest
 
+from chaos.postgres import answers, serve
 from chaos.promises import open_folder, until
 from processes import start
-from signalstack.store import embedded, migrate, pgbinaries
+from signalstack.store import embedded, migrate
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -36,28 +36,11 @@ _USED = "SELECT pg_notification_queue_usage() > 0 FROM pg_notify('signalstack_ch
 @contextmanager
 def _by_tcp(data_dir: Path) -> Generator[str]:
     """Run the cluster that an embedded PostgreSQL left, on a port of loopback; gives the DSN."""
-    cluster = data_dir / "cluster"
-    account = pgbinaries.choose_account(cluster)
-    programs = pgbinaries.reachable(embedded.find_binaries(), account, data_dir)
-    (cluster / "pg_hba.conf").write_text("host all all 127.0.0.1/32 trust\n")
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-    settings = ["listen_addresses=127.0.0.1", f"port={port}", "unix_socket_directories="]
-    settings += [f"tcp_user_timeout={TIMEOUT_MS}"]
-    command = [str(programs / "postgres"), "-D", str(cluster)]
-    process = subprocess.Popen(
-        [*command, *(f"--{setting}" for setting in settings)],
-        user=account.uid if account else None,
-        group=account.gid if account else None,
-        extra_groups=[] if account else None,
-        stderr=subprocess.DEVNULL,
-        cwd="/",
-    )
-    try:
+    settings = ("listen_addresses=127.0.0.1", f"port={port}", f"tcp_user_timeout={TIMEOUT_MS}")
+    with serve(data_dir, *settings, access=["host all all 127.0.0.1/32 trust"]):
         yield f"postgresql://signalstack@127.0.0.1:{port}/signalstack"
-    finally:
-        process.send_signal(signal.SIGINT)
-        process.wait(30)
 
 
 @pytest.mark.timeout(120)
@@ -68,7 +51,7 @@ async def test_a_frozen_listener_frees_the_queue_when_its_connection_times_out()
         )
         await anyio.to_thread.run_sync(server.stop)
         with _by_tcp(folder / "data") as dsn:
-            await until(partial(_answers, dsn))
+            await until(partial(answers, dsn))
             await migrate.up(dsn)
             async with (
                 start("api", DATABASE_URL=dsn) as api,
@@ -89,11 +72,6 @@ async def test_a_frozen_listener_frees_the_queue_when_its_connection_times_out()
                     return (await client.get("/ready")).is_success
 
                 await until(is_ready)
-
-
-async def _answers(dsn: str) -> bool:
-    await (await psycopg.AsyncConnection.connect(dsn)).close()
-    return True
 
 
 async def _is_used(conn: psycopg.AsyncConnection) -> bool:
