@@ -42,7 +42,8 @@ MEANINGS: Final = {
     ),
     "claimed_jobs_total": (
         "Jobs claimed or handed over, by what woke the worker for them. A rising share of poll:"
-        " notifications get lost, see listener_mode. Much retry: see job_retries_total. Any rescue: workers died."
+        " notifications get lost, see listener_mode. Much retry: see job_retries_total. Any rescue:"
+        " workers died."
     ),
     "claim_batch_size": (
         "Jobs taken by a claim that found some. Always at its limit: the worker is saturated."
