@@ -128,11 +128,15 @@ class Ended(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 
 
 class Promotion(msgspec.Struct, frozen=True, kw_only=True):
-    """Which queues got due jobs, how many, and how long until the next (None: none is waiting)."""
+    """Which queues got due jobs, how many, and how long until the next (None: none is waiting).
+
+    `busy` are all queues that have claimable jobs, where they were asked for.
+    """
 
     queues: list[str]
     count: int
     next_s: float | None
+    busy: list[str]
 
 
 class Dispatch:
@@ -209,19 +213,18 @@ class Dispatch:
         (result,) = await self._claims.run(Call(_DISOWN, (binary.int8_array(tokens),)))
         return binary.read_int8(result.get_value(0, 0) or b"")
 
-    async def busy_queues(self) -> list[str]:
-        """List all queues that have claimable jobs."""
-        (result,) = await self._claims.run(Call(_BUSY))
-        return [(result.get_value(row, 0) or b"").decode() for row in range(result.ntuples)]
-
-    async def promote(self) -> Promotion:
-        """Make up to PROMOTE_LIMIT due jobs claimable."""
-        (result,) = await self._claims.run(Call(_PROMOTE, (binary.pack_int4(PROMOTE_LIMIT),)))
+    async def promote(self, *, with_busy: bool = False) -> Promotion:
+        """Make up to PROMOTE_LIMIT due jobs claimable, and list the busy queues if asked to."""
+        calls = [Call(_PROMOTE, (binary.pack_int4(PROMOTE_LIMIT),))]
+        if with_busy:
+            calls.append(Call(_BUSY))
+        result, *busy = await self._claims.run(*calls)
         queues, count, next_s = (result.get_value(0, column) for column in range(3))
         return Promotion(
             queues=binary.read_text_array(queues),
             count=binary.read_int8(count or b""),
             next_s=None if next_s is None else max(binary.read_float8(next_s), 0.0),
+            busy=[(r.get_value(row, 0) or b"").decode() for r in busy for row in range(r.ntuples)],
         )
 
     async def cancelled(self, leases: Sequence[Lease]) -> set[bytes]:

@@ -229,12 +229,12 @@ class Claimer:
         try:
             if self._doubtful:
                 await self._disown()
-            if poll and self._serves_all:
-                busy = await self._dispatch.busy_queues()
+            with_busy = poll and self._serves_all
+            promotion = await self._dispatch.promote(with_busy=with_busy)
+            if with_busy:
                 # Only these are known to be queues: names that were just heard make room for them.
                 known = () if len(self._queues) >= _KNOWN_QUEUES_LIMIT else self._queues
-                self._queues = dict.fromkeys((DEFAULT_QUEUE, *known, *busy))
-            promotion = await self._dispatch.promote()
+                self._queues = dict.fromkeys((DEFAULT_QUEUE, *known, *promotion.busy))
             elsewhere = [queue for queue in promotion.queues if not self._serves(queue)]
             if self._stopping or promotion.count > self._room() or elsewhere:
                 await self._dispatch.ring(promotion.queues)

@@ -35,6 +35,7 @@ TITLES: Final = {
     "busy.p99": "1,000 jobs/s: enqueue called → handler starts, p99 ms",
     "rest.cpu": "one worker at rest, CPU %",
     "rest.transactions": "one worker at rest, transactions/s",
+    "rest.leader": "one worker at rest that leads the maintenance, transactions/s",
     "drain.1": "drain, 1 worker process, jobs/s",
     "drain.2": "drain, 2 worker processes, jobs/s",
     "grown.1": "drain, 1 process, grown tables, jobs/s",
@@ -184,7 +185,7 @@ def quantile(values: Sequence[float], share: float) -> float:
 
 def lower_is_better(figure: str) -> bool:
     """Tell latencies and costs from rates."""
-    return figure.endswith((".p50", ".p99", ".cpu", ".transactions"))
+    return figure.endswith((".p50", ".p99", ".cpu", ".transactions", ".leader"))
 
 
 def found(runs: Sequence[float]) -> Found:

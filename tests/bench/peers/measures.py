@@ -80,11 +80,13 @@ class Bench(msgspec.Struct, frozen=True, kw_only=True):
         return self.folder / f"{self.peer.name}.stamps"
 
     @asynccontextmanager
-    async def workers(self, count: int, mode: str) -> AsyncGenerator[list[Adapter]]:
+    async def workers(
+        self, count: int, mode: str, *, first: int = 0
+    ) -> AsyncGenerator[list[Adapter]]:
         """Run so many worker processes, set up for `latency` or `throughput`."""
         async with AsyncExitStack() as stack:
             started: list[Adapter] = []
-            for number in range(count):
+            for number in range(first, first + count):
                 errors = self.folder / f"{self.peer.name}-worker-{number}.log"
                 command = _command(self.peer, "worker", self.url, self.file, mode)
                 started.append(await stack.enter_async_context(running(command, errors)))
@@ -177,23 +179,35 @@ async def create(bench: Bench, callers: int, batch: int, workers: int) -> Values
 
 
 async def rest(bench: Bench) -> Values:
-    """What one worker process costs that has nothing to do: its CPU, and the transactions it runs.
+    """What a worker process costs that has nothing to do: its CPU, and the transactions it runs.
 
-    PostgreSQL's own count of its database, which its clients at rest and autovacuum add little to.
+    That is what a second one adds to the first, which also leads the maintenance and has a figure
+    of its own. PostgreSQL's own count of its database, which its clients at rest and autovacuum
+    add little to.
     """
     await bench.store.clear()
     Stamps.make(bench.file, SLOTS)
-    async with bench.workers(1, "latency") as (worker,):
-        # What starting costs is over, and PostgreSQL has been told of it: 10 s at the latest.
-        await anyio.sleep(bench.size.calm_s)
-        busy, transactions = worker.cpu_s(), await bench.store.transactions()
-        await anyio.sleep(bench.size.rest_s)
-        used = worker.cpu_s() - busy
-        made = await bench.store.transactions() - transactions - _ASKING
-    values = {"cpu": 100 * used / bench.size.rest_s}
-    if transactions:
-        values["transactions"] = made / bench.size.rest_s
-    return values
+    async with bench.workers(1, "latency") as (leader,):
+        leading = await _cost_at_rest(bench, leader)
+        async with bench.workers(1, "latency", first=1) as (worker,):
+            both = await _cost_at_rest(bench, worker)
+    return {
+        "cpu": both["cpu"],
+        "transactions": both["transactions"] - leading["transactions"],
+        "leader": leading["transactions"],
+    }
+
+
+async def _cost_at_rest(bench: Bench, worker: Adapter) -> Values:
+    # What starting costs is over, and PostgreSQL has been told of it: 10 s at the latest.
+    await anyio.sleep(bench.size.calm_s)
+    busy, transactions = worker.cpu_s(), await bench.store.transactions()
+    await anyio.sleep(bench.size.rest_s)
+    made = await bench.store.transactions() - transactions - _ASKING
+    return {
+        "cpu": 100 * (worker.cpu_s() - busy) / bench.size.rest_s,
+        "transactions": made / bench.size.rest_s,
+    }
 
 
 async def grow(bench: Bench) -> None:
