@@ -23,10 +23,10 @@ WAKING: Final = (
     (
         Graph(
             9,
-            "Jobs claimed by wake cause",
+            "Jobs leased by wake cause",
             [Query(rate("claimed_jobs_total", by="wake"), "{{wake}}")],
             says(
-                "What made a worker look for the jobs that it found.",
+                "What made a worker take the jobs that it ran, by a claim or handed over.",
                 "notify and timer; backlog under load.",
                 "poll: notifications get lost. rescue: workers die. retry: see the job types.",
             ),
@@ -95,6 +95,25 @@ WAKING: Final = (
 )
 
 BATCHES: Final = (
+    (
+        Graph(
+            17,
+            "Jobs handed over",
+            [
+                Query(rate("handovers_total", by="outcome"), "{{outcome}}"),
+                Query(rate("claimed_jobs_total"), "all that were leased"),
+            ],
+            says(
+                "Jobs that came alone to a worker at rest: leased when they were stored, so that"
+                " nobody had to claim them.",
+                "close to all that were leased, while there is little to do; none under load.",
+                "any lost: a bell was not heard; their jobs started seconds late. None at rest:"
+                " the queue has limits, or the worker hears nothing.",
+            ),
+            unit=JOBS_PER_S,
+            links=(link.board(link.POSTGRESQL),),
+        ),
+    ),
     (
         Graph(
             14,

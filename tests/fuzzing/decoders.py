@@ -185,6 +185,14 @@ DECODERS: Final = (
         trial=trials.read_webhook,
     ),
     Decoder(
+        name="bells",
+        inputs=TEXTS
+        | st.lists(
+            st.integers(-(2**63), 2**63 - 1) | st.uuids().map(str) | TEXTS | st.none(), max_size=12
+        ).map(lambda run: msgspec.json.encode(run).decode()),
+        trial=trials.read_bell,
+    ),
+    Decoder(
         name="mailboxes",
         inputs=TEXTS
         | st.builds("{}{}@example.com{}".format, TEXTS, st.sampled_from(["a", "<b"]), TEXTS),

@@ -23,6 +23,7 @@ from signalstack.core.key import parse_key
 from signalstack.core.pattern import compile_filter
 from signalstack.core.signature import new_secret
 from signalstack.core.template import compile_template, render
+from signalstack.store import invitations
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -209,6 +210,15 @@ def read_mailbox(text: str) -> bool:
     except ValueError:
         return False
     assert not set("\r\n\0") & set("".join(map(str, found)))
+    return True
+
+
+def read_bell(text: str) -> bool:
+    lease = invitations.read_bell(text)
+    if lease is None:
+        return False
+    assert len(lease.id) == len(lease.user_id) == len(UUID(int=0).bytes)
+    assert lease.attempt == 1
     return True
 
 

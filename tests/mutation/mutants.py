@@ -38,6 +38,8 @@ _FINISH: Final = "sql/queries/dispatch/finish.sql"
 _REQUEUE: Final = "sql/queries/dispatch/requeue.sql"
 _CLAIM: Final = "sql/queries/dispatch/claim.sql"
 _RESCUE: Final = "sql/queries/maintenance/rescue.sql"
+_SEATS: Final = "sql/migrations/0010_invitations.up.sql"
+_INVITATIONS: Final = "tests/integration/test_invitations.py"
 
 _ONCE_A_ROW: Final = """
     WHERE EXISTS (SELECT FROM chosen) AND j.id IN (
@@ -142,6 +144,53 @@ MUTANTS: Final = (
             ),
         ),
         test=f"{_DISPATCH}::test_worker_that_was_given_up_claims_nothing",
+    ),
+    Mutant(
+        name="the session that must live to be handed a job",
+        file=_SEATS,
+        edits=(("AND NOT pg_try_advisory_xact_lock_shared(i.lock_key)", "AND i.lock_key <> 0"),),
+        test=f"{_INVITATIONS}::test_a_seat_of_a_session_that_is_gone_is_not_taken",
+    ),
+    Mutant(
+        name="the queue that hands nothing over while it is held back",
+        file=_SEATS,
+        edits=(
+            ("AND (q.paused OR coalesce(q.concurrency, q.rate_limit) IS NOT NULL)", "AND false"),
+        ),
+        test=f"{_INVITATIONS}::test_a_queue_that_is_held_back_hands_nothing_over",
+    ),
+    Mutant(
+        name="the job that must not be overtaken",
+        file=_SEATS,
+        edits=(
+            (
+                "AND j.user_id = tenant AND j.lease_token IS NULL",
+                "AND j.user_id = tenant AND false",
+            ),
+        ),
+        test=f"{_INVITATIONS}::test_nobody_is_overtaken",
+    ),
+    Mutant(
+        name="the token by which a bell is believed",
+        file="service/signalstack/worker/invitations.py",
+        edits=(
+            (
+                "if lease is None or self._open.pop(lease.token, None) is None:",
+                "if lease is None or self._open.pop(lease.token, self) is None:",
+            ),
+        ),
+        test=f"{_INVITATIONS}::test_a_bell_that_names_no_open_seat_is_not_believed",
+    ),
+    Mutant(
+        name="the guard of a repeat against taking a seat",
+        file="sql/queries/intake/enqueue.sql",
+        edits=(
+            (
+                "        AND (($13::uuid[])[1] IS NULL OR ($13::uuid[])[1] IN (SELECT key.ref FROM key))\n",
+                "",
+            ),
+        ),
+        test=f"{_INVITATIONS}::test_a_repeat_takes_no_seat",
     ),
     Mutant(
         name="the flush before an answer to a wait that ran out",
