@@ -186,8 +186,8 @@ MUTANTS: Final = (
         file="sql/queries/intake/enqueue.sql",
         edits=(
             (
-                "        AND (($13::uuid[])[1] IS NULL OR ($13::uuid[])[1] IN (SELECT key.ref FROM key))\n",
-                "",
+                "AND (($13::uuid[])[1] IS NULL OR ($13::uuid[])[1] IN (SELECT key.ref FROM key))",
+                "AND true",
             ),
         ),
         test=f"{_INVITATIONS}::test_a_repeat_takes_no_seat",
