@@ -61,6 +61,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from anyio.abc import TaskGroup, TaskStatus
+    from starlette.types import ASGIApp
 
     from signalstack.core.handler import JobType
 
@@ -172,32 +173,38 @@ async def run(
         SchemaError: the database has not the schema of this build.
         SettingsError: a port or a handler cannot be used.
     """
-    query.preload()
-    metrics_port = observer.start(settings.metrics_host, settings.metrics_port)
-    try:
-        async with (
-            open_pool(settings, database, observer) as pool,
-            _open_handlers(settings, pool, observer) as job_types,
-            _open_cache(settings, observer) as cache,
-            anyio.create_task_group() as background,
-        ):
-            background.start_soon(watch_loop, observer)
-            await _check_schema(pool)
-            await messages.set_pace(pool, _pace(settings))
-            parts = _Parts(settings, database, pool, job_types, observer, shutdown, cache)
-            async with anyio.create_task_group() as front:
-                worker = await _start_worker(front, background, parts) if roles.worker else None
-                port = await _start_api(front, background, parts, worker) if roles.api else None
-                task_status.started(
-                    Addresses(
-                        base_url=None if port is None else _url(settings.host, port),
-                        metrics_url=_url(settings.metrics_host, metrics_port) + "/metrics",
-                    )
-                )
-            background.cancel_scope.cancel()
-    finally:
-        with anyio.CancelScope(shield=True):  # close has a deadline of its own
-            await anyio.to_thread.run_sync(observer.close)
+    async with (
+        _serving_metrics(settings, observer) as metrics_port,
+        _open_parts(settings, database, observer, shutdown) as (parts, background),
+        anyio.create_task_group() as front,
+    ):
+        worker = await _start_worker(front, background, parts) if roles.worker else None
+        port = await _start_api(front, background, parts, worker) if roles.api else None
+        task_status.started(
+            Addresses(
+                base_url=None if port is None else _url(settings.host, port),
+                metrics_url=_url(settings.metrics_host, metrics_port) + "/metrics",
+            )
+        )
+
+
+@asynccontextmanager
+async def open_app(
+    settings: Settings, database: Database, *, observer: Telemetry
+) -> AsyncGenerator[ASGIApp]:
+    """Give the API as an ASGI application, for a server that is not ours.
+
+    Raises:
+        SchemaError: the database has not the schema of this build.
+        SettingsError: METRICS_PORT or a handler cannot be used.
+    """
+    shutdown = anyio.Event()
+    async with (
+        _serving_metrics(settings, observer),
+        _open_parts(settings, database, observer, shutdown) as (parts, background),
+    ):
+        yield await _build_app(background, parts, None)
+        shutdown.set()
 
 
 def open_pool(settings: Settings, database: Database, observer: Observer) -> Pool:
@@ -231,6 +238,36 @@ class _Parts(msgspec.Struct, frozen=True):
     observer: Observer
     shutdown: anyio.Event
     message_cache: MessageCache | None
+
+
+@asynccontextmanager
+async def _serving_metrics(settings: Settings, observer: Telemetry) -> AsyncGenerator[int]:
+    port = observer.start(settings.metrics_host, settings.metrics_port)
+    try:
+        yield port
+    finally:
+        with anyio.CancelScope(shield=True):  # close has a deadline of its own
+            await anyio.to_thread.run_sync(observer.close)
+
+
+@asynccontextmanager
+async def _open_parts(
+    settings: Settings, database: Database, observer: Observer, shutdown: anyio.Event
+) -> AsyncGenerator[tuple[_Parts, TaskGroup]]:
+    """Open what both roles use, and the group of what goes on in the background of it."""
+    query.preload()
+    async with (
+        open_pool(settings, database, observer) as pool,
+        _open_handlers(settings, pool, observer) as job_types,
+        _open_cache(settings, observer) as cache,
+        anyio.create_task_group() as background,
+    ):
+        background.start_soon(watch_loop, observer)
+        await _check_schema(pool)
+        await messages.set_pace(pool, _pace(settings))
+        parts = _Parts(settings, database, pool, job_types, observer, shutdown, cache)
+        yield parts, background
+        background.cancel_scope.cancel()
 
 
 @asynccontextmanager
@@ -365,6 +402,12 @@ async def _keep_house(parts: _Parts) -> None:
 async def _start_api(
     front: TaskGroup, background: TaskGroup, parts: _Parts, worker: Worker | None
 ) -> int:
+    app = await _build_app(background, parts, worker)
+    host, port = parts.settings.host, parts.settings.port
+    return await front.start(partial(serve, app, host=host, port=port, shutdown=parts.shutdown))
+
+
+async def _build_app(background: TaskGroup, parts: _Parts, worker: Worker | None) -> ASGIApp:
     settings, pool = parts.settings, parts.pool
     watchers = Watchers(pool, lambda user_id, job_id: watch.outcome(listener.link, user_id, job_id))
     listener = Listener(
@@ -388,8 +431,7 @@ async def _start_api(
         known_queues,
         max_attempts=settings.max_attempts,
     )
-
-    app = create_app(
+    return create_app(
         ApiParts(
             pool=pool,
             acceptor=acceptor,
@@ -408,9 +450,6 @@ async def _start_api(
             rate_limit=RateLimit(settings.rate_limit) if settings.rate_limit else None,
             message_cache=parts.message_cache,
         )
-    )
-    return await front.start(
-        partial(serve, app, host=settings.host, port=settings.port, shutdown=parts.shutdown)
     )
 
 

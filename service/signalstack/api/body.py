@@ -1,23 +1,19 @@
-"""Reading a request's body: its media type, size and time are held to limits before decoding."""
+"""Reading a request's body: its media type and size are held to limits before decoding."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, TypeVar
-
-import anyio
+from typing import TYPE_CHECKING
 
 from signalstack.api import headers as header
-from signalstack.api.problems import DisconnectedError, SlowBodyError
+from signalstack.api.problems import DisconnectedError
 from signalstack.core.errors import MalformedError, TooLargeError, UnsupportedMediaError
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Collection
+    from collections.abc import Collection
 
     from starlette.types import Receive
 
     from signalstack.api.headers import Headers
-
-Result = TypeVar("Result")
 
 
 def check_media(headers: Headers, accepted: Collection[str]) -> None:
@@ -41,30 +37,18 @@ def check_media(headers: Headers, accepted: Collection[str]) -> None:
         raise UnsupportedMediaError("the only parameter read in Content-Type is charset=utf-8")
 
 
-async def read(headers: Headers, receive: Receive, *, limit: int, timeout_s: float) -> bytes:
-    """Read the whole body of at most `limit` bytes within `timeout_s` seconds.
+async def read(headers: Headers, receive: Receive, *, limit: int) -> bytes:
+    """Read the whole body of at most `limit` bytes.
 
-    Raises TooLargeError, SlowBodyError, DisconnectedError, or MalformedError when it is shorter
-    than announced.
+    Raises TooLargeError, DisconnectedError, or MalformedError when it is shorter than announced.
     """
     announced = header.content_length(headers)
     if announced is not None and announced > limit:
         raise TooLargeError(f"the body has {announced} bytes; {limit} is the limit")
-    body = await within(
-        timeout_s, _gather(receive, limit), SlowBodyError, "the body was not complete in time"
-    )
+    body = await _gather(receive, limit)
     if announced is not None and announced != len(body):
         raise MalformedError("the body is not as long as Content-Length says")
     return body
-
-
-async def within(
-    timeout_s: float, work: Awaitable[Result], error: type[Exception], detail: str
-) -> Result:
-    """Await `work` for at most `timeout_s` seconds, then cancel it and raise the error."""
-    with anyio.move_on_after(timeout_s):
-        return await work
-    raise error(detail)
 
 
 async def _gather(receive: Receive, limit: int) -> bytes:

@@ -132,12 +132,13 @@ async def _enqueue(
     request = call.body
     codec.in_utc(request.run_at, "/run_at")
     key = idempotency.key_of(call.exchange.headers, request.idempotency_key)
-    unkeyed = msgspec.structs.replace(request, idempotency_key=None)
+    if request.idempotency_key is not None:
+        request = msgspec.structs.replace(request, idempotency_key=None)
     enqueued = await call.parts.acceptor.enqueue(
         call.user_id,
-        [unkeyed],
+        [request],
         idempotency_key=key,
-        fingerprint=None if key is None else idempotency.fingerprint(unkeyed),
+        fingerprint=None if key is None else idempotency.fingerprint(request),
         traceparent=call.exchange.traceparent,
         first_id=first_id,
         watch=watch,

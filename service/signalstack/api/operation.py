@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
 
 import msgspec
 from starlette.routing import Route
 
 from signalstack.api import auth, body, codec, pouring
+from signalstack.api.deadline import Deadlines
 from signalstack.api.headers import Headers
 from signalstack.api.parts import Parts
-from signalstack.api.problems import MethodNotAllowedError
+from signalstack.api.problems import MethodNotAllowedError, SlowBodyError
 from signalstack.core import key
 from signalstack.core.actor import acting
 from signalstack.core.errors import UnauthenticatedError, UnavailableError
@@ -21,12 +23,19 @@ if TYPE_CHECKING:
 
     from starlette.types import Receive, Scope, Send
 
+    from signalstack.api.deadline import Limit
+
 BodyT = TypeVar("BodyT")
 QueryT = TypeVar("QueryT")
-Result = TypeVar("Result")
 
 EXCHANGE: Final = "signalstack.exchange"
 JSON: Final = "application/json"
+
+_SLOW_BODY: Final = partial(SlowBodyError, "the body was not complete in time")
+_NO_ANSWER: Final = partial(
+    UnavailableError,
+    "PostgreSQL did not answer in time; whether the request took effect is not known",
+)
 
 
 class Exchange(msgspec.Struct, frozen=True, kw_only=True):
@@ -129,9 +138,12 @@ AnyOperation = Operation[Any, Any]
 class Resource:
     """The operations of one path as an ASGI application; errors are left to the edge."""
 
-    def __init__(self, operations: Sequence[AnyOperation], parts: Parts) -> None:
+    def __init__(
+        self, operations: Sequence[AnyOperation], parts: Parts, deadlines: Deadlines
+    ) -> None:
         self.route = operations[0].route
         self._parts = parts
+        self._deadlines = deadlines
         self._operations = {operation.method: operation for operation in operations}
         if "GET" in self._operations:
             self._operations["HEAD"] = self._operations["GET"]
@@ -142,7 +154,7 @@ class Resource:
         operation = self._operations.get(method)
         if operation is None:
             raise MethodNotAllowedError(method, sorted(self._operations))
-        answer = await _perform(operation, self._parts, scope, receive)
+        answer = await self._in_time(operation, scope, receive)
         if answer.chunks is not None:
             await pouring.pour(
                 answer.chunks,
@@ -155,26 +167,34 @@ class Resource:
         else:
             await _send(answer, send, hide_body=method == "HEAD")
 
+    async def _in_time(self, operation: AnyOperation, scope: Scope, receive: Receive) -> Answer:
+        limit = self._deadlines.limit()
+        with limit:
+            return await _perform(operation, self._parts, limit, scope, receive)
+        raise limit.excess()
+
 
 def routes(operations: Iterable[AnyOperation], parts: Parts) -> list[Route]:
     """Make one route a path, whose endpoint knows all methods of it: so that 405 can name them."""
     by_path: dict[str, list[AnyOperation]] = {}
     for operation in operations:
         by_path.setdefault(operation.path, []).append(operation)
-    return [Route(path, Resource(same, parts)) for path, same in by_path.items()]
+    deadlines = Deadlines()
+    return [Route(path, Resource(same, parts, deadlines)) for path, same in by_path.items()]
 
 
-async def _perform(operation: AnyOperation, parts: Parts, scope: Scope, receive: Receive) -> Answer:
+async def _perform(
+    operation: AnyOperation, parts: Parts, limit: Limit, scope: Scope, receive: Receive
+) -> Answer:
     exchange: Exchange = scope[EXCHANGE]
     principal = None
     if operation.needs is not None:
-        principal = await _in_time(
-            parts, auth.admit(exchange.headers, operation.needs, parts.authenticator)
-        )
+        limit.start_step(parts.limits.request_timeout_s, _NO_ANSWER)
+        principal = await auth.admit(exchange.headers, operation.needs, parts.authenticator)
         if parts.rate_limit is not None:
             parts.rate_limit.spend(principal.key_id, exchange.told)
     query = codec.read_query(scope["query_string"], operation.query)
-    content = await _content(operation, parts, exchange.headers, receive)
+    content = await _content(operation, parts, limit, exchange.headers, receive)
     call = Call(
         parts=parts,
         principal=principal,
@@ -183,33 +203,22 @@ async def _perform(operation: AnyOperation, parts: Parts, scope: Scope, receive:
         body=content,
         query=query,
     )
-    patience_s = operation.patience(call)
+    limit.start_step(parts.limits.request_timeout_s + operation.patience(call), _NO_ANSWER)
     with acting("nobody" if principal is None else f"key {principal.key_id}"):
-        return await _in_time(parts, operation.handler(call), patience_s)
+        return await operation.handler(call)
 
 
 async def _content(
-    operation: AnyOperation, parts: Parts, headers: Headers, receive: Receive
+    operation: AnyOperation, parts: Parts, limit: Limit, headers: Headers, receive: Receive
 ) -> object:
     if operation.body is None:
         return None
     body.check_media(headers, operation.media)
-    limits = parts.limits
-    content = await body.read(
-        headers, receive, limit=limits.max_body_bytes, timeout_s=limits.body_timeout_s
-    )
+    limit.start_step(parts.limits.body_timeout_s, _SLOW_BODY)
+    content = await body.read(headers, receive, limit=parts.limits.max_body_bytes)
     if operation.decode is not None:
         return operation.decode(content)
     return codec.decode(content, operation.body)
-
-
-async def _in_time(parts: Parts, work: Awaitable[Result], patience_s: float = 0.0) -> Result:
-    return await body.within(
-        parts.limits.request_timeout_s + patience_s,
-        work,
-        UnavailableError,
-        "PostgreSQL did not answer in time; whether the request took effect is not known",
-    )
 
 
 async def _send(answer: Answer, send: Send, *, hide_body: bool) -> None:

@@ -45,7 +45,9 @@ def preferred_s(headers: Headers) -> int:
     Raises:
         MalformedError: N is no whole number up to MAX_WAIT_S.
     """
-    given = headers.get("prefer", "")
+    given = headers.get("prefer")
+    if given is None:
+        return 0
     position = 0
     while match := _PREFERENCE.match(given, position):
         if match["name"].lower() == "wait":  # the first one counts (RFC 7240, 2)

@@ -6,12 +6,12 @@ import logging
 import os
 import sys
 import threading
-from typing import TYPE_CHECKING, Any, Final, NoReturn, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Final, NoReturn, TypeVar
 
 import anyio
 import click
 
-from signalstack.core.errors import SettingsError, SignalStackError
+from signalstack.core.errors import SettingsError, find_ours
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -36,7 +36,7 @@ class Group(click.Group):
         try:
             return super().invoke(ctx)
         except BaseException as error:
-            known = _known(error)
+            known = find_ours(error)
             if known is None:
                 raise
             click.echo(f"signalstack: {known}", err=True)
@@ -56,13 +56,3 @@ def leave(code: str | int | None) -> NoReturn:
     if any(not thread.daemon for thread in threading.enumerate()[1:]):
         os._exit(code if isinstance(code, int) else FAILED if code else 0)
     sys.exit(code)
-
-
-def _known(error: BaseException) -> SignalStackError | None:
-    """Find our own error, alone or as the only one in groups of tasks."""
-    while isinstance(error, BaseExceptionGroup):
-        inner = cast("BaseExceptionGroup[BaseException]", error).exceptions
-        if len(inner) != 1:
-            return None
-        error = inner[0]
-    return error if isinstance(error, SignalStackError) else None

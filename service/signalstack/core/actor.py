@@ -2,25 +2,30 @@
 
 from __future__ import annotations
 
-from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
-    from collections.abc import Generator
+    from contextvars import Token
 
 # It goes with the request, beside the arguments: no use-case decides anything by it.
 _ACTOR: Final[ContextVar[str]] = ContextVar("signalstack.actor", default="service")
 
 
-@contextmanager
-def acting(actor: str) -> Generator[None]:
+class acting:  # noqa: N801 - reads as a verb in `with acting("key …")`; a class enters faster
     """Have what is done in this block be put down to an actor."""
-    token = _ACTOR.set(actor)
-    try:
-        yield
-    finally:
-        _ACTOR.reset(token)
+
+    __slots__ = ("_actor", "_token")
+    _token: Token[str]
+
+    def __init__(self, actor: str) -> None:
+        self._actor = actor
+
+    def __enter__(self) -> None:
+        self._token = _ACTOR.set(self._actor)
+
+    def __exit__(self, *_: object) -> None:
+        _ACTOR.reset(self._token)
 
 
 def current() -> str:

