@@ -10,23 +10,30 @@ from signalstack.bench.rig import QUEUE, TENANT
 if TYPE_CHECKING:
     import psycopg
 
-# A hundred tenants, ids as they would have come: one a millisecond for the backlog, as many a
-# second as there must have been for a history of five days. Rows of the queue that is measured
-# are never among them, so that clearing up finds those by that queue or by their tenant.
-_ID: Final = """
-    (left(signalstack.uuid_floor(made.at)::text, 14) || '7' || right(gen_random_uuid()::text, 21))
-    ::uuid
-"""
-_TENANT: Final = "md5('keeper ' || made.n %% 100)::uuid"
+# A hundred tenants, one after the other: rows that go to the end of an index take a fraction of the
+# time. Each has a job every so many milliseconds up to now, with the UUIDv7 of that moment. None is
+# of the queue or of the tenants that are measured, so that clearing up leaves them.
+_TENANTS: Final = 100
+_MADE: Final = f"""
+    SELECT
+        made.tenant,
+        (lpad(to_hex(made.ms), 12, '0') || '70008000' || lpad(to_hex(made.n), 12, '0'))::uuid AS id,
+        to_timestamp(made.ms / 1000.0) AS at
+    FROM (
+        SELECT md5('keeper ' || t)::uuid AS tenant, n, ended.ms - n * %(gap_ms)s::bigint AS ms
+        FROM
+            (SELECT (extract(EPOCH FROM now()) * 1000)::bigint AS ms) AS ended,
+            generate_series(1, {_TENANTS}) AS t,
+            generate_series(%(rows)s::int / {_TENANTS}, 1, -1) AS n
+        ORDER BY tenant, ms
+    ) AS made
+"""  # noqa: S608 - constants
 _BACKLOG: Final = f"""
     INSERT INTO signalstack.jobs (
         user_id, id, type, queue, priority, delayed, max_attempts, run_at, payload
     )
-    SELECT {_TENANT}, {_ID}, 'noop', 'growth-unserved', 0, false, 1, made.at, 'null'
-    FROM (
-        SELECT n, now() - n * interval '1 millisecond' AS at
-        FROM generate_series(%(until)s::int, %(since)s::int + 1, -1) AS n
-    ) AS made
+    SELECT j.tenant, j.id, 'noop', 'growth-unserved', 0, false, 1, j.at, 'null'
+    FROM ({_MADE}) AS j
 """  # noqa: S608 - constants
 _HISTORY: Final = f"""
     INSERT INTO signalstack.finished_jobs (
@@ -34,13 +41,11 @@ _HISTORY: Final = f"""
         updated_at, started_at, finished_at, payload
     )
     SELECT
-        {_TENANT}, {_ID}, 'noop', 'growth-unserved', 0, 'succeeded', 1, 1, made.at, made.at,
-        made.at, made.at, made.at, 'null'
-    FROM (
-        SELECT n, now() - (%(until)s::int - n) * interval '5 days' / (%(until)s - %(since)s) AS at
-        FROM generate_series(%(since)s::int + 1, %(until)s::int) AS n
-    ) AS made
+        j.tenant, j.id, 'noop', 'growth-unserved', 0, 'succeeded', 1, 1, j.at, j.at,
+        j.at, j.at, j.at, 'null'
+    FROM ({_MADE}) AS j
 """  # noqa: S608 - constants
+_HISTORY_MS: Final = 5 * 86_400_000
 _PARTITIONS: Final = b"""
     SELECT signalstack.make_partition('finished_jobs', (now() AT TIME ZONE 'UTC')::date - back)
     FROM generate_series(0, 5) AS back
@@ -91,14 +96,16 @@ class GrownStore(Store):
 
     async def grow(self, rows: int) -> None:
         """Have so many jobs wait that nobody serves; there may be some already."""
-        await self._insert(_BACKLOG, self._backlog, rows)
+        await self._insert(_BACKLOG, rows - self._backlog, gap_ms=1)
         self._backlog = rows
 
     async def remember(self, rows: int) -> None:
         """Have a history of so many jobs; there may be some already."""
         if not self._history:
             await self._conn.execute(_PARTITIONS)
-        await self._insert(_HISTORY, self._history, rows)
+        more = rows - self._history
+        if more:
+            await self._insert(_HISTORY, more, gap_ms=_HISTORY_MS * _TENANTS // more)
         self._history = rows
 
     async def empty(self) -> None:
@@ -107,7 +114,8 @@ class GrownStore(Store):
         self._backlog = self._history = 0
         await self.clear()
 
-    async def _insert(self, statement: str, since: int, until: int) -> None:
-        if until > since:
-            await self._conn.execute(statement.encode(), {"since": since, "until": until})
+    async def _insert(self, statement: str, rows: int, *, gap_ms: int) -> None:
+        if rows:
+            parameters = {"rows": rows, "gap_ms": gap_ms}
+            await self._conn.execute(statement.encode(), parameters)
             await self._conn.execute(_VACUUM_ALL)
