@@ -113,9 +113,12 @@ class GrownStore(Store):
         await self._conn.execute(_EMPTY_ALL)
         self._backlog = self._history = 0
         await self.clear()
+        await self._conn.execute(b"CHECKPOINT")
 
     async def _insert(self, statement: str, rows: int, *, gap_ms: int) -> None:
         if rows:
             parameters = {"rows": rows, "gap_ms": gap_ms}
             await self._conn.execute(statement.encode(), parameters)
             await self._conn.execute(_VACUUM_ALL)
+            # Gigabytes that are still to be written would stall the commits that are measured next.
+            await self._conn.execute(b"CHECKPOINT")
