@@ -13,8 +13,8 @@ ARGS ?=
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 MAKEFLAGS += --no-builtin-rules
-.PHONY: help setup lint check fix test unit chaos mutants demo up observe bench bench-peers schema docs \
-	dashboards dashboards-check lock build deployable audit sbom clean
+.PHONY: help setup lint check fix test unit chaos mutants demo up observe bench bench-peers bench-growth \
+	plots schema docs dashboards dashboards-check lock build deployable audit sbom clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):[^#]*## /\1\t/p' $(MAKEFILE_LIST) | while IFS="$$(printf '\t')" read -r t d; \
@@ -69,6 +69,14 @@ bench: setup ## dispatch latency and throughput on this machine
 
 bench-peers: setup ## the same beside other job queues; needs npm and Redis (ARGS='--quick --only graphile,signalstack')
 	@$(BIN)/python tests/bench/peers/run.py $(ARGS)
+
+bench-growth: setup ## the same with more and more of everything, axis by axis (ARGS='--quick --only backlog,workers')
+	@$(BIN)/python tests/bench/growth/run.py $(ARGS)
+
+# In an environment of its own from the cache, at the versions of uv.lock.
+plots: $(UV_READY) ## docs/figures and the tables of docs/performance.md (ARGS='bench-growth.json bench-peers.json')
+	$(call uv,run --quiet --locked --isolated --no-dev --group plots python tests/bench/plots/publish.py \
+		$(ARGS))
 
 schema: setup ## regenerate sql/schema.sql from the migrations
 	$(BIN)/python -m signalstack.store.schema > sql/schema.sql.new

@@ -19,13 +19,15 @@ from bench.peers.servers import Store
 from signalstack.bench.stamps import Stamps
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator
+    from collections.abc import AsyncGenerator, Sequence
 
     from bench.peers.figures import Values
 
 SLOTS: Final = 8_192
 _GAP_S: Final = (0.005, 0.025)
 _COLD: Final = 20
+_START_S: Final = 30.0
+_START_EACH_S: Final = 5.0
 _SETTLE_S: Final = 1.5  # a worker has said that it is ready; its first polls are past after this
 _ARRIVAL_S: Final = 20.0
 _LOOK_S: Final = 0.005
@@ -91,7 +93,8 @@ class Bench(msgspec.Struct, frozen=True, kw_only=True):
                 command = _command(self.peer, "worker", self.url, self.file, mode)
                 started.append(await stack.enter_async_context(running(command, errors)))
             for worker in started:
-                await worker.until(self.peer.ready)
+                patience_s = max(_START_S, _START_EACH_S * count)  # they share what CPUs there are
+                worker.said = await worker.until(self.peer.ready, within_s=patience_s)
             await anyio.sleep(_SETTLE_S)
             yield started
 
@@ -139,10 +142,20 @@ async def steady(bench: Bench, rate: int = 200) -> Values:
     stamps = Stamps.make(bench.file, SLOTS)
     count = min(int(bench.size.steady_s * rate), SLOTS)
     async with bench.workers(1, "latency"):
-        told = await bench.client.ask("steady", count=count, rate=rate)
-        arrived = [await stamps.wait(slot, within_s=_ARRIVAL_S) for slot in range(count)]
-    taken = [at - called for at, called in zip(arrived, told["called"], strict=True)][_COLD:]
-    return {"p50": quantile(taken, 0.5) / _MS, "p99": quantile(taken, 0.99) / _MS}
+        taken = await stream(bench, stamps, count, rate)
+    return spread(taken[_COLD:])
+
+
+async def stream(bench: Bench, stamps: Stamps, count: int, rate: int) -> list[int]:
+    """Send so many jobs, so many a second; tell how long after each call it started, in ns."""
+    told = await bench.client.ask("steady", count=count, rate=rate)
+    arrived = [await stamps.wait(slot, within_s=_ARRIVAL_S) for slot in range(count)]
+    return [at - called for at, called in zip(arrived, told["called"], strict=True)]
+
+
+def spread(taken_ns: Sequence[int]) -> Values:
+    """Tell the quantiles of these, in milliseconds."""
+    return {"p50": quantile(taken_ns, 0.5) / _MS, "p99": quantile(taken_ns, 0.99) / _MS}
 
 
 async def drain(bench: Bench, workers: int, *, grown: bool = False) -> Values:

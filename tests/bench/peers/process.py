@@ -42,6 +42,8 @@ class Adapter:
         self._commands = process.stdin
         self._errors = errors
         self._process = process
+        self.said = ""
+        """The line by which a worker said that it is ready."""
 
     def cpu_s(self) -> float:
         """Tell how many seconds of CPU it used so far."""

@@ -35,23 +35,38 @@ def show(report: Report, console: Console) -> None:
         console.print(f"[red]failed[/]  {failure}", highlight=False)
 
 
+def markdown(report: Report) -> str:
+    """Write the table of medians, ratios and all."""
+    head, *rows = _cells(report)
+    lines = [head, ["---", *["---:"] * (len(head) - 1)], *rows]
+    return "".join(f"| {' | '.join(cells)} |\n" for cells in lines)
+
+
 def _table(report: Report) -> Table:
+    (first, *titles), *rows = _cells(report)
+    table = Table(box=box.SIMPLE_HEAD, title="Medians, beside others", title_justify="left")
+    table.add_column(first)
+    for title in titles:
+        table.add_column(title, justify="right")
+    for row in rows:
+        table.add_row(*row)
+    return table
+
+
+def _cells(report: Report) -> list[list[str]]:
+    """Lay out the head, and a row a figure that was measured."""
     peers = [peer for peer in PEERS if peer.name in report.figures]
     medians = {
         name: {figure: found.value for figure, found in figures.items()}
         for name, figures in report.figures.items()
     }
-    table = Table(box=box.SIMPLE_HEAD, title="Medians, beside others", title_justify="left")
-    table.add_column("")
-    for title in [*(peer.title for peer in peers), "to best PostgreSQL", "to TaskIQ"]:
-        table.add_column(title, justify="right")
+    rows = [["", *(peer.title for peer in peers), "to best PostgreSQL", "to TaskIQ"]]
     for figure, title in TITLES.items():
         cells = [_number(medians[peer.name].get(figure), figure) for peer in peers]
         if any(cells):
-            table.add_row(
-                title, *cells, _times(medians, figure, POSTGRESQL), _times(medians, figure, TASKIQ)
-            )
-    return table
+            ratios = [_times(medians, figure, among) for among in (POSTGRESQL, TASKIQ)]
+            rows.append([title, *cells, *ratios])
+    return rows
 
 
 def _number(value: float | None, figure: str) -> str:

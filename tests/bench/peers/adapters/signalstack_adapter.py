@@ -6,12 +6,15 @@ ones, for latency and for throughput alike.
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import sys
 from contextlib import asynccontextmanager
+from itertools import cycle
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from uuid import NAMESPACE_OID, UUID, uuid5
 
 import msgspec
 import serve
@@ -25,7 +28,7 @@ from signalstack.core.job import JobRequest
 from signalstack.wiring import Database
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Sequence
+    from collections.abc import AsyncGenerator, Iterable, Sequence
 
     from signalstack.bench.rig import Rig
 
@@ -37,15 +40,27 @@ class _Client:
     def __init__(self, rig: Rig, stamps: Path) -> None:
         self.rig = rig
         self._stamps = stamps
+        self._tenants = [rig]
+        self._turns = cycle(self._tenants)
 
     def _job(self, slot: int) -> JobRequest:
         return _NOOP if slot == serve.NO_STAMP else stamp_job(self._stamps, slot)
 
+    def serve_tenants(self, users: Iterable[UUID]) -> None:
+        """Have these tenants create jobs in turns."""
+        self._tenants = [msgspec.structs.replace(self.rig, user_id=user) for user in users]
+        self._turns = cycle(self._tenants)
+
     async def one(self, slot: int) -> object:
-        return await self.rig.enqueue(self._job(slot))
+        return await next(self._turns).enqueue(self._job(slot))
 
     async def many(self, slots: Sequence[int]) -> object:
-        return await self.rig.enqueue(*map(self._job, slots))
+        jobs = [self._job(slot) for slot in slots]
+        parts = min(len(self._tenants), len(jobs))
+        async with asyncio.TaskGroup() as tasks:
+            for part in range(parts):
+                tasks.create_task(next(self._turns).enqueue(*jobs[part::parts]))
+        return None
 
 
 @asynccontextmanager
@@ -63,6 +78,13 @@ async def _http(client: _Client, *, quick: bool) -> dict[str, Any]:
     """Measure POST /v1/jobs beside a trivial route: the part of `signalstack bench`, as it is."""
     figures = await measure_http(msgspec.structs.replace(client.rig, quick=quick))
     return {figure.name: figure.value for figure in figures}
+
+
+async def _tenants(client: _Client, count: int) -> dict[str, Any]:
+    """Have so many tenants create jobs in turns: 1 is the bench's own one."""
+    names = (uuid5(NAMESPACE_OID, f"tenant {number}") for number in range(1, count))
+    client.serve_tenants([client.rig.user_id, *names])
+    return {}
 
 
 async def _future(client: _Client, jobs: int, batch: int) -> dict[str, Any]:
@@ -91,7 +113,7 @@ def main() -> None:
     config = serve.Config(**json.loads(sys.argv[2]))
     if sys.argv[1] == "worker":
         _become_worker(config)
-    serve.COMMANDS |= {"http": _http, "future": _future}
+    serve.COMMANDS |= {"http": _http, "future": _future, "tenants": _tenants}
     serve.run(serve.serve(_open, config))
 
 
