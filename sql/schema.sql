@@ -336,21 +336,27 @@ BEGIN
 END
 $_$;
 
-CREATE FUNCTION signalstack.take_seat(wanted text, tenant uuid, OUT worker_id uuid, OUT token bigint, OUT channel text) RETURNS record
-    LANGUAGE plpgsql
+CREATE FUNCTION signalstack.take_invitation(wanted text, tenant uuid, OUT worker_id uuid, OUT token bigint, OUT channel text) RETURNS record
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'pg_catalog', 'pg_temp'
     AS $$
 DECLARE
-    seat record;
+    -- As many live jobs of the tenant are looked at; where there are more, claims go on.
+    most CONSTANT integer := 200;
+    live integer;
+    waiting integer;
+    found_one record;
 BEGIN
     SELECT i.ctid AS spot, i.worker_id, i.token, i.channel
-    INTO seat
+    INTO found_one
     FROM signalstack.invitations AS i
     WHERE
         i.token IS NOT NULL
         AND (i.queues = '{}' OR wanted = ANY (i.queues))
         AND NOT pg_try_advisory_xact_lock_shared(i.lock_key)
+        AND EXISTS (SELECT FROM signalstack.workers AS w WHERE w.id = i.worker_id)
     LIMIT 1
-    FOR UPDATE SKIP LOCKED;
+    FOR UPDATE OF i SKIP LOCKED;
     IF NOT FOUND THEN
         RETURN;
     END IF;
@@ -366,19 +372,25 @@ BEGIN
     END IF;
 
     -- In the order of the ready index, so that no plan reads anything else.
-    PERFORM
-    FROM signalstack.jobs AS j
-    WHERE NOT j.delayed AND j.queue = wanted AND j.user_id = tenant AND j.lease_token IS NULL
-    ORDER BY j.queue, j.user_id, j.priority DESC, j.id
-    LIMIT 1;
-    IF FOUND THEN
+    SELECT count(*), count(*) FILTER (WHERE few.lease_token IS NULL)
+    INTO live, waiting
+    FROM (
+        SELECT j.lease_token
+        FROM signalstack.jobs AS j
+        WHERE NOT j.delayed AND j.queue = wanted AND j.user_id = tenant
+        ORDER BY j.queue, j.user_id, j.priority DESC, j.id
+        LIMIT most
+    ) AS few;
+    IF waiting > 0 OR live = most THEN
         RETURN;
     END IF;
 
-    UPDATE signalstack.invitations AS i SET token = NULL WHERE i.ctid = seat.spot;
-    worker_id := seat.worker_id;
-    token := seat.token;
-    channel := seat.channel;
+    UPDATE signalstack.invitations AS i SET token = NULL WHERE i.ctid = found_one.spot;
+    IF FOUND THEN
+        worker_id := found_one.worker_id;
+        token := found_one.token;
+        channel := found_one.channel;
+    END IF;
 END
 $$;
 
@@ -556,7 +568,6 @@ CREATE TABLE signalstack.idempotency (
 
 CREATE UNLOGGED TABLE signalstack.invitations (
     worker_id uuid NOT NULL,
-    seat smallint NOT NULL,
     channel text NOT NULL,
     queues text[] NOT NULL,
     lock_key bigint NOT NULL,
@@ -787,7 +798,7 @@ ALTER TABLE ONLY signalstack.idempotency
     ADD CONSTRAINT idempotency_pkey PRIMARY KEY (user_id, route, key);
 
 ALTER TABLE ONLY signalstack.invitations
-    ADD CONSTRAINT invitations_pkey PRIMARY KEY (worker_id, seat);
+    ADD CONSTRAINT invitations_pkey PRIMARY KEY (worker_id);
 
 ALTER TABLE ONLY signalstack.jobs
     ADD CONSTRAINT jobs_pkey PRIMARY KEY (user_id, id);

@@ -2,24 +2,40 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+import random
+from typing import TYPE_CHECKING, Any, cast
 
 import anyio
 import msgspec
 import pytest
 
-from rows import add_jobs, add_worker, connect, new_event, new_job, new_write, value
+from recording import RecordingObserver
+from rows import (
+    add_jobs,
+    add_worker,
+    connect,
+    lock_job,
+    new_event,
+    new_job,
+    new_write,
+    open_dispatch,
+    until_someone_waits,
+    value,
+)
 from signalstack.core.ids import new_id
 from signalstack.core.job import Wake
 from signalstack.core.stage import Claimed, Finished, HandedOver, Queried, Started
-from signalstack.worker.invitations import SEATS
-from working import POLL_S, Crew, Shop, open_shop
+from signalstack.store import chores
+from signalstack.worker.claimer import Claimer
+from working import NEVER_S, POLL_S, Crew, Shop, open_shop
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
+    from uuid import UUID
 
     from rows import Database
     from signalstack.core.handler import Context
+    from signalstack.worker.host import Host
 
 OPEN = "SELECT count(*) FROM signalstack.invitations WHERE token IS NOT NULL"
 
@@ -45,7 +61,7 @@ HANDLERS = {"echo": (Any, _echo)}
 
 
 async def _at_rest(crew: Crew, times: int = 1) -> None:
-    """Wait until the worker has opened its seats so many times."""
+    """Wait until the worker has invited so many times."""
     await crew.facts.seen(Queried, query="invitations/open", count=times)
 
 
@@ -89,7 +105,7 @@ async def test_a_keyed_job_and_the_one_job_of_an_event_are_handed_over_too(shop:
         assert [(await shop.ran(job.id)).result for job in (keyed, caused)] == [1, 2]
 
 
-async def test_a_repeat_takes_no_seat(shop: Shop, conn: Database) -> None:
+async def test_a_repeat_takes_no_invitation(shop: Shop, conn: Database) -> None:
     async with shop.worker(HANDLERS) as crew:
         await _at_rest(crew)
         first = new_job(type="echo")
@@ -100,20 +116,31 @@ async def test_a_repeat_takes_no_seat(shop: Shop, conn: Database) -> None:
         again = await shop.submit(new_write(shop.user_id, new_job(type="echo"), key="k"))
 
         assert not again.stored
-        assert await value(conn, OPEN) == SEATS
+        assert await value(conn, OPEN) == 1
 
 
-@pytest.mark.parametrize("payload", ["x" * 5_000, "x" * 7_000, "\N{SNOWMAN}" * 3_000, None])
+@pytest.mark.parametrize(
+    ("payload", "read"),
+    [
+        (None, False),
+        ("x" * 5_998, False),  # 6,000 bytes with its quotes
+        ("x" * 5_999, True),
+        ("\x01" * 999, False),  # written with six bytes each
+        ("\N{SNOWMAN}" * 1_999, False),
+        ("\N{SNOWMAN}" * 2_000, True),
+    ],
+)
 async def test_a_payload_comes_with_the_bell_or_is_read_when_the_run_begins(
-    shop: Shop, payload: object
+    shop: Shop, payload: object, *, read: bool
 ) -> None:
-    async with shop.worker(HANDLERS) as crew:
+    async with shop.worker({"t" * 100: (Any, _echo)}) as crew:
         await _at_rest(crew)
-        job = await shop.enqueue("echo", {"text": payload})
+        job = await shop.enqueue("t" * 100, payload, queue="q" * 100)
         await crew.ended(job)
 
         assert _handed(crew) == 1
-        assert (await shop.ran(job)).result == {"text": payload}
+        assert bool(crew.facts.facts(Queried, query="dispatch/payload")) == read
+        assert (await shop.ran(job)).result == payload
 
 
 async def test_what_has_a_single_attempt_is_claimed(shop: Shop) -> None:
@@ -188,7 +215,7 @@ async def test_only_what_a_worker_serves_is_handed_to_it(shop: Shop) -> None:
         assert (_handed(mail), _handed(rest)) == (4, 0)
 
 
-async def test_a_busy_worker_has_no_seats(shop: Shop, conn: Database) -> None:
+async def test_a_busy_worker_does_not_invite(shop: Shop, conn: Database) -> None:
     gate = anyio.Event()
 
     async def hold(_payload: Any, _context: Context) -> None:
@@ -214,11 +241,10 @@ async def test_nobody_is_invited_by_a_worker_that_only_polls(shop: Shop, conn: D
         assert await value(conn, "SELECT count(*) FROM signalstack.invitations") == 0
 
 
-async def test_a_seat_of_a_session_that_is_gone_is_not_taken(shop: Shop, conn: Database) -> None:
-    dead = await add_worker(conn)
-    await conn.execute(
-        "INSERT INTO signalstack.invitations VALUES (%s, 0, 'bell', '{}', 7, 1)", (dead,)
-    )
+async def test_an_invitation_of_a_session_that_is_gone_is_not_taken(
+    shop: Shop, conn: Database
+) -> None:
+    await _invite(conn, await add_worker(conn), lock_key=7)
     job = await shop.enqueue("echo")
 
     assert await value(conn, "SELECT worker_id IS NULL FROM signalstack.jobs WHERE id = %s", job)
@@ -226,19 +252,58 @@ async def test_a_seat_of_a_session_that_is_gone_is_not_taken(shop: Shop, conn: D
         await crew.ended(job)
 
 
-async def test_seats_of_the_buried_are_closed(shop: Shop, conn: Database) -> None:
+async def test_an_invitation_that_outlived_its_worker_is_not_taken_and_goes(
+    shop: Shop, conn: Database
+) -> None:
+    await conn.execute("SELECT pg_advisory_lock(7)")  # its session lives on
+    await _invite(conn, new_id(), lock_key=7)
+    job = await shop.enqueue("echo")
+
+    assert await value(conn, "SELECT worker_id IS NULL FROM signalstack.jobs WHERE id = %s", job)
+    async with shop.pool.connection() as pooled:
+        await chores.rescue(pooled, orphans=True)
+    assert await value(conn, "SELECT count(*) FROM signalstack.invitations") == 0
+
+
+async def test_the_invitation_of_the_buried_goes_with_them(shop: Shop, conn: Database) -> None:
     dead = await add_worker(conn)
-    await conn.execute(
-        "INSERT INTO signalstack.invitations VALUES (%s, 0, 'bell', '{}', 7, 1)", (dead,)
-    )
+    await _invite(conn, dead, lock_key=7)
     await shop.bury(dead)
 
     assert await value(conn, "SELECT count(*) FROM signalstack.invitations") == 0
 
 
-async def test_a_worker_that_was_given_up_for_dead_invites_under_its_new_name(
-    shop: Shop,
+async def test_two_who_store_at_once_do_not_take_the_same_invitation(
+    shop: Shop, conn: Database, database_url: str
 ) -> None:
+    worker = await add_worker(conn)
+    await conn.execute("SELECT pg_advisory_lock(7)")
+    await _invite(conn, worker, lock_key=7)
+    async with connect(database_url) as first, connect(database_url) as second:
+        take = "SELECT token FROM signalstack.take_invitation('default', %s)"
+        async with first.transaction(), second.transaction():
+            assert await value(first, take, shop.user_id) == 1
+            assert await value(second, take, shop.user_id) is None
+
+
+async def test_a_lane_with_many_runs_hands_nothing_over(
+    shop: Shop, conn: Database, database_url: str
+) -> None:
+    await _invite(conn, await add_worker(conn), lock_key=7)
+    await add_jobs(conn, shop.user_id, 200)
+    await conn.execute("UPDATE signalstack.jobs SET lease_token = 5")
+    take = "SELECT token FROM signalstack.take_invitation('default', %s)"
+    async with connect(database_url) as host:
+        await host.execute("SELECT pg_advisory_lock(7)")
+        assert await value(conn, take, shop.user_id) is None
+
+        await conn.execute(
+            "DELETE FROM signalstack.jobs WHERE id = (SELECT id FROM signalstack.jobs LIMIT 1)"
+        )
+        assert await value(conn, take, shop.user_id) == 1
+
+
+async def test_a_worker_that_was_given_up_for_dead_invites_under_its_new_name(shop: Shop) -> None:
     async with shop.worker(HANDLERS, lease_s=0.9) as crew:
         await _at_rest(crew)
         (old,) = [r["id"] for r in await shop.rows("SELECT id FROM signalstack.workers")]
@@ -252,15 +317,22 @@ async def test_a_worker_that_was_given_up_for_dead_invites_under_its_new_name(
         assert not crew.facts.facts(HandedOver, outcome="lost")
 
 
-async def _take_unheard(shop: Shop, conn: Database) -> Any:
-    """Take a seat and lease a job to it, as the intake does, but ring no bell."""
+async def _invite(conn: Database, worker: UUID, *, lock_key: int) -> None:
+    await conn.execute(
+        "INSERT INTO signalstack.invitations VALUES (%s, 'bell', '{}', %s, 1)", (worker, lock_key)
+    )
+
+
+async def _take_unheard(shop: Shop, conn: Database) -> UUID:
+    """Take an invitation and lease a job to it, as the intake does, but ring no bell."""
     job = new_id()
     await conn.execute(
-        "WITH seat AS MATERIALIZED (SELECT * FROM signalstack.take_seat('default', %(user)s))"
+        "WITH host AS MATERIALIZED"
+        " (SELECT * FROM signalstack.take_invitation('default', %(user)s))"
         " INSERT INTO signalstack.jobs (user_id, id, type, queue, priority, delayed, max_attempts,"
         " run_at, payload, attempt, worker_id, lease_token, started_at, wake)"
         " SELECT %(user)s, %(id)s, 'echo', 'default', 0, false, 3, now(), '5', 1, worker_id, token,"
-        " now(), 'notify' FROM seat WHERE token IS NOT NULL",
+        " now(), 'notify' FROM host WHERE token IS NOT NULL",
         {"user": shop.user_id, "id": job},
     )
     assert await value(conn, "SELECT lease_token IS NOT NULL FROM signalstack.jobs") is True
@@ -273,7 +345,7 @@ async def test_a_job_whose_bell_was_lost_runs_all_the_same(shop: Shop, conn: Dat
         job = await _take_unheard(shop, conn)
         await crew.ended(job)
 
-        assert crew.facts.facts(HandedOver, outcome="lost", count=1)
+        assert crew.facts.facts(HandedOver, outcome="lost")
         ran = await shop.ran(job)
         assert (ran.result, ran.attempt) == (5, 1)  # the unheard lease took no attempt
         await _at_rest(crew, 2)
@@ -294,7 +366,62 @@ async def test_a_job_whose_bell_was_lost_with_the_connection_runs(
         assert _handed(crew) == 1
 
 
-async def test_a_worker_that_leaves_takes_its_seats_along(shop: Shop, conn: Database) -> None:
+async def test_a_job_that_was_handed_over_as_the_lease_was_lost_runs(
+    shop: Shop, conn: Database
+) -> None:
+    # The worker has its new name already, and is told only now that the old one is dead.
+    async with shop.worker(HANDLERS) as crew:
+        await _at_rest(crew)
+        job = await _take_unheard(shop, conn)
+        cast("Host", vars(crew.worker)["_host"]).disinherited()
+        await crew.ended(job)
+
+        assert (await shop.ran(job)).attempt == 1
+
+
+async def test_what_comes_into_doubt_while_another_is_given_back_is_not_forgotten(
+    shop: Shop, conn: Database, database_url: str
+) -> None:
+    async with open_dispatch(database_url, RecordingObserver()) as dispatch:
+        claimer = Claimer(
+            dispatch,
+            RecordingObserver(),
+            queues=(),
+            worker_id=new_id,
+            room=lambda: 0,
+            put=lambda _: None,
+            on_claimed=lambda: None,
+            poll_interval_s=NEVER_S,
+            rng=random.Random(),  # noqa: S311 - nothing is claimed
+        )
+        (job,) = await add_jobs(conn, shop.user_id)
+        await conn.execute("UPDATE signalstack.jobs SET attempt = 1, lease_token = 9")
+        # The first question waits for the row; the second token comes up in the meantime.
+        async with connect(database_url) as holder, anyio.create_task_group() as tasks:
+            await holder.execute("BEGIN")
+            await lock_job(holder, job)
+            claimer.doubt(9)
+            tasks.start_soon(claimer.give_back)
+            await until_someone_waits(conn)
+            claimer.doubt(8)
+            await holder.execute("ROLLBACK")
+        vars(claimer)["_doubtful"] |= dict.fromkeys(vars(claimer)["_doubtful"], 0.0)
+        assert set(vars(claimer)["_doubtful"]) == {8, 9}
+        await conn.execute("UPDATE signalstack.jobs SET attempt = 1, lease_token = 8")
+        assert await claimer.give_back()
+        assert await value(conn, "SELECT lease_token IS NULL FROM signalstack.jobs")
+
+
+async def test_a_refused_invitation_is_not_taken_for_a_lost_one(shop: Shop, conn: Database) -> None:
+    await conn.execute("ALTER TABLE signalstack.invitations ADD CHECK (token < 0)")
+    async with shop.worker(HANDLERS, poll_interval_s=POLL_S) as crew:
+        await _at_rest(crew, 3)
+        await crew.ended(await shop.enqueue("echo"))
+
+        assert not crew.facts.facts(HandedOver)
+
+
+async def test_a_worker_that_leaves_takes_its_invitation_along(shop: Shop, conn: Database) -> None:
     async with shop.worker(HANDLERS) as crew:
         await _at_rest(crew)
         job = await _take_unheard(shop, conn)
@@ -308,12 +435,12 @@ async def test_a_worker_that_leaves_takes_its_seats_along(shop: Shop, conn: Data
 
 
 @pytest.mark.parametrize("forged", ["junk", "a token", "[]", '{"token": 1}'])
-async def test_a_bell_that_names_no_open_seat_is_not_believed(
+async def test_a_bell_without_the_token_is_not_believed(
     shop: Shop, conn: Database, forged: str
 ) -> None:
     async with shop.worker(HANDLERS) as crew:
         await _at_rest(crew)
-        bell = await value(conn, "SELECT channel FROM signalstack.invitations LIMIT 1")
+        bell = await value(conn, "SELECT channel FROM signalstack.invitations")
         made_up = new_id()
         run = [7, shop.user_id, made_up, "echo", "default", 3, None, 0.0, None, True, None]
         text = msgspec.json.encode(run).decode() if forged == "a token" else forged

@@ -235,21 +235,23 @@ def _of_nothing(name: str) -> Hot:
 
 
 @pytest.mark.parametrize("statistics", ["fresh", "of empty tables", "none"])
-async def test_taking_a_seat_reads_one_lane_by_its_index(conn: Database, statistics: str) -> None:
+async def test_taking_an_invitation_reads_one_lane_by_its_index(
+    conn: Database, statistics: str
+) -> None:
     await _fill(conn, statistics=statistics)
     for setting, wanted in intake.SESSION.items():
         await conn.execute("SELECT set_config(%s, %s, false)", (setting, wanted))
     await conn.execute(
-        "INSERT INTO signalstack.invitations VALUES (%s, 0, 'bell', '{}', 7, 1)", (new_id(),)
+        "INSERT INTO signalstack.invitations VALUES (%s, 'bell', '{}', 7, 1)",
+        (await add_worker(conn),),
     )
     seen = "SELECT coalesce(seq_tup_read + idx_tup_fetch, 0) FROM pg_stat_xact_user_tables"
     async with connect(conn.info.dsn) as host, conn.transaction():
         await host.execute("SELECT pg_advisory_lock(7)")
         tenant = "00000000-0000-0000-0000-000000000001"
-        taken = await value(conn, "SELECT token FROM signalstack.take_seat('default', %s)", tenant)
-
-        assert taken is None  # others wait there
-        assert await value(conn, f"{seen} WHERE relname = 'jobs'") <= ROWS / TENANTS / 100
+        take = "SELECT token FROM signalstack.take_invitation('default', %s)"
+        assert await value(conn, take, tenant) is None  # others wait there
+        assert await value(conn, f"{seen} WHERE relname = 'jobs'") == 200
 
 
 async def test_rescue_reads_no_job_while_nobody_is_dead(conn: Database) -> None:

@@ -38,7 +38,7 @@ _FINISH: Final = "sql/queries/dispatch/finish.sql"
 _REQUEUE: Final = "sql/queries/dispatch/requeue.sql"
 _CLAIM: Final = "sql/queries/dispatch/claim.sql"
 _RESCUE: Final = "sql/queries/maintenance/rescue.sql"
-_SEATS: Final = "sql/migrations/0010_invitations.up.sql"
+_INVITING: Final = "sql/migrations/0010_invitations.up.sql"
 _INVITATIONS: Final = "tests/integration/test_invitations.py"
 
 _ONCE_A_ROW: Final = """
@@ -147,13 +147,13 @@ MUTANTS: Final = (
     ),
     Mutant(
         name="the session that must live to be handed a job",
-        file=_SEATS,
+        file=_INVITING,
         edits=(("AND NOT pg_try_advisory_xact_lock_shared(i.lock_key)", "AND i.lock_key <> 0"),),
-        test=f"{_INVITATIONS}::test_a_seat_of_a_session_that_is_gone_is_not_taken",
+        test=f"{_INVITATIONS}::test_an_invitation_of_a_session_that_is_gone_is_not_taken",
     ),
     Mutant(
         name="the queue that hands nothing over while it is held back",
-        file=_SEATS,
+        file=_INVITING,
         edits=(
             ("AND (q.paused OR coalesce(q.concurrency, q.rate_limit) IS NOT NULL)", "AND false"),
         ),
@@ -161,28 +161,40 @@ MUTANTS: Final = (
     ),
     Mutant(
         name="the job that must not be overtaken",
-        file=_SEATS,
-        edits=(
-            (
-                "AND j.user_id = tenant AND j.lease_token IS NULL",
-                "AND j.user_id = tenant AND false",
-            ),
-        ),
+        file=_INVITING,
+        edits=(("IF waiting > 0 OR live = most THEN", "IF live = most THEN"),),
         test=f"{_INVITATIONS}::test_nobody_is_overtaken",
     ),
     Mutant(
-        name="the token by which a bell is believed",
-        file="service/signalstack/worker/invitations.py",
+        name="the worker that must be alive to be handed a job",
+        file=_INVITING,
         edits=(
             (
-                "if lease is None or self._open.pop(lease.token, None) is None:",
-                "if lease is None or self._open.pop(lease.token, self) is None:",
+                "AND EXISTS (SELECT FROM signalstack.workers AS w WHERE w.id = i.worker_id)",
+                "AND i.worker_id IS NOT NULL",
             ),
         ),
-        test=f"{_INVITATIONS}::test_a_bell_that_names_no_open_seat_is_not_believed",
+        test=f"{_INVITATIONS}::test_an_invitation_that_outlived_its_worker_is_not_taken_and_goes",
     ),
     Mutant(
-        name="the guard of a repeat against taking a seat",
+        name="the doubt that came up while another was cleared",
+        file="service/signalstack/worker/claimer.py",
+        edits=((" or token not in sent", ""),),
+        test=f"{_INVITATIONS}::test_what_comes_into_doubt_while_another_is_given_back_is_not_forgotten",
+    ),
+    Mutant(
+        name="the token by which a bell is believed",
+        file="service/signalstack/worker/host.py",
+        edits=(
+            (
+                "if lease is None or lease.token != self._token:",
+                "if lease is None:",
+            ),
+        ),
+        test=f"{_INVITATIONS}::test_a_bell_without_the_token_is_not_believed",
+    ),
+    Mutant(
+        name="the guard of a repeat against being handed over",
         file="sql/queries/intake/enqueue.sql",
         edits=(
             (
@@ -190,7 +202,7 @@ MUTANTS: Final = (
                 "AND true",
             ),
         ),
-        test=f"{_INVITATIONS}::test_a_repeat_takes_no_seat",
+        test=f"{_INVITATIONS}::test_a_repeat_takes_no_invitation",
     ),
     Mutant(
         name="the flush before an answer to a wait that ran out",

@@ -19,7 +19,7 @@ JOB: Final = new_id()
 STORED: Final = Flushed(writes=1, jobs=1, duration_s=0.0)
 WOKEN: Final = Woken(cause=Wake.NOTIFY)
 CLAIMED: Final = Claimed(count=1, limit=10, duration_s=0.0)
-HANDED: Final = HandedOver(outcome="taken", count=1)
+HANDED: Final = HandedOver(outcome="taken")
 NOTHING: Final = Claimed(count=0, limit=10, duration_s=0.0)
 STARTED: Final = Started(
     job=JOB, queue="q", type="t", attempt=1, wake=Wake.NOTIFY, due_at=0.0, at=0.0

@@ -69,10 +69,9 @@ class Claimed(_Fact, frozen=True, kw_only=True):
 
 
 class HandedOver(_Fact, frozen=True, kw_only=True):
-    """Jobs were handed to us by who stored them: `taken`, or `lost` with their bell."""
+    """A job was handed to us by who stored it: `taken`, or `lost` with its bell."""
 
     outcome: Literal["taken", "lost"]
-    count: int
 
 
 class Started(_Fact, frozen=True, kw_only=True):

@@ -178,9 +178,9 @@ class Metrics(Collector):
             self._all.claimed.add(count, wake)
 
     def _handed_over(self, fact: stage.HandedOver) -> None:
-        self._all.handovers.add(fact.count, fact.outcome)
+        self._all.handovers.add(1, fact.outcome)
         if fact.outcome == "taken":
-            self._all.claimed.add(fact.count, Wake.NOTIFY)
+            self._all.claimed.add(1, Wake.NOTIFY)
 
     def _settled(self, fact: stage.Settled) -> None:
         self._all.settles.observe(fact.duration_s)

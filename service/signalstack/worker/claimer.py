@@ -8,7 +8,6 @@ did not empty its lanes is followed by another as soon as there is room.
 from __future__ import annotations
 
 from collections import Counter
-from contextlib import suppress
 from math import inf
 from time import perf_counter
 from typing import TYPE_CHECKING, Final
@@ -115,17 +114,19 @@ class Claimer:
         """Whether claims walk over so many dead rows that nobody else should have to."""
         return self._claim_s > _SLOW_S
 
-    def doubt(self, tokens: Sequence[int]) -> None:
-        """Give back what was leased with these tokens: nobody heard of it."""
-        now = anyio.current_time()
-        self._doubtful |= dict.fromkeys(tokens, now)
+    def doubt(self, token: int) -> None:
+        """Give back what was leased with this token, now or by a statement still under way."""
+        self._doubtful[token] = anyio.current_time() + _DOUBT_S
         self.expect(0.0)
 
-    async def give_back(self) -> None:
-        """Give back at once what is in doubt; what PostgreSQL is away for is rescued later."""
-        with suppress(UnavailableError, StatementError):
+    async def give_back(self) -> bool:
+        """Give back at once what is in doubt; False when PostgreSQL was not there to be told."""
+        try:
             if self._doubtful:
                 await self._disown()
+        except (UnavailableError, StatementError):
+            return False
+        return True
 
     def stop(self) -> None:
         """Claim no more; `claim_forever` ends after the claim in flight."""
@@ -255,11 +256,15 @@ class Claimer:
     async def _disown(self) -> None:
         """Give back what was leased by claims whose answer did not arrive."""
         now = anyio.current_time()
-        count = await self._dispatch.disown(list(self._doubtful))
+        sent = set(self._doubtful)
+        count = await self._dispatch.disown(list(sent))
         if count:
             _log.warning("claims_disowned", jobs=count)
             self._wake(Wake.POLL)
-        self._doubtful = {token: at for token, at in self._doubtful.items() if at > now}
+        # What came into doubt meanwhile was not asked for yet.
+        self._doubtful = {
+            token: at for token, at in self._doubtful.items() if at > now or token not in sent
+        }
         if self._doubtful:
             self.expect(min(self._doubtful.values()) - now)
 

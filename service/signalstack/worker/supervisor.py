@@ -23,14 +23,14 @@ from signalstack.store.dispatch import (
     Dispatch,
     Ended,
 )
-from signalstack.store.invitations import Seats
+from signalstack.store.invitations import Invitation
 from signalstack.store.link import Link, StatementError
 from signalstack.store.listener import CANCEL, LATER, READY, Listener
 from signalstack.store.workers import WorkerLease
 from signalstack.worker.claimer import Claimer
 from signalstack.worker.executor import Executor
 from signalstack.worker.heartbeat import Heartbeat
-from signalstack.worker.invitations import Invitations
+from signalstack.worker.host import Host
 from signalstack.worker.reading import Reader
 from signalstack.worker.settler import Settler
 from signalstack.worker.verdict import RetryPolicy
@@ -138,14 +138,13 @@ class Worker:
             worker_id=lambda: self._heartbeat.worker_id,
             room=self._room,
             put=self._executor.put,
-            on_claimed=self._refresh_seats,
+            on_claimed=self._refresh_host,
             poll_interval_s=options.poll_interval_s,
             rng=rng,
         )
-        self._invitations = Invitations(
-            Seats(self._listener.link, self._bell),
+        self._host = Host(
+            Invitation(self._listener.link, self._bell, options.queues),
             observer,
-            queues=options.queues,
             worker_id=lambda: self._heartbeat.worker_id,
             spare=self._spare,
             at_rest=lambda: self._claimer.at_rest,
@@ -176,16 +175,15 @@ class Worker:
             services.start_soon(self._look_for_cancelled)
             services.start_soon(self._keep_time)
             if self._options.listen:
-                services.start_soon(self._invitations.run)
+                services.start_soon(self._host.run)
             async with anyio.create_task_group() as claiming:
                 claiming.start_soon(self._claimer.claim_forever)
                 self._claimer.look()
                 task_status.started()
                 await shutdown.wait()
                 self._claimer.stop()
-            await self._invitations.leave()
-            await self._claimer.give_back()
-            await self._finish_or_hand_back()
+            all_told = await self._host.leave() and await self._claimer.give_back()
+            await self._finish_or_hand_back(leave=all_told)
             services.cancel_scope.cancel()
 
     async def _keep_time(self) -> None:
@@ -205,7 +203,7 @@ class Worker:
             task_status=task_status,
         )
 
-    async def _finish_or_hand_back(self) -> None:
+    async def _finish_or_hand_back(self, *, leave: bool) -> None:
         self._hand_back(self._executor.take_back())
         _log.info("draining", running=self._executor.busy)
         with anyio.move_on_after(self._options.shutdown_timeout_s):
@@ -214,7 +212,8 @@ class Worker:
         with anyio.move_on_after(_LAST_WORDS_S):
             await self._executor.until_idle()
             await self._settler.drain()
-            await self._heartbeat.leave()
+            if leave:  # else what we were handed unheard is rescued when the lease ends
+                await self._heartbeat.leave()
             return
         _log.warning(
             "stopped_unsettled", running=self._executor.busy, unsettled=self._settler.backlog
@@ -252,7 +251,7 @@ class Worker:
 
     def _heard(self, channel: str, payload: str) -> None:
         if channel == self._bell:
-            self._invitations.heard(payload)
+            self._host.heard(payload)
         elif channel == CANCEL:
             self._cancel(payload)
         else:
@@ -278,7 +277,7 @@ class Worker:
                     self._cancel(str(UUID(bytes=job_id)))
 
     def _reconnected(self) -> None:
-        self._invitations.reconnected()
+        self._host.reconnected()
         self._look()
 
     def _look(self) -> None:
@@ -289,13 +288,13 @@ class Worker:
 
     def _room_changed(self) -> None:
         self._claimer.room_changed()
-        self._refresh_seats()
+        self._refresh_host()
 
-    def _refresh_seats(self) -> None:
-        self._invitations.refresh()
+    def _refresh_host(self) -> None:
+        self._host.refresh()
 
     def _lease_lost(self) -> None:
-        self._invitations.disinherit()
+        self._host.disinherited()
         # Others may run these jobs by now; whatever is still said of them is then fenced off.
         self._hand_back(self._executor.take_back())
         self._executor.end_all("lost")

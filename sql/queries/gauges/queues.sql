@@ -45,12 +45,14 @@ lane AS MATERIALIZED (
             SELECT following.user_id
             FROM step
             CROSS JOIN LATERAL (
-                SELECT j.user_id
+                SELECT j.queue, j.user_id
                 FROM signalstack.jobs AS j
-                WHERE NOT j.delayed AND j.queue = walk.queue AND j.user_id > step.user_id
-                ORDER BY j.user_id
+                -- As one, like a claim's: with two conditions a plan may take the primary key.
+                WHERE NOT j.delayed AND (j.queue, j.user_id) > (walk.queue, step.user_id)
+                ORDER BY j.queue, j.user_id
                 LIMIT 1
             ) AS following
+            WHERE following.queue = walk.queue
         )
 
         SELECT step.user_id

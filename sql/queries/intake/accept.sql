@@ -57,10 +57,10 @@ event AS (
     RETURNING user_id, id
 ),
 
-seat AS MATERIALIZED (
-    SELECT s.worker_id, s.token, s.channel
+host AS MATERIALIZED (
+    SELECT i.worker_id, i.token, i.channel
     FROM event
-    CROSS JOIN LATERAL signalstack.take_seat(($21::text[])[1], event.user_id) AS s
+    CROSS JOIN LATERAL signalstack.take_invitation(($21::text[])[1], event.user_id) AS i
     WHERE $27::boolean
 ),
 
@@ -78,14 +78,14 @@ job AS (
         n.delay_s > 0,
         n.max_attempts,
         now() + n.delay_s * interval '1 second',
-        CASE WHEN n.delay_s > 0 THEN 'timer' WHEN seat.token IS NOT NULL THEN 'notify' END,
+        CASE WHEN n.delay_s > 0 THEN 'timer' WHEN host.token IS NOT NULL THEN 'notify' END,
         n.event_id,
         n.traceparent,
         n.payload,
-        CASE WHEN seat.token IS NOT NULL THEN 1 ELSE 0 END,
-        seat.worker_id,
-        seat.token,
-        CASE WHEN seat.token IS NOT NULL THEN clock_timestamp() END
+        CASE WHEN host.token IS NOT NULL THEN 1 ELSE 0 END,
+        host.worker_id,
+        host.token,
+        CASE WHEN host.token IS NOT NULL THEN clock_timestamp() END
     FROM unnest(
         $18::uuid[], $19::uuid[], $20::text[], $21::text[], $22::smallint[],
         $23::double precision[], $24::integer[], $25::text[], $26::jsonb[]
@@ -94,7 +94,7 @@ job AS (
         delay_s, max_attempts, traceparent, payload
     )
     INNER JOIN event ON n.event_id = event.id
-    LEFT JOIN seat ON true
+    LEFT JOIN host ON true
     RETURNING user_id, id, type, queue, delayed, max_attempts, run_at, traceparent, payload
 ),
 
@@ -114,14 +114,14 @@ rung AS (
         CASE WHEN bell.delayed THEN 'signalstack_later' ELSE 'signalstack_ready' END, bell.queue
     )
     FROM (SELECT DISTINCT job.queue, job.delayed FROM job) AS bell
-    WHERE NOT EXISTS (SELECT FROM seat WHERE seat.token IS NOT NULL)
+    WHERE NOT EXISTS (SELECT FROM host WHERE host.token IS NOT NULL)
     UNION ALL
     SELECT signalstack.hand_over(
-        seat.channel, seat.token, job.user_id, job.id, job.type, job.queue, job.max_attempts,
+        host.channel, host.token, job.user_id, job.id, job.type, job.queue, job.max_attempts,
         NULL, job.run_at, job.traceparent, job.payload
     )
     FROM job
-    INNER JOIN seat ON seat.token IS NOT NULL
+    INNER JOIN host ON host.token IS NOT NULL
 )
 
 SELECT

@@ -2,7 +2,7 @@
 -- A request with an idempotency key owns it when `ref` comes back as its own; its jobs name that
 -- ref as their guard, so a repeat inserts nothing. NOTIFY is a doorbell: one a queue, not a job.
 -- With $20 there is one job, which is handed to a worker that invited, if there is one: leased to
--- it from the start. A repeat takes no seat.
+-- it from the start. A repeat takes none.
 WITH key AS (
     INSERT INTO signalstack.idempotency AS i (user_id, route, key, fingerprint, ref, expires_at)
     SELECT k.user_id, k.route, k.key, k.fingerprint, k.ref, now() + interval '24 hours'
@@ -18,9 +18,9 @@ WITH key AS (
     RETURNING i.user_id, i.route, i.key, i.fingerprint, i.ref
 ),
 
-seat AS MATERIALIZED (
-    SELECT s.worker_id, s.token, s.channel
-    FROM signalstack.take_seat(($4::text[])[1], ($1::uuid[])[1]) AS s
+host AS MATERIALIZED (
+    SELECT i.worker_id, i.token, i.channel
+    FROM signalstack.take_invitation(($4::text[])[1], ($1::uuid[])[1]) AS i
     WHERE
         $20::boolean
         AND (($13::uuid[])[1] IS NULL OR ($13::uuid[])[1] IN (SELECT key.ref FROM key))
@@ -42,15 +42,15 @@ job AS (
         n.max_attempts,
         n.timeout_s,
         due.at,
-        CASE WHEN due.at > now() THEN 'timer' WHEN seat.token IS NOT NULL THEN 'notify' END,
+        CASE WHEN due.at > now() THEN 'timer' WHEN host.token IS NOT NULL THEN 'notify' END,
         n.idempotency_key,
         n.traceparent,
         n.payload,
         n.watch,
-        CASE WHEN seat.token IS NOT NULL THEN 1 ELSE 0 END,
-        seat.worker_id,
-        seat.token,
-        CASE WHEN seat.token IS NOT NULL THEN clock_timestamp() END
+        CASE WHEN host.token IS NOT NULL THEN 1 ELSE 0 END,
+        host.worker_id,
+        host.token,
+        CASE WHEN host.token IS NOT NULL THEN clock_timestamp() END
     FROM unnest(
         $1::uuid[], $2::uuid[], $3::text[], $4::text[], $5::smallint[], $6::timestamptz[],
         $7::double precision[], $8::integer[], $9::double precision[], $10::text[], $11::text[],
@@ -65,7 +65,7 @@ job AS (
             coalesce(n.run_at, now() + n.delay_s * interval '1 second', now()), now()
         ) AS at
     ) AS due
-    LEFT JOIN seat ON true
+    LEFT JOIN host ON true
     WHERE n.guard IS NULL OR n.guard IN (SELECT key.ref FROM key)
     RETURNING
         user_id, id, type, queue, delayed, max_attempts, timeout_s, run_at, traceparent, payload
@@ -83,14 +83,14 @@ rung AS (
         CASE WHEN bell.delayed THEN 'signalstack_later' ELSE 'signalstack_ready' END, bell.queue
     )
     FROM (SELECT DISTINCT job.queue, job.delayed FROM job) AS bell
-    WHERE NOT EXISTS (SELECT FROM seat WHERE seat.token IS NOT NULL)
+    WHERE NOT EXISTS (SELECT FROM host WHERE host.token IS NOT NULL)
     UNION ALL
     SELECT signalstack.hand_over(
-        seat.channel, seat.token, job.user_id, job.id, job.type, job.queue, job.max_attempts,
+        host.channel, host.token, job.user_id, job.id, job.type, job.queue, job.max_attempts,
         job.timeout_s, job.run_at, job.traceparent, job.payload
     )
     FROM job
-    INNER JOIN seat ON seat.token IS NOT NULL
+    INNER JOIN host ON host.token IS NOT NULL
 )
 
 SELECT now() AS at, key.user_id, key.route, key.key, key.fingerprint, key.ref

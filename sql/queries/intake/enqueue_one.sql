@@ -2,9 +2,9 @@
 -- Requests that come alone wait for this; it takes half as long.
 -- With $13 the job is handed to a worker that invited, if there is one: leased to it from the
 -- start.
-WITH seat AS MATERIALIZED (
-    SELECT s.worker_id, s.token, s.channel
-    FROM signalstack.take_seat($4::text, $1::uuid) AS s
+WITH host AS MATERIALIZED (
+    SELECT i.worker_id, i.token, i.channel
+    FROM signalstack.take_invitation($4::text, $1::uuid) AS i
     WHERE $13::boolean
 ),
 
@@ -23,14 +23,14 @@ job AS (
         $8::integer,
         $9::double precision,
         due.at,
-        CASE WHEN due.at > now() THEN 'timer' WHEN seat.token IS NOT NULL THEN 'notify' END,
+        CASE WHEN due.at > now() THEN 'timer' WHEN host.token IS NOT NULL THEN 'notify' END,
         $10::text,
         $11::jsonb,
         $12::smallint,
-        CASE WHEN seat.token IS NOT NULL THEN 1 ELSE 0 END,
-        seat.worker_id,
-        seat.token,
-        CASE WHEN seat.token IS NOT NULL THEN clock_timestamp() END
+        CASE WHEN host.token IS NOT NULL THEN 1 ELSE 0 END,
+        host.worker_id,
+        host.token,
+        CASE WHEN host.token IS NOT NULL THEN clock_timestamp() END
     FROM (
         SELECT greatest(
             coalesce(
@@ -39,7 +39,7 @@ job AS (
             now()
         ) AS at
     ) AS due
-    LEFT JOIN seat ON true
+    LEFT JOIN host ON true
     RETURNING
         user_id, id, type, queue, delayed, max_attempts, timeout_s, run_at, traceparent, payload
 ),
@@ -53,8 +53,8 @@ counted AS (
 SELECT
     now() AS at,
     CASE
-        WHEN seat.channel IS NOT NULL THEN signalstack.hand_over(
-            seat.channel, seat.token, job.user_id, job.id, job.type, job.queue, job.max_attempts,
+        WHEN host.channel IS NOT NULL THEN signalstack.hand_over(
+            host.channel, host.token, job.user_id, job.id, job.type, job.queue, job.max_attempts,
             job.timeout_s, job.run_at, job.traceparent, job.payload
         )
         ELSE pg_notify(
@@ -62,4 +62,4 @@ SELECT
         )
     END::text AS rung
 FROM job
-LEFT JOIN seat ON true
+LEFT JOIN host ON true

@@ -149,8 +149,12 @@ buried AS (
 -- What is handed to a dead worker in this very moment is an orphan, found a little later.
 uninvited AS (
     DELETE FROM signalstack.invitations AS i
-    USING dead
-    WHERE i.worker_id = dead.id
+    WHERE
+        i.worker_id IN (SELECT dead.id FROM dead)
+        OR (
+            %(orphans)s
+            AND NOT EXISTS (SELECT FROM signalstack.workers AS w WHERE w.id = i.worker_id)
+        )
 ),
 
 -- A run that counts does so in its tenant's queue and in the operator's of that name, where these
