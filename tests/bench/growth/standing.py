@@ -28,9 +28,11 @@ class Standing(Bench, frozen=True, kw_only=True):
     standing: list[Adapter]
 
     @asynccontextmanager
-    async def workers(self, count: int, mode: str) -> AsyncGenerator[list[Adapter]]:
+    async def workers(
+        self, count: int, mode: str, *, first: int = 0
+    ) -> AsyncGenerator[list[Adapter]]:
         """Give those that run, whose settings are the usual ones in each mode."""
-        del mode
+        del mode, first
         if count != len(self.standing):
             raise PeerError(f"{count} workers are wanted and {len(self.standing)} run")
         yield self.standing
