@@ -80,7 +80,7 @@ BEGIN
     END IF;
 END
 $$;
-REVOKE ALL ON FUNCTION signalstack.take_invitation FROM PUBLIC;
+REVOKE ALL ON FUNCTION signalstack.take_invitation FROM public;
 GRANT EXECUTE ON FUNCTION signalstack.take_invitation TO signalstack_service;
 
 -- Ring a worker's own bell: all that it has to know of the run that it was handed. PostgreSQL takes

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 _SCRAPE_S: Final = 10.0
 _EMPTY: Final = frozenset({("result", "empty")})
+_TAKEN: Final = frozenset({("outcome", "taken")})
 _ALL: Final = frozenset[tuple[str, str]]()
 
 
@@ -62,7 +63,8 @@ async def _claims_of(client: httpx2.AsyncClient, worker: Adapter) -> Claims:
         numbers = scrape.read((await client.get(url)).raise_for_status().text)
         return Claims(
             empty=numbers["claims_total"][_EMPTY],
-            jobs=numbers.get("claim_batch_size_sum", {}).get(_ALL, 0.0),  # not there at first
+            jobs=numbers.get("claim_batch_size_sum", {}).get(_ALL, 0.0)  # not there at first
+            + numbers["handovers_total"][_TAKEN],
         )
     except (httpx2.HTTPError, KeyError) as error:
         raise PeerError(f"a worker does not tell of its claims: {error!r}") from error
