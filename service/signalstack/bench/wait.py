@@ -61,8 +61,8 @@ def _figures(probes: Prober) -> list[Figure]:
         ),
         latency(
             "wait.dispatch",
-            "wait: enqueue returned → handler starts",
-            probes.arrivals_after_return("dispatch"),
+            "wait: enqueue called → handler starts",
+            probes.arrivals("dispatch"),
         ),
         latency("wait.live", "floor: GET /live answered, beside waits", probes.returns("live")),
     ]
