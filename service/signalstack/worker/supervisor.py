@@ -198,10 +198,17 @@ class Worker:
     async def _keep_settlements(
         self, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED
     ) -> None:
-        await self._settlements.keep(
-            on_change=lambda reason: self._settler.reconnected() if reason is None else None,
-            task_status=task_status,
-        )
+        told: str | None = None
+
+        def changed(reason: str | None) -> None:
+            nonlocal told
+            if reason is None:
+                self._settler.reconnected()
+            elif reason != told:  # it is said at each try
+                _log.warning("settlements_cut_off", reason=reason)
+            told = reason
+
+        await self._settlements.keep(on_change=changed, task_status=task_status)
 
     async def _finish_or_hand_back(self, *, leave: bool) -> None:
         self._hand_back(self._executor.take_back())
