@@ -1,4 +1,4 @@
-"""One timer for the limits of all requests: who is cancelled, and who is not."""
+"""One timer for the steps of all requests: who is cancelled, and who is not."""
 
 from __future__ import annotations
 
@@ -13,69 +13,61 @@ from signalstack.api.deadline import Deadlines
 STEP_S = 0.02
 
 
-class _FirstError(Exception):
-    """The first step took too long."""
-
-
-class _SecondError(Exception):
-    """The second step took too long."""
+class _LateError(Exception):
+    """The step took too long."""
 
 
 async def test_a_step_that_takes_too_long_is_cancelled_and_named() -> None:
-    limit = Deadlines().limit()
-
-    with limit:
-        limit.start_step(60, _FirstError)
-        limit.start_step(STEP_S, _SecondError)
-        await anyio.sleep_forever()
-
-    assert isinstance(limit.excess(), _SecondError)
+    with pytest.raises(_LateError):
+        await Deadlines().within(STEP_S, anyio.sleep_forever(), _LateError)
 
 
-async def test_a_step_begun_in_time_has_its_own_time() -> None:
+async def test_a_step_that_ends_in_time_answers() -> None:
+    async def answer() -> int:
+        await anyio.lowlevel.checkpoint()
+        return 7
+
+    assert await Deadlines().within(60, answer(), _LateError) == 7
+
+
+async def test_each_step_has_its_own_time() -> None:
     deadlines = Deadlines()
-    patient, hasty = deadlines.limit(), deadlines.limit()
     ended: list[str] = []
+    over = anyio.Event()
 
     async def wait_patiently() -> None:
-        with patient:
-            patient.start_step(STEP_S, _FirstError)
-            patient.start_step(60, _SecondError)
-            await over.wait()
-            ended.append("patient")
+        await deadlines.within(60, over.wait(), _LateError)
+        ended.append("patient")
 
-    over = anyio.Event()
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(wait_patiently)
         await anyio.lowlevel.checkpoint()
-        with hasty:
-            hasty.start_step(2 * STEP_S, _FirstError)
-            await anyio.sleep_forever()
+        for _ in range(2):  # the timer is set anew for who comes next
+            with pytest.raises(_LateError):
+                await deadlines.within(STEP_S, anyio.sleep_forever(), _LateError)
         ended.append("hasty")
         over.set()
 
     assert ended == ["hasty", "patient"]
 
 
-async def test_an_end_sooner_than_all_others_is_kept() -> None:
+async def test_a_later_step_is_cancelled_by_the_timer_that_was_set_for_a_sooner_one() -> None:
     deadlines = Deadlines()
-    later, sooner = deadlines.limit(), deadlines.limit()
 
-    with anyio.fail_after(10), later:
-        later.start_step(60, _FirstError)
-        with sooner:
-            sooner.start_step(STEP_S, _SecondError)
-            await anyio.sleep_forever()
-        later.start_step(STEP_S, _SecondError)
-        await anyio.sleep_forever()
+    async def be_late() -> None:
+        with pytest.raises(_LateError):
+            await deadlines.within(3 * STEP_S, anyio.sleep_forever(), _LateError)
 
-    assert isinstance(later.excess(), _SecondError)
+    with anyio.fail_after(10):
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(be_late)
+            await anyio.lowlevel.checkpoint()
+            with pytest.raises(_LateError):
+                await deadlines.within(STEP_S, anyio.sleep_forever(), _LateError)
 
 
 async def test_a_late_loop_costs_nobody_what_has_come_already() -> None:
-    limit = Deadlines().limit()
     come = anyio.Event()
-    ended = False
 
     def arrive_while_the_loop_is_held_up() -> None:
         began = monotonic()
@@ -83,25 +75,15 @@ async def test_a_late_loop_costs_nobody_what_has_come_already() -> None:
             pass
         come.set()
 
-    with limit:
-        limit.start_step(STEP_S, _FirstError)
-        asyncio.get_running_loop().call_soon(arrive_while_the_loop_is_held_up)
-        await come.wait()
-        limit.start_step(60, _SecondError)
-        await anyio.lowlevel.checkpoint()
-        ended = True
-
-    assert ended
+    asyncio.get_running_loop().call_soon(arrive_while_the_loop_is_held_up)
+    deadlines = Deadlines()
+    await deadlines.within(STEP_S, come.wait(), _LateError)
+    await deadlines.within(60, anyio.lowlevel.checkpoint(), _LateError)
 
 
 async def test_what_cancels_from_outside_goes_through() -> None:
-    limit = Deadlines().limit()
-
     with anyio.CancelScope() as outside:
-        with limit:
-            limit.start_step(60, _FirstError)
-            outside.cancel()
-            await anyio.sleep_forever()
-        pytest.fail("the limit took a cancellation that was not its own")
+        outside.cancel()
+        await Deadlines().within(60, anyio.sleep_forever(), _LateError)
 
     assert outside.cancelled_caught

@@ -1,41 +1,52 @@
-"""How long requests may take: one timer of the event loop for all that are under way.
+"""How long the steps of requests may take: one timer of the event loop for all that are under way.
 
-A timer for each limit of each request costs more than all else that is done for a small one, and
-few requests ever reach theirs.
+A timer for each step of each request costs more than all else that is done for a small one, and
+few ever reach theirs.
 """
 
 from __future__ import annotations
 
 import asyncio
 from math import inf
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import anyio
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-    from types import TracebackType
+    from collections.abc import Awaitable, Callable
+
+Result = TypeVar("Result")
 
 
 class Deadlines:
     """Cancels what takes longer than it may; for one event loop."""
 
     def __init__(self) -> None:
-        self._limits: set[Limit] = set()
+        self._steps: set[_Step] = set()
         self._timer: asyncio.TimerHandle | None = None
         self._due = inf
 
-    def limit(self) -> Limit:
-        """Make a limit, for one `with` block."""
-        return Limit(self._limits, self._heed)
+    async def within(
+        self, seconds: float, work: Awaitable[Result], excess: Callable[[], Exception]
+    ) -> Result:
+        """Await `work` for so many seconds, then cancel it and raise what `excess` makes."""
+        loop = asyncio.get_running_loop()
+        step = _Step(loop.time() + seconds)
+        if step.ends_at < self._due:  # else the timer fires earlier, and is set anew then
+            self._set_timer(step.ends_at, loop)
+        self._steps.add(step)
+        try:
+            with step.scope:
+                return await work
+        finally:
+            self._steps.discard(step)
+        raise excess()
 
-    def _heed(self, ends_at: float, loop: asyncio.AbstractEventLoop) -> None:
-        if ends_at >= self._due:
-            return  # the timer fires earlier, and is set anew then
+    def _set_timer(self, due: float, loop: asyncio.AbstractEventLoop) -> None:
         if self._timer is not None:
             self._timer.cancel()
-        self._due = ends_at
-        self._timer = loop.call_at(ends_at, self._look, loop, ends_at)
+        self._due = due
+        self._timer = loop.call_at(due, self._look, loop, due)
 
     def _look(self, loop: asyncio.AbstractEventLoop, due: float) -> None:
         # A loop that is late has woken some who have what they waited for: they come first.
@@ -44,53 +55,16 @@ class Deadlines:
     def _expire(self, loop: asyncio.AbstractEventLoop, due: float) -> None:
         now = max(loop.time(), due)  # a timer may be early by its clock's resolution
         self._timer, self._due = None, inf
-        for limit in [limit for limit in self._limits if limit.ends_at <= now]:
-            limit.expire()
-        earliest = min((limit.ends_at for limit in self._limits), default=inf)
-        if earliest < inf:
-            self._heed(earliest, loop)
+        for step in [step for step in self._steps if step.ends_at <= now]:
+            self._steps.discard(step)
+            step.scope.cancel()
+        if self._steps:
+            self._set_timer(min(step.ends_at for step in self._steps), loop)
 
 
-class Limit:
-    """A block that is cancelled when its current step takes too long.
+class _Step:
+    __slots__ = ("ends_at", "scope")
 
-    As with anyio's `move_on_after` what follows the block tells: `raise limit.excess()`.
-    """
-
-    __slots__ = ("_heed", "_limits", "_scope", "ends_at", "excess")
-
-    def __init__(
-        self, limits: set[Limit], heed: Callable[[float, asyncio.AbstractEventLoop], None]
-    ) -> None:
-        self._limits = limits
-        self._heed = heed
-        self._scope = anyio.CancelScope()
-        self.ends_at = inf
-        self.excess: Callable[[], Exception] = TimeoutError
-
-    def start_step(self, seconds: float, excess: Callable[[], Exception]) -> None:
-        """Give the block so many seconds from now; `excess` makes the error of taking longer."""
-        if self._scope.cancel_called:
-            return  # the step before took too long, and is to be told
-        loop = asyncio.get_running_loop()
-        self.excess = excess
-        self.ends_at = loop.time() + seconds
-        self._heed(self.ends_at, loop)
-
-    def expire(self) -> None:
-        """Cancel the block."""
-        self.ends_at = inf
-        self._scope.cancel()
-
-    def __enter__(self) -> None:
-        self._limits.add(self)
-        self._scope.__enter__()
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> bool:
-        self._limits.discard(self)
-        return self._scope.__exit__(kind, error, traceback)
+    def __init__(self, ends_at: float) -> None:
+        self.ends_at = ends_at
+        self.scope = anyio.CancelScope()

@@ -23,8 +23,6 @@ if TYPE_CHECKING:
 
     from starlette.types import Receive, Scope, Send
 
-    from signalstack.api.deadline import Limit
-
 BodyT = TypeVar("BodyT")
 QueryT = TypeVar("QueryT")
 
@@ -154,7 +152,7 @@ class Resource:
         operation = self._operations.get(method)
         if operation is None:
             raise MethodNotAllowedError(method, sorted(self._operations))
-        answer = await self._in_time(operation, scope, receive)
+        answer = await _perform(operation, self._parts, self._deadlines, scope, receive)
         if answer.chunks is not None:
             await pouring.pour(
                 answer.chunks,
@@ -167,12 +165,6 @@ class Resource:
         else:
             await _send(answer, send, hide_body=method == "HEAD")
 
-    async def _in_time(self, operation: AnyOperation, scope: Scope, receive: Receive) -> Answer:
-        limit = self._deadlines.limit()
-        with limit:
-            return await _perform(operation, self._parts, limit, scope, receive)
-        raise limit.excess()
-
 
 def routes(operations: Iterable[AnyOperation], parts: Parts) -> list[Route]:
     """Make one route a path, whose endpoint knows all methods of it: so that 405 can name them."""
@@ -184,17 +176,18 @@ def routes(operations: Iterable[AnyOperation], parts: Parts) -> list[Route]:
 
 
 async def _perform(
-    operation: AnyOperation, parts: Parts, limit: Limit, scope: Scope, receive: Receive
+    operation: AnyOperation, parts: Parts, deadlines: Deadlines, scope: Scope, receive: Receive
 ) -> Answer:
     exchange: Exchange = scope[EXCHANGE]
+    timeout_s = parts.limits.request_timeout_s
     principal = None
     if operation.needs is not None:
-        limit.start_step(parts.limits.request_timeout_s, _NO_ANSWER)
-        principal = await auth.admit(exchange.headers, operation.needs, parts.authenticator)
+        admission = auth.admit(exchange.headers, operation.needs, parts.authenticator)
+        principal = await deadlines.within(timeout_s, admission, _NO_ANSWER)
         if parts.rate_limit is not None:
             parts.rate_limit.spend(principal.key_id, exchange.told)
     query = codec.read_query(scope["query_string"], operation.query)
-    content = await _content(operation, parts, limit, exchange.headers, receive)
+    content = await _content(operation, parts, deadlines, exchange.headers, receive)
     call = Call(
         parts=parts,
         principal=principal,
@@ -203,19 +196,20 @@ async def _perform(
         body=content,
         query=query,
     )
-    limit.start_step(parts.limits.request_timeout_s + operation.patience(call), _NO_ANSWER)
     with acting("nobody" if principal is None else f"key {principal.key_id}"):
-        return await operation.handler(call)
+        patience_s = timeout_s + operation.patience(call)
+        return await deadlines.within(patience_s, operation.handler(call), _NO_ANSWER)
 
 
 async def _content(
-    operation: AnyOperation, parts: Parts, limit: Limit, headers: Headers, receive: Receive
+    operation: AnyOperation, parts: Parts, deadlines: Deadlines, headers: Headers, receive: Receive
 ) -> object:
     if operation.body is None:
         return None
     body.check_media(headers, operation.media)
-    limit.start_step(parts.limits.body_timeout_s, _SLOW_BODY)
-    content = await body.read(headers, receive, limit=parts.limits.max_body_bytes)
+    limits = parts.limits
+    reading = body.read(headers, receive, limit=limits.max_body_bytes)
+    content = await deadlines.within(limits.body_timeout_s, reading, _SLOW_BODY)
     if operation.decode is not None:
         return operation.decode(content)
     return codec.decode(content, operation.body)

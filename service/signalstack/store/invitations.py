@@ -88,7 +88,7 @@ def read_bell(text: str) -> Lease | None:
     """Read what a bell says; None when it is not one of ours. Its token is yet to be compared."""
     try:
         run = _decode(text)
-    except (msgspec.MsgspecError, RecursionError):
+    except (msgspec.MsgspecError, UnicodeError, RecursionError):
         return None
     token, user_id, id_, type_, queue, most, timeout_s, due_at, traceparent, inline, payload = run
     return Lease(
