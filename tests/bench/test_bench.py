@@ -128,8 +128,8 @@ def _check(figure: dict[str, Any], figures: dict[str, Any]) -> None:
 @pytest.mark.parametrize(
     ("figures", "met"),
     [
-        ({"wait.waited": 30, "wait.create": 10, "wait.dispatch": 10}, True),
-        ({"wait.waited": 31, "wait.create": 10, "wait.dispatch": 10}, False),
+        ({"wait.waited": 20, "wait.create": 10, "wait.dispatch": 10}, True),
+        ({"wait.waited": 21, "wait.create": 10, "wait.dispatch": 10}, False),
         ({"lists.deep": 20, "lists.first": 10}, True),
         ({"lists.deep": 21, "lists.first": 10}, False),
         ({"lists.queues": 20, "lists.queues.new": 10}, True),

@@ -175,11 +175,11 @@ def test_the_receiver_of_alerts_is_put_into_the_shared_file(tmp_path: Path, url:
     (script,) = SERVICES["alertmanager"]["command"]
     script = (
         script.replace("$$", "$")
+        .replace("/tmp/", f"{tmp_path}/")  # noqa: S108 - of the container
         .replace(
             "/etc/alertmanager/signalstack.yml",
             str(ROOT / "observability/alertmanager/alertmanager.yml"),
         )
-        .replace("/tmp/", f"{tmp_path}/")  # noqa: S108 - of the container
         .replace("exec /bin/alertmanager", "echo")
     )
 
