@@ -27,11 +27,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--cases", type=int, default=100_000)
     parser.add_argument("--seed", type=int, default=randbelow(2**32))
+    parser.add_argument("--only", default="", help="decoders whose names hold this")
     given_ = parser.parse_args()
-    each = -(-given_.cases // len(DECODERS))
-    _tell(f"seed {given_.seed}: {len(DECODERS)} decoders, {each:,} cases each")
+    decoders = [decoder for decoder in DECODERS if given_.only in decoder.name]
+    if not decoders:
+        parser.error(f"no decoder's name holds {given_.only!r}")
+    each = -(-given_.cases // len(decoders))
+    _tell(f"seed {given_.seed}: {len(decoders)} decoders, {each:,} cases each")
     total, began = 0, perf_counter()
-    for decoder in DECODERS:
+    for decoder in decoders:
         total += _fuzz(decoder, each, given_.seed)
     took_s = perf_counter() - began
     _tell(f"{total:,} cases, nothing found, in {took_s:.0f} s")
