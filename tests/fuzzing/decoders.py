@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Callable
 from contextlib import contextmanager
@@ -34,6 +35,7 @@ from signalstack.api.examples import EXAMPLES
 
 if TYPE_CHECKING:
     from collections.abc import Generator
+    from uuid import UUID
 
 
 # What a decoder may do: so many calls of functions, and some more for each byte. Templates have a
@@ -99,6 +101,13 @@ def _mistyped(at: int, by: str) -> str:
 _FIELD: Final = st.sampled_from(["*", "*", "1", "5", "*/2", "1-3"])
 _CRON: Final = st.lists(_FIELD, min_size=5, max_size=5).map(" ".join)
 _ZONES: Final[Strategy] = st.sampled_from(["UTC", "Europe/Berlin", "Africa/Casablanca"])
+
+
+def _rung(payload: object, id_: UUID, number: float, count: int, text: str) -> str:
+    """Ring as `signalstack.hand_over` does, or nearly."""
+    run = [count, str(id_), str(id_), text, text, count, None, number, None, count > 0, payload]
+    return json.dumps(run, default=str)
+
 
 DECODERS: Final = (
     Decoder(name="JSON", inputs=written(VALUES), trial=trials.decode_document),
@@ -187,9 +196,10 @@ DECODERS: Final = (
     Decoder(
         name="bells",
         inputs=TEXTS
-        | st.lists(
-            st.integers(-(2**63), 2**63 - 1) | st.uuids().map(str) | TEXTS | st.none(), max_size=12
-        ).map(lambda run: msgspec.json.encode(run).decode()),
+        | st.lists(st.integers() | st.uuids().map(str) | TEXTS | st.none(), max_size=12).map(
+            json.dumps
+        )
+        | st.builds(_rung, VALUES, st.uuids(), st.floats(), st.integers(), TEXTS),
         trial=trials.read_bell,
     ),
     Decoder(
