@@ -21,7 +21,7 @@ def _run(*options: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.timeout(120)
 def test_a_quick_run_of_one_axis_reports_windows_with_and_without_the_transaction(
     tmp_path: Path,
