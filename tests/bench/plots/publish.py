@@ -43,7 +43,8 @@ def main(*, docs: Path, reports: tuple[Path, ...]) -> None:
     figures = docs / "figures"
     figures.mkdir(exist_ok=True)
     for picture in pictures:
-        click.echo(draw(picture, figures))
+        if picture.charts:  # a part of a report may have nothing to compare
+            click.echo(draw(picture, figures))
     file = docs / "performance.md"
     text = file.read_text()
     if growths:
