@@ -10,7 +10,6 @@ import anyio.to_thread
 
 from recording import RecordingObserver
 from signalstack.core.errors import UnavailableError
-from signalstack.core.stage import Claimed
 from signalstack.store.dispatch import CLAIM_SESSION, CLAIM_STATEMENTS, Dispatch
 from signalstack.store.link import Link
 from signalstack.store.workers import WorkerLease
@@ -43,13 +42,19 @@ async def test_jobs_of_a_claim_whose_answer_was_lost_are_leased_anew(database_ur
     worker_id = await anyio.to_thread.run_sync(lease.take)
     dispatch = _Lossy(link, link)
     leases: list[Lease] = []
+    leased = anyio.Event()
+
+    def put(found: list[Lease]) -> None:
+        leases.extend(found)
+        leased.set()
+
     claimer = Claimer(
         dispatch,
         facts,
         queues=(),
         worker_id=lambda: worker_id,
         room=lambda: 10,
-        put=leases.extend,
+        put=put,
         on_claimed=lambda: None,
         poll_interval_s=NEVER_S,
         rng=random.Random(),  # noqa: S311 - a lease token is no secret
@@ -63,7 +68,8 @@ async def test_jobs_of_a_claim_whose_answer_was_lost_are_leased_anew(database_ur
         with anyio.fail_after(10):
             await dispatch.broke.wait()
         claimer.look()  # as the listener has it do when it is back
-        await facts.seen(Claimed, count=3)
+        with anyio.fail_after(10):
+            await leased.wait()
         assert [one.job_id for one in leases] == jobs
         assert [one.attempt for one in leases] == [1, 1, 1]
         tasks.cancel_scope.cancel()
