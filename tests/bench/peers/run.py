@@ -127,7 +127,13 @@ class Run:
 
 
 async def _measure(
-    folder: Path, peers: Sequence[Peer], measures: Sequence[str], *, quick: bool, grown: bool
+    folder: Path,
+    peers: Sequence[Peer],
+    measures: Sequence[str],
+    *,
+    rounds: int,
+    quick: bool,
+    grown: bool,
 ) -> Report:
     began = perf_counter()
     install.install(peer.environment for peer in peers)
@@ -139,7 +145,7 @@ async def _measure(
             await _open(stack, peer, folder, dsn=server.dsn, redis=redis, quick=quick)
             for peer in peers
         ]
-        run = Run(benches, 1 if quick else _ROUNDS, measures)
+        run = Run(benches, 1 if quick else rounds, measures)
         await run.all(grown=grown)
     figures = {
         name: {figure: found(runs) for figure, runs in by_figure.items()}
@@ -180,6 +186,10 @@ async def _open(
 @click.command()
 @click.option("--quick", is_flag=True, help="Small counts, one round: shows that it works.")
 @click.option("--grown", is_flag=True, help="Also drain with 1 M finished and 1 M future jobs.")
+@click.option(
+    "--rounds", type=click.IntRange(1), default=_ROUNDS, show_default=True,
+    help="How often each measurement is taken; their median is told.",
+)  # fmt: skip
 @click.option("--only", default="", help=f"Of {', '.join(_NAMES)}; with commas between.")
 @click.option(
     "--measure", default="", help="Of idle, steady, rest, drain, create, busy, herd, http."
@@ -188,7 +198,7 @@ async def _open(
     "--json", "json_path", type=click.Path(dir_okay=False), default="bench-peers.json",
     show_default=True, help="Where the report goes.",
 )  # fmt: skip
-def main(*, quick: bool, grown: bool, only: str, measure: str, json_path: str) -> None:
+def main(*, quick: bool, grown: bool, rounds: int, only: str, measure: str, json_path: str) -> None:
     """Measure SignalStack beside others."""
     # The same orderly end as at Ctrl-C: processes and folders of ours go with us.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
@@ -200,7 +210,7 @@ def main(*, quick: bool, grown: bool, only: str, measure: str, json_path: str) -
         Path(folder).chmod(0o711)  # root's PostgreSQL runs as another user
         measure_all = partial(_measure, Path(folder), peers, list(filter(None, measure.split(","))))
         report = anyio.run(
-            partial(measure_all, quick=quick, grown=grown),
+            partial(measure_all, rounds=rounds, quick=quick, grown=grown),
             backend_options={"use_uvloop": sys.platform == "linux"},
         )
     text = msgspec.json.format(msgspec.json.encode(report), indent=2)
