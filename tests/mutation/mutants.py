@@ -177,10 +177,18 @@ MUTANTS: Final = (
         test=f"{_INVITATIONS}::test_an_invitation_that_outlived_its_worker_is_not_taken_and_goes",
     ),
     Mutant(
-        name="the doubt that came up while another was cleared",
+        name="the time that a doubt lasts",
         file="service/signalstack/worker/claimer.py",
-        edits=((" or token not in sent", ""),),
-        test=f"{_INVITATIONS}::test_what_comes_into_doubt_while_another_is_given_back_is_not_forgotten",
+        edits=(
+            (
+                "self._doubtful[token] = anyio.current_time() + _DOUBT_S\n        self.expect(0.0)",
+                "self._doubtful[token] = 0.0\n        self.expect(0.0)",
+            ),
+        ),
+        test=(
+            f"{_INVITATIONS}"
+            "::test_what_comes_into_doubt_while_another_is_given_back_is_not_forgotten"
+        ),
     ),
     Mutant(
         name="the token by which a bell is believed",

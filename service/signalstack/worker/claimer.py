@@ -256,15 +256,12 @@ class Claimer:
     async def _disown(self) -> None:
         """Give back what was leased by claims whose answer did not arrive."""
         now = anyio.current_time()
-        sent = set(self._doubtful)
-        count = await self._dispatch.disown(list(sent))
+        count = await self._dispatch.disown(list(self._doubtful))
         if count:
             _log.warning("claims_disowned", jobs=count)
             self._wake(Wake.POLL)
-        # What came into doubt meanwhile was not asked for yet.
-        self._doubtful = {
-            token: at for token, at in self._doubtful.items() if at > now or token not in sent
-        }
+        # What came into doubt meanwhile is asked for later: its time is not over.
+        self._doubtful = {token: at for token, at in self._doubtful.items() if at > now}
         if self._doubtful:
             self.expect(min(self._doubtful.values()) - now)
 
