@@ -89,7 +89,7 @@ class Maintenance:
             if standing is None:
                 await anyio.sleep(RENEW_S)
             elif standing.term is None:
-                # The moment in which the lease would end is known: no need to poll for it.
+                # In the moment in which the lease would end; sooner, for a leader that resigns.
                 left_s = max(standing.lease_left_s or 0.0, 0.0) + MARGIN_S
                 await anyio.sleep(min(left_s, RENEW_S))
             else:
