@@ -21,8 +21,10 @@ pytestmark = pytest.mark.slow
 
 ROUNDS: Final = 3
 PROBES: Final = 40
-FLOOR_S: Final = 0.25
-"""What a machine that does other things as well adds now and then, at either time."""
+OVERTAKEN: Final = 250
+"""Runs of the flood that may start before a job that came behind them: slots and what is leased
+ahead, which is more while claims are slow. Counted, since a busy machine is late with everything.
+"""
 _FILL: Final = """
     INSERT INTO signalstack.jobs
         (user_id, id, type, queue, priority, delayed, max_attempts, run_at, payload)
@@ -35,7 +37,16 @@ _HOLD: Final = """
     WHERE name = 'default' AND user_id = (SELECT id FROM signalstack.users WHERE name = %s)
 """
 _STARTS: Final = """
-    SELECT extract(EPOCH FROM f.started_at - f.created_at)::float8 AS late_s
+    SELECT
+        extract(EPOCH FROM f.started_at - f.created_at)::float8 AS late_s,
+        (
+            SELECT count(*)
+            FROM signalstack.finished_jobs AS o
+            WHERE
+                o.user_id <> f.user_id
+                AND o.started_at > f.created_at
+                AND o.started_at < f.started_at
+        ) AS overtaken
     FROM signalstack.finished_jobs AS f
     WHERE f.payload ->> 'tick' = %s
 """
@@ -72,7 +83,7 @@ async def _compare(dsn: str, folder: Path, *, jobs: int) -> None:
         left = await stack.rows("SELECT count(*) AS n FROM signalstack.jobs")
     sys.stdout.write(f"starts {figures}\n")
     assert 0 < left[0]["n"] < jobs
-    assert figures["flood"]["p99_s"] < 2 * figures["calm"]["p99_s"] + FLOOR_S, figures
+    assert 0 < figures["flood"]["overtaken"] < OVERTAKEN, figures
 
 
 async def _probe(stack: Stack, when: str) -> None:
@@ -90,6 +101,8 @@ async def _probe(stack: Stack, when: str) -> None:
 
 
 async def _figures(stack: Stack, when: str) -> dict[str, float]:
-    late = [float(row["late_s"]) for row in await stack.rows(_STARTS, when)]
-    assert len(late) == ROUNDS * PROBES
-    return {f"p{share}_s": round(percentile(late, share / 100), 4) for share in (50, 99)}
+    rows = await stack.rows(_STARTS, when)
+    assert len(rows) == ROUNDS * PROBES
+    late = [float(row["late_s"]) for row in rows]
+    figures = {f"p{share}_s": round(percentile(late, share / 100), 4) for share in (50, 99)}
+    return figures | {"overtaken": max(row["overtaken"] for row in rows)}

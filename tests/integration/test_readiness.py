@@ -11,6 +11,7 @@ import pytest
 from pooler import pgbouncer
 from recording import RecordingObserver
 from signalstack.core.errors import SchemaError
+from signalstack.core.ids import new_id
 from signalstack.core.job import Wake
 from signalstack.core.stage import ListenerChanged, Started
 from signalstack.store import listener as store
@@ -21,6 +22,13 @@ from working import POLL_S, open_shop
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+# A pooler hands on what is rung while a poll has the server connection that listens.
+_UNRUNG = """
+    INSERT INTO signalstack.jobs
+        (user_id, id, type, queue, priority, delayed, max_attempts, run_at, payload)
+    VALUES (%s, %s, 'noop', 'default', 0, false, 3, now(), 'null')
+"""
 
 
 async def test_what_is_there_needs_no_reason(database_url: str) -> None:
@@ -93,7 +101,8 @@ async def test_a_worker_that_hears_nothing_polls_and_says_so(
             shop.dsn = pooled
             async with shop.worker({}, poll_interval_s=POLL_S) as crew:
                 down = await crew.facts.seen(ListenerChanged, name="claim", up=False)
-                job = await shop.enqueue("noop")
+                job = new_id()
+                await shop.rows(_UNRUNG, shop.user_id, job)
                 await crew.ended(job)
                 (run,) = crew.facts.facts(Started, job=job)
                 fault = readiness.describe_listener(crew.worker.fault, poll_interval_s=POLL_S)
