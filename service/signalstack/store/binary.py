@@ -9,11 +9,17 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 from struct import Struct
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 from uuid import UUID, SafeUUID
+
+import psycopg
+from psycopg import adapt, pq
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
+
+    from psycopg.abc import Transformer
+    from psycopg.pq.abc import PGresult
 
 _HEADER: Final = Struct("!5i")
 _NULL: Final = b"\xff\xff\xff\xff"
@@ -125,6 +131,38 @@ def timestamptz_array_from_unix(values: Iterable[float | None]) -> bytes:
     )
 
 
+def _make_transformer() -> Transformer:
+    adapters = adapt.AdaptersMap(psycopg.adapters)
+    loader = {
+        name: adapters.get_loader(psycopg.adapters.types[name].oid, pq.Format.BINARY)
+        for name in ("int8", "bytea")
+    }
+    for type_, alike in (("timestamptz", "int8"), ("varchar", "bytea")):
+        if (found := loader[alike]) is not None:
+            adapters.register_loader(type_, found)
+    return adapt.Transformer.from_context(adapters)
+
+
+_transformer: Final = _make_transformer()
+
+
+def read_rows(result: PGresult) -> list[tuple[Any, ...]]:
+    """Decode all rows at once, in C: a tenth of the cost of asking for each value.
+
+    As psycopg has the types, save that `timestamptz` gives PostgreSQL's own microseconds (see
+    `unix`) and `varchar` gives bytes, for long text that is to be decoded by somebody else.
+    """
+    _transformer.set_pgresult(result, format=pq.Format.BINARY)
+    rows: list[tuple[Any, ...]] = _transformer.load_rows(0, result.ntuples, tuple)
+    _transformer.set_pgresult(None)
+    return rows
+
+
+def unix(microseconds: int) -> float:
+    """Convert PostgreSQL's microseconds into Unix seconds."""
+    return microseconds / 1e6 + _POSTGRES_EPOCH_S
+
+
 def read_int4(data: bytes) -> int:
     """Decode `integer`."""
     return int.from_bytes(data, "big", signed=True)
@@ -143,7 +181,7 @@ def read_float8(data: bytes) -> float:
 
 def read_unix(data: bytes) -> float:
     """Decode `timestamptz` into Unix seconds."""
-    return int.from_bytes(data, "big", signed=True) / 1e6 + _POSTGRES_EPOCH_S
+    return unix(int.from_bytes(data, "big", signed=True))
 
 
 def read_timestamptz(data: bytes) -> datetime:

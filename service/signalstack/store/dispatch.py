@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from time import perf_counter, time
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 from uuid import UUID
 
 import msgspec
@@ -14,8 +15,6 @@ from signalstack.store.link import Call, Link, Statement
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-
-    from psycopg.pq.abc import PGresult
 
 _CLAIM: Final = Statement("dispatch/claim")
 _PROMOTE: Final = Statement("dispatch/promote")
@@ -55,8 +54,9 @@ SETTLE_SESSION: Final = {**SESSION, "enable_indexscan": "off", "enable_indexonly
 # A lost claim is only a claim to be made again, so its commit need not wait for the disk.
 CLAIM_SESSION: Final = {**SESSION, "synchronous_commit": "off"}
 
-_TEXTS_LIMIT: Final = 10_000
-_WAKES: Final = {wake.value.encode(): wake for wake in Wake}
+# Columns of dispatch/claim.
+_WAIT_S, _ID = 4, 6
+_WAKES: Final = {wake.value: wake for wake in Wake}
 _TERMINAL: Final = frozenset({Outcome.SUCCEEDED, Outcome.FAILED, Outcome.CANCELLED})
 _NEXT_WAKE: Final = {
     Outcome.RETRIED: Wake.RETRY.value,
@@ -145,7 +145,6 @@ class Dispatch:
     def __init__(self, claims: Link, settlements: Link) -> None:
         self._claims = claims
         self._settlements = settlements
-        self._texts: dict[bytes, str] = {}
         self._offset_s = 0.0
 
     def now(self) -> float:
@@ -195,17 +194,17 @@ class Dispatch:
                 ),
             )
         )
-        leases = self._read_leases(result, token)
-        walked = binary.read_int4(result.get_value(0, 0) or b"")
-        share = binary.read_int4(result.get_value(0, 1) or b"")
+        rows = binary.read_rows(result)
+        walked, share, last, missed = rows[0][:4]
+        leases = _read_leases(rows, token)
+        full = len(leases) >= share and (walked == 1 or _some_lane_is_full(leases, share))
         cut = walked >= lanes
-        missed = result.get_value(0, 3) == b"\x01"
-        wait_s = result.get_value(0, 15)
+        wait_s = rows[0][_WAIT_S]
         return Claim(
             leases=leases,
-            drained=not cut and not missed and not _some_lane_is_full(leases, share),
-            cursor=(result.get_value(0, 2) or NIL) if cut else NIL,
-            wait_s=None if wait_s is None else max(binary.read_float8(wait_s), 0.0),
+            drained=not cut and not missed and not full,
+            cursor=last.bytes if cut and last is not None else NIL,
+            wait_s=None if wait_s is None else max(wait_s, 0.0),
         )
 
     async def disown(self, tokens: Sequence[int]) -> int:
@@ -238,7 +237,7 @@ class Dispatch:
                 ),
             )
         )
-        return {result.get_value(row, 0) or b"" for row in range(result.ntuples)}
+        return {id_.bytes for (id_,) in binary.read_rows(result)}
 
     async def settle(self, ended: Sequence[Ended], *, worker_id: UUID) -> Settlement:
         """Record the ends of runs in one transaction.
@@ -257,9 +256,8 @@ class Dispatch:
         settled: set[bytes] = set()
         cancelled: set[bytes] = set()
         for result in await self._settlements.run(*calls):
-            for row in range(result.ntuples):
-                flagged = result.nfields > 1 and result.get_value(row, 1) == b"\x01"
-                (cancelled if flagged else settled).add(result.get_value(row, 0) or b"")
+            for id_, *flagged in binary.read_rows(result):
+                (cancelled if any(flagged) else settled).add(id_.bytes)
         return Settlement(settled=settled, cancelled=cancelled)
 
     async def payload(self, lease: Lease) -> bytes:
@@ -289,52 +287,48 @@ class Dispatch:
             raise ValueError(f"it has {size:,} bytes, more than {PAYLOAD_LIMIT:,}")
         return payload
 
-    def _read_leases(self, result: PGresult, token: int) -> list[Lease]:
-        value, text = result.get_value, self._text
-        if value(0, 4) is None:
-            return []
-        leases: list[Lease] = []
-        for row in range(result.ntuples):
-            id_ = value(row, 5) or NIL
-            timeout_s, traceparent = value(row, 10), value(row, 13)
-            postponed_at = value(row, 16)
-            leases.append(
-                Lease(
-                    user_id=value(row, 4) or b"",
-                    id=id_,
-                    job_id=binary.read_uuid(id_),
-                    type=text(value(row, 6) or b""),
-                    queue=text(value(row, 7) or b""),
-                    attempt=binary.read_int4(value(row, 8) or b""),
-                    max_attempts=binary.read_int4(value(row, 9) or b""),
-                    timeout_s=None if timeout_s is None else binary.read_float8(timeout_s),
-                    due_at=binary.read_unix(value(row, 11) or b""),
-                    wake=_WAKES.get(value(row, 12) or b"", Wake.BACKLOG),
-                    traceparent=None if traceparent is None else traceparent.decode(),
-                    payload=value(row, 14),
-                    token=token,
-                    postponed_at=(None if postponed_at is None else binary.read_unix(postponed_at)),
-                )
-            )
-        return leases
 
-    def _text(self, data: bytes) -> str:
-        # Queues and types are few and come with every row.
-        known = self._texts.get(data)
-        if known is None:
-            if len(self._texts) > _TEXTS_LIMIT:
-                self._texts.clear()
-            known = self._texts[data] = data.decode()
-        return known
+def _read_leases(rows: Sequence[tuple[Any, ...]], token: int) -> list[Lease]:
+    if rows[0][_ID] is None:
+        return []
+    unix = binary.unix
+    return [
+        Lease(
+            user_id=user_id.bytes,
+            id=job_id.bytes,
+            job_id=job_id,
+            type=type_,
+            queue=queue,
+            attempt=attempt,
+            max_attempts=max_attempts,
+            timeout_s=timeout_s,
+            due_at=unix(due),
+            wake=_WAKES.get(wake, Wake.BACKLOG),
+            traceparent=traceparent,
+            payload=payload,
+            token=token,
+            postponed_at=None if postponed is None else unix(postponed),
+        )
+        for (
+            *_,
+            user_id,
+            job_id,
+            type_,
+            queue,
+            attempt,
+            max_attempts,
+            timeout_s,
+            due,
+            wake,
+            traceparent,
+            payload,
+            postponed,
+        ) in rows
+    ]
 
 
 def _some_lane_is_full(leases: Sequence[Lease], share: int) -> bool:
-    if len(leases) < share:
-        return False
-    counts: dict[tuple[bytes, str], int] = {}
-    for lease in leases:
-        lane = (lease.user_id, lease.queue)
-        counts[lane] = counts.get(lane, 0) + 1
+    counts = Counter((lease.user_id, lease.queue) for lease in leases)
     return max(counts.values(), default=0) >= share
 
 

@@ -2,7 +2,8 @@
 
 A slot outlives its jobs because creating a task costs as much as everything else that is done for
 a quick one. What a handler leaves behind in its slot (context variables, a cancellation that it
-asked for itself) would reach the next job, so such a slot is replaced by a fresh one.
+asked for itself or that stopped it) would reach the next job, so such a slot is replaced by a
+fresh one.
 """
 
 from __future__ import annotations
@@ -13,13 +14,12 @@ from contextlib import suppress
 from contextvars import copy_context
 from math import inf
 from time import perf_counter
-from typing import TYPE_CHECKING, Final, Protocol, cast
+from typing import TYPE_CHECKING, Final, cast
 
 import anyio
 import anyio.lowlevel
 import anyio.to_thread
 import msgspec
-from anyio._backends import _asyncio as anyio_asyncio
 
 from signalstack.core.handler import Fail
 from signalstack.core.job import Outcome
@@ -27,16 +27,16 @@ from signalstack.core.log import bind, get_logger
 from signalstack.core.stage import Finished, Started
 from signalstack.store.dispatch import Ended
 from signalstack.worker.run import Run
+from signalstack.worker.seat import Seat, is_from_outside
 from signalstack.worker.verdict import Verdict, judge
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterable, Mapping
+    from collections.abc import Awaitable, Callable, Iterable
     from random import Random
     from uuid import UUID
 
     from anyio.abc import TaskGroup
 
-    from signalstack.core.handler import JobType
     from signalstack.core.stage import Observer, Span
     from signalstack.store.dispatch import Lease
     from signalstack.worker.reading import Reader
@@ -205,23 +205,28 @@ class Executor:
     async def _slot(self, slots: TaskGroup) -> None:
         clean = copy_context()
         task = cast("asyncio.Task[None]", asyncio.current_task())
+        seat = Seat()
         burst = 0
-        while True:
-            if not self._waiting:
-                await self._until_free()
-                burst = 0
-            else:
-                await self._execute(self._waiting.popleft())
+        try:
+            while not (seat.spent or task.cancelling() or copy_context() != clean):
+                if not self._waiting:
+                    await self._until_free()
+                    burst = 0
+                    continue
+                await self._execute(self._waiting.popleft(), seat)
                 burst += 1
-            if task.cancelling() or copy_context() != clean:
-                # A task begins with the context of who starts it: that must not be this one.
-                clean.run(slots.start_soon, self._slot, slots, name="slot")
-                await _shake_off()
-                return
-            if burst >= _BURST:
-                burst = 0
-                self._on_room()
-                await anyio.lowlevel.cancel_shielded_checkpoint()
+                if burst >= _BURST:
+                    burst = 0
+                    self._on_room()
+                    await anyio.lowlevel.cancel_shielded_checkpoint()
+        except BaseException as error:
+            if not seat.leave(error):
+                raise
+        else:
+            seat.leave()
+        # A task begins with the context of who starts it: that must not be this one.
+        clean.run(slots.start_soon, self._slot, slots, name="slot")
+        await _shake_off()
 
     async def _until_free(self) -> None:
         free = anyio.Event()
@@ -233,10 +238,10 @@ class Executor:
             with suppress(ValueError):
                 self._idle.remove(free)
             # What an earlier handler left running may cancel the task that it once ran in.
-            if _is_ours(error):
+            if is_from_outside(error):
                 raise
 
-    async def _execute(self, lease: Lease) -> None:
+    async def _execute(self, lease: Lease, seat: Seat) -> None:
         started_at = self._now()
         began = perf_counter()
         first = lease.attempt == 1
@@ -252,10 +257,41 @@ class Executor:
             if span.recorded:
                 span.set(_attributes(lease))
             # Told inside the span, which stands beside the figures as their example.
-            self._observer.tell(_started(lease, started_at))
-            verdict, result = await self._run(lease, span, started_at, began)
+            self._observer.tell(
+                Started(
+                    job=lease.job_id,
+                    queue=lease.queue,
+                    type=lease.type,
+                    attempt=lease.attempt,
+                    wake=lease.wake,
+                    due_at=lease.due_at,
+                    at=started_at,
+                )
+            )
+            timeout_s = self._timeout_s if lease.timeout_s is None else lease.timeout_s
+            run = Run(
+                lease,
+                seat.scope,
+                deadline_at=started_at + timeout_s,
+                ends_at=began + timeout_s,
+                span=span,
+            )
+            self._begin(run)
+            try:
+                verdict, result = await self._call(run, seat, span)
+            finally:
+                self._end(run)
             duration_s = perf_counter() - began
-            self._observer.tell(_finished(lease, verdict.outcome, duration_s))
+            self._observer.tell(
+                Finished(
+                    job=lease.job_id,
+                    queue=lease.queue,
+                    type=lease.type,
+                    attempt=lease.attempt,
+                    outcome=verdict.outcome,
+                    duration_s=duration_s,
+                )
+            )
         self._done += 1
         self._on_ended(
             Ended(
@@ -270,40 +306,42 @@ class Executor:
             )
         )
 
-    async def _run(
-        self, lease: Lease, span: Span, started_at: float, began: float
-    ) -> tuple[Verdict, bytes | None]:
-        timeout_s = self._timeout_s if lease.timeout_s is None else lease.timeout_s
-        run = Run(
-            lease,
-            anyio.CancelScope(),
-            deadline_at=started_at + timeout_s,
-            ends_at=began + timeout_s,
-            span=span,
-        )
+    def _begin(self, run: Run) -> None:
         self._runs.add(run)
         if run.ends_at < self._earliest:
             self._earliest = run.ends_at
             self._deadline_moved.set()
-        try:
-            return await self._call(run, span)
-        finally:
-            self._runs.discard(run)
-            if not self._runs:
-                self._quiet.set()
 
-    async def _call(self, run: Run, span: Span) -> tuple[Verdict, bytes | None]:
+    def _end(self, run: Run) -> None:
+        self._runs.discard(run)
+        if not self._runs:
+            self._quiet.set()
+
+    async def _call(self, run: Run, seat: Seat, span: Span) -> tuple[Verdict, bytes | None]:
         lease = run.lease
-        result: bytes | None = None
         try:
-            job_type, payload = await self._reader.read(lease)
-            with run.scope:
-                try:
-                    result = _encode(await self._invoke(job_type, payload, run))
-                finally:
-                    _close_scopes(run.scope)
+            try:
+                payload = lease.payload
+                if payload is None:
+                    payload = await self._reader.fetch(lease)
+                job_type, value = self._reader.read(lease, payload)
+                if job_type.is_async:
+                    returned = await cast("Awaitable[object]", job_type.run(value, run))
+                else:
+                    # The thread cannot be stopped: it is left alone and told by context.cancelled.
+                    returned = await anyio.to_thread.run_sync(
+                        job_type.run, value, run, abandon_on_cancel=True, limiter=self._threads
+                    )
+                result = None if returned is None else _encode(returned)
+            finally:
+                seat.tidy()
         except BaseException as error:
-            if _is_ours(error):
+            if seat.spent and seat.leave(error):
+                verdict = self._judge_stopped(run)
+                span.set({"error.type": run.stop or "timeout"})
+                span.fail(verdict.error or "")
+                return verdict, None
+            if is_from_outside(error):
                 raise
             verdict = self._judge(run, error)
             if verdict.outcome is Outcome.POSTPONED:  # the pace of the work and no fault
@@ -319,20 +357,7 @@ class Executor:
                 retry_in_s=verdict.delay_s if verdict.outcome is Outcome.RETRIED else None,
             )
             return verdict, None
-        if run.scope.cancelled_caught:
-            verdict = self._judge_stopped(run)
-            span.set({"error.type": run.stop or "timeout"})
-            span.fail(verdict.error or "")
-            return verdict, None
         return _SUCCEEDED, result
-
-    async def _invoke(self, job_type: JobType, payload: object, run: Run) -> object:
-        if job_type.is_async:
-            return await cast("Awaitable[object]", job_type.run(payload, run))
-        # The thread cannot be stopped: it is left alone and told by context.cancelled.
-        return await anyio.to_thread.run_sync(
-            job_type.run, payload, run, abandon_on_cancel=True, limiter=self._threads
-        )
 
     def _judge_stopped(self, run: Run) -> Verdict:
         if run.stop == "cancelled":
@@ -360,29 +385,6 @@ class Executor:
 _SUCCEEDED: Final = Verdict(outcome=Outcome.SUCCEEDED)
 
 
-def _started(lease: Lease, at: float) -> Started:
-    return Started(
-        job=lease.job_id,
-        queue=lease.queue,
-        type=lease.type,
-        attempt=lease.attempt,
-        wake=lease.wake,
-        due_at=lease.due_at,
-        at=at,
-    )
-
-
-def _finished(lease: Lease, outcome: Outcome, duration_s: float) -> Finished:
-    return Finished(
-        job=lease.job_id,
-        queue=lease.queue,
-        type=lease.type,
-        attempt=lease.attempt,
-        outcome=outcome,
-        duration_s=duration_s,
-    )
-
-
 def _attributes(lease: Lease) -> dict[str, str | float | bool]:
     return {
         "messaging.message.id": str(lease.job_id),
@@ -400,40 +402,13 @@ def _limit_s(run: Run, default_s: float) -> float:
     return default_s if run.lease.timeout_s is None else run.lease.timeout_s
 
 
-def _is_ours(error: BaseException) -> bool:
-    """Tell that this worker's slots end from a cancellation that a handler brought on itself."""
-    return isinstance(error, asyncio.CancelledError) and anyio.current_effective_deadline() == -inf
-
-
-class _TaskState(Protocol):
-    """What anyio keeps of a task: its innermost scope, as far as it is of use here."""
-
-    cancel_scope: anyio.CancelScope | None
-
-
-def _close_scopes(outer: anyio.CancelScope) -> None:
-    """Leave the scopes inside `outer` that a handler entered and did not leave.
-
-    anyio raises when an outer scope or the task ends before them; only its inside knows them.
-    """
-    task = cast("asyncio.Task[None]", asyncio.current_task())
-    # There is no public way to learn of them.
-    states = cast("Mapping[object, _TaskState]", vars(anyio_asyncio)["_task_states"])
-    state = states[task]
-    while (inner := state.cancel_scope) is not None and inner is not outer:
-        _log.warning("scope_left_open")
-        inner.__exit__(None, None, None)
-
-
 async def _shake_off() -> None:
     """Take a cancellation that is still on its way: in a task that ends, it would end all slots."""
     with suppress(asyncio.CancelledError):
         await asyncio.sleep(0)
 
 
-def _encode(returned: object) -> bytes | None:
-    if returned is None:
-        return None
+def _encode(returned: object) -> bytes:
     try:
         result = msgspec.json.encode(returned)
     except (TypeError, ValueError, OverflowError, RecursionError) as error:

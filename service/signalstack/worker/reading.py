@@ -26,31 +26,33 @@ class Reader:
     def __init__(self, registry: Registry, fetch: Callable[[Lease], Awaitable[bytes]]) -> None:
         self._registry = registry
         self._fetch = fetch
-        self._decoders: dict[str, msgspec.json.Decoder[object]] = {}
+        self._known: dict[str, tuple[JobType, Callable[[bytes], object]]] = {}
 
-    async def read(self, lease: Lease) -> tuple[JobType, object]:
+    def read(self, lease: Lease, payload: bytes) -> tuple[JobType, object]:
         """Find the job's type and decode its payload.
 
-        Raises Fail for what cannot be read now or ever, Retry where another worker may know the
-        type, Postpone while PostgreSQL is away.
+        Raises Fail for what can never be read, Retry where another worker may know the type.
         """
-        job_type = self._registry.get(lease.type)
-        if job_type is None:
-            # Another one may, while a new version is rolled out.
-            reason = f"this worker has no handler for the job type {lease.type!r}"
-            raise Retry(reason, after_s=_ELSEWHERE_S)
-        decoder = self._decoders.get(lease.type)
-        if decoder is None:
-            decoder = self._decoders[lease.type] = msgspec.json.Decoder(job_type.payload)
-        payload = lease.payload
-        if payload is None:
-            payload = await self._fetch_in_peace(lease)
+        known = self._known.get(lease.type)
+        if known is None:
+            job_type = self._registry.get(lease.type)
+            if job_type is None:
+                # Another one may, while a new version is rolled out.
+                reason = f"this worker has no handler for the job type {lease.type!r}"
+                raise Retry(reason, after_s=_ELSEWHERE_S)
+            decode = msgspec.json.Decoder(job_type.payload).decode
+            known = self._known[lease.type] = (job_type, decode)
+        job_type, decode = known
         try:
-            return job_type, decoder.decode(payload)
+            return job_type, decode(payload)
         except (msgspec.DecodeError, RecursionError) as error:
             raise Fail(f"the payload does not fit the job type: {error}") from error
 
-    async def _fetch_in_peace(self, lease: Lease) -> bytes:
+    async def fetch(self, lease: Lease) -> bytes:
+        """Get a payload that did not come with its claim.
+
+        Raises Fail for one that cannot be had, Postpone while PostgreSQL is away.
+        """
         try:
             return await self._fetch(lease)
         except UnavailableError as error:

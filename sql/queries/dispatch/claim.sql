@@ -292,6 +292,7 @@ SELECT
     share.jobs AS share,
     share.cursor,
     (SELECT count(*) FROM chosen) > (SELECT count(c.id) FROM claimed AS c) AS missed,
+    refill.wait_s,
     claimed.user_id,
     claimed.id,
     claimed.type,
@@ -302,8 +303,8 @@ SELECT
     claimed.run_at,
     claimed.wake,
     claimed.traceparent,
-    CASE WHEN octet_length(claimed.payload) <= $8::integer THEN claimed.payload END AS payload,
-    refill.wait_s,
+    CASE WHEN octet_length(claimed.payload) <= $8::integer THEN claimed.payload END::varchar
+        AS payload,
     claimed.postponed_since
 FROM share
 CROSS JOIN refill
