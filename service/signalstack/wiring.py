@@ -372,11 +372,11 @@ async def _start_worker(front: TaskGroup, background: TaskGroup, parts: _Parts) 
     if keeper:
         background.start_soon(keeper.run)
     await front.start(worker.run, parts.shutdown)
-    background.start_soon(_keep_house, parts)
+    background.start_soon(_keep_house, parts, worker)
     return worker
 
 
-async def _keep_house(parts: _Parts) -> None:
+async def _keep_house(parts: _Parts, worker: Worker) -> None:
     # On connections of its own: its lease must not wait for requests, and a rescue may read long.
     async with Pool(
         parts.database.direct_dsn,
@@ -396,7 +396,9 @@ async def _keep_house(parts: _Parts) -> None:
         )
         ticker = Ticker(pool, parts.job_types, parts.observer, max_attempts=settings.max_attempts)
         loops = [Schedules(ticker, parts.observer).run]
-        await Maintenance(pool, parts.observer, keep=keep, loops=loops).run()
+        maintenance = Maintenance(pool, parts.observer, keep=keep, loops=loops)
+        worker.on_vacant = maintenance.stand
+        await maintenance.run()
 
 
 async def _start_api(

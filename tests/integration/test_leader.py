@@ -16,6 +16,7 @@ from signalstack.core.stage import ChoreEnded, Closed, LeaderChanged, Queried, R
 from signalstack.maintenance import chore, leader, rescue, rota
 from signalstack.maintenance.leader import Maintenance
 from signalstack.store.pool import Pool
+from working import open_shop
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Iterable
@@ -74,6 +75,27 @@ async def test_one_of_two_leads_and_the_other_follows_when_it_resigns(
         await second.seen(LeaderChanged, leading=True)
 
     assert (await _holder(conn))[1] <= 2
+
+
+async def test_a_resignation_is_heard_long_before_the_lease_would_have_ended(
+    database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(leader, "LEASE_S", 300.0)
+    second = RecordingObserver()
+    async with (
+        open_shop(database_url) as shop,
+        shop.worker({}) as crew,
+        Pool(database_url, second) as pool,
+        anyio.create_task_group() as tasks,
+    ):
+        async with _maintaining(database_url) as first:
+            await first.seen(LeaderChanged, leading=True)
+            follower = Maintenance(pool, second)
+            crew.worker.on_vacant = follower.stand
+            tasks.start_soon(follower.run)
+            await second.seen(Queried, query="maintenance/lead")
+        await second.seen(LeaderChanged, leading=True)
+        tasks.cancel_scope.cancel()
 
 
 async def test_leader_that_fell_silent_is_followed_when_its_lease_ends(

@@ -61,6 +61,11 @@ class Maintenance:
         self._rota = make_rota(pool, observer, keep)
         self._rescuer = Rescuer(pool, observer)
         self._id = new_id()
+        self._vacant = anyio.Event()
+
+    def stand(self) -> None:
+        """Stand now: the leader has resigned. Unheard, that is found out when its lease ends."""
+        self._vacant.set()
 
     async def run(self) -> None:
         """Stand for leader until cancelled, then resign."""
@@ -85,13 +90,13 @@ class Maintenance:
 
     async def _stand_forever(self) -> None:
         while True:
+            self._vacant = anyio.Event()
             standing = await self._stand()
             if standing is None:
                 await anyio.sleep(RENEW_S)
             elif standing.term is None:
-                # In the moment in which the lease would end; sooner, for a leader that resigns.
-                left_s = max(standing.lease_left_s or 0.0, 0.0) + MARGIN_S
-                await anyio.sleep(min(left_s, RENEW_S))
+                with anyio.move_on_after(max(standing.lease_left_s or 0.0, 0.0) + MARGIN_S):
+                    await self._vacant.wait()
             else:
                 await self._serve()
 

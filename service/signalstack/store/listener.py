@@ -31,6 +31,7 @@ READY: Final = "signalstack_ready"
 LATER: Final = "signalstack_later"
 CANCEL: Final = "signalstack_cancel"
 CHANGED: Final = "signalstack_changed"
+VACANT: Final = "signalstack_vacant"
 PROBE_INTERVAL_S: Final = 15.0
 PROBE_DEADLINE_S: Final = 5.0
 _CANARY: Final = Statement("dispatch/canary")

@@ -75,7 +75,7 @@ class Claimer:
         self._timer_at = 0.0
         self._claim_at = inf
         self._claiming = False
-        self._claim_s = 0.0
+        self._walk_s = 0.0
         self._stopping = False
 
     def heard(self, channel: str, payload: str) -> None:
@@ -111,8 +111,8 @@ class Claimer:
 
     @property
     def slow(self) -> bool:
-        """Whether claims walk over so many dead rows that nobody else should have to."""
-        return self._claim_s > _SLOW_S
+        """Whether the last walk went over so many dead rows that nobody else should have to."""
+        return self._walk_s > _SLOW_S
 
     def doubt(self, token: int) -> None:
         """Give back what was leased with this token, now or by a statement still under way."""
@@ -198,12 +198,12 @@ class Claimer:
                 self._wake(cause)
             return
         self._with_payloads = True
-        self._claim_s = perf_counter() - began
+        self._walk_s = duration_s = perf_counter() - began
         self._observer.tell(
             Claimed(
                 count=len(claim.leases),
                 limit=limit,
-                duration_s=self._claim_s,
+                duration_s=duration_s,
                 wakes=Counter(lease.wake for lease in claim.leases),
             )
         )
@@ -231,6 +231,7 @@ class Claimer:
             if self._doubtful:
                 await self._disown()
             with_busy = poll and self._serves_all
+            began = perf_counter()
             promotion = await self._dispatch.promote(with_busy=with_busy)
             if with_busy:
                 # Only these are known to be queues: names that were just heard make room for them.
@@ -247,6 +248,9 @@ class Claimer:
         if promotion.count or anyio.current_time() >= self._claim_at:
             self._claim_at = inf
             self._wake(Wake.TIMER)
+        elif poll and with_busy and not promotion.busy:
+            self._walk_s = perf_counter() - began  # that was all that a claim would have walked
+            self._on_claimed()
         elif poll:
             self._wake(Wake.POLL)
         if promotion.count >= PROMOTE_LIMIT:

@@ -25,7 +25,7 @@ from signalstack.store.dispatch import (
 )
 from signalstack.store.invitations import Invitation
 from signalstack.store.link import Link, StatementError
-from signalstack.store.listener import CANCEL, LATER, READY, Listener
+from signalstack.store.listener import CANCEL, LATER, READY, VACANT, Listener
 from signalstack.store.workers import WorkerLease
 from signalstack.worker.claimer import Claimer
 from signalstack.worker.executor import Executor
@@ -53,6 +53,10 @@ _CLOCK_S: Final = 60.0
 _log: Final = get_logger("signalstack.worker")
 
 
+def _ignore() -> None:
+    """Leave it to others."""
+
+
 class WorkerOptions(msgspec.Struct, frozen=True, kw_only=True):
     """How a worker works; durations in seconds. No queues means all of them."""
 
@@ -68,7 +72,10 @@ class WorkerOptions(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Worker:
-    """Claims, runs and settles jobs until told to stop; `on_recorded` hears of committed ends."""
+    """Claims, runs and settles jobs until told to stop; `on_recorded` hears of committed ends.
+
+    `on_vacant` is called when the maintenance leader resigns, which this connection hears of.
+    """
 
     def __init__(
         self,
@@ -80,6 +87,7 @@ class Worker:
         *,
         on_recorded: Callable[[list[Ended]], None] | None = None,
     ) -> None:
+        self.on_vacant: Callable[[], None] = _ignore
         self._options = options
         self._observer = observer
         # Nobody can listen to a bell whose name he does not know: jobs are told by it.
@@ -88,7 +96,7 @@ class Worker:
             dsn,
             observer,
             name="claim",
-            channels=(READY, LATER, CANCEL, self._bell),
+            channels=(READY, LATER, CANCEL, VACANT, self._bell),
             on_notify=self._heard,
             on_up=self._reconnected,
             statements=(*CLAIM_STATEMENTS, *invitations.STATEMENTS),
@@ -261,6 +269,8 @@ class Worker:
             self._host.heard(payload)
         elif channel == CANCEL:
             self._cancel(payload)
+        elif channel == VACANT:
+            self.on_vacant()
         else:
             self._claimer.heard(channel, payload)
 

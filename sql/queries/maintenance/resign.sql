@@ -1,4 +1,9 @@
--- Give the lease up, so that the next leader need not wait for its end.
-UPDATE signalstack.leaders
-SET lease_until = clock_timestamp()
-WHERE name = 'maintenance' AND holder = %(holder)s
+-- Give the lease up, and tell those who stand by, so that none of them waits for its end.
+WITH resigned AS (
+    UPDATE signalstack.leaders
+    SET lease_until = clock_timestamp()
+    WHERE name = 'maintenance' AND holder = %(holder)s
+    RETURNING name
+)
+
+SELECT pg_notify('signalstack_vacant', '') FROM resigned
