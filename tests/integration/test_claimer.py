@@ -56,6 +56,7 @@ async def test_jobs_of_a_claim_whose_answer_was_lost_are_leased_anew(database_ur
         room=lambda: 10,
         put=put,
         on_claimed=lambda: None,
+        on_polled=lambda _token: None,
         poll_interval_s=NEVER_S,
         rng=random.Random(),  # noqa: S311 - a lease token is no secret
     )

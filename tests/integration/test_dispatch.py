@@ -270,7 +270,7 @@ async def test_only_the_given_queues_are_claimed(
 
     assert _ids(claim) == [mine]
     assert claim.drained
-    assert (await dispatch.promote(with_busy=True)).busy == ["a", "b"]
+    assert (await dispatch.promote(busy=True)).busy == ["a", "b"]
 
 
 async def test_empty_claim_is_drained(dispatch: Dispatch, worker: UUID) -> None:

@@ -143,3 +143,17 @@ async def test_switched_off_listener_says_so(
                 "SELECT count(*) FROM pg_stat_activity WHERE query LIKE 'LISTEN%'"
             )
             assert await cursor.fetchone() == (0,)
+
+
+async def test_who_hears_the_canary_of_another_sends_none(
+    database_url: str, observer: RecordingObserver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(store, "PROBE_INTERVAL_S", 1.0)
+    async with _listening(database_url, observer), connect(database_url) as other:
+        await observer.seen(RoundTripped)
+        for _ in range(15):
+            await other.execute("SELECT pg_notify('signalstack_probe', 'of another')")
+            await anyio.sleep(0.1)
+        assert len(observer.facts(RoundTripped)) == 1
+
+        await observer.seen(RoundTripped, count=2)

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 _CLAIM: Final = Statement("dispatch/claim")
 _PROMOTE: Final = Statement("dispatch/promote")
 _BUSY: Final = Statement("dispatch/busy_queues")
+_LOOK: Final = Statement("invitations/look")
 _RING: Final = Statement("dispatch/ring")
 _CLOCK: Final = Statement("dispatch/clock")
 _DISOWN: Final = Statement("dispatch/disown")
@@ -26,7 +27,7 @@ _FINISH: Final = Statement("dispatch/finish")
 _REQUEUE: Final = Statement("dispatch/requeue")
 _CANCELLED: Final = Statement("dispatch/cancelled")
 _PAYLOAD: Final = Statement("dispatch/payload")
-CLAIM_STATEMENTS: Final = (_CLAIM, _PROMOTE, _BUSY, _RING, _CLOCK, _DISOWN, _CANCELLED)
+CLAIM_STATEMENTS: Final = (_CLAIM, _PROMOTE, _BUSY, _LOOK, _RING, _CLOCK, _DISOWN, _CANCELLED)
 SETTLE_STATEMENTS: Final = (_FINISH, _REQUEUE, _PAYLOAD)
 
 # What the payloads that come with one claim may have together, and one that comes by itself.
@@ -130,13 +131,15 @@ class Ended(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 class Promotion(msgspec.Struct, frozen=True, kw_only=True):
     """Which queues got due jobs, how many, and how long until the next (None: none is waiting).
 
-    `busy` are all queues that have claimable jobs, where they were asked for.
+    `busy` are all queues that have claimable jobs, `invited` is the token of the worker's open
+    invitation, where they were asked for.
     """
 
     queues: list[str]
     count: int
     next_s: float | None
-    busy: list[str]
+    busy: list[str] = []
+    invited: int | None = None
 
 
 class Dispatch:
@@ -212,18 +215,24 @@ class Dispatch:
         (result,) = await self._claims.run(Call(_DISOWN, (binary.int8_array(tokens),)))
         return binary.read_int8(result.get_value(0, 0) or b"")
 
-    async def promote(self, *, with_busy: bool = False) -> Promotion:
-        """Make up to PROMOTE_LIMIT due jobs claimable, and list the busy queues if asked to."""
+    async def promote(self, *, busy: bool = False, host: UUID | None = None) -> Promotion:
+        """Make up to PROMOTE_LIMIT due jobs claimable.
+
+        In the same transaction, list the `busy` queues and look for the invitation of `host`.
+        """
         calls = [Call(_PROMOTE, (binary.pack_int4(PROMOTE_LIMIT),))]
-        if with_busy:
+        if busy:
             calls.append(Call(_BUSY))
-        result, *busy = await self._claims.run(*calls)
-        queues, count, next_s = (result.get_value(0, column) for column in range(3))
+        if host is not None:
+            calls.append(Call(_LOOK, (host.bytes,)))
+        promoted, *asked = map(binary.read_rows, await self._claims.run(*calls))
+        ((queues, count, next_s),) = promoted
         return Promotion(
-            queues=binary.read_text_array(queues),
-            count=binary.read_int8(count or b""),
-            next_s=None if next_s is None else max(binary.read_float8(next_s), 0.0),
-            busy=[(r.get_value(row, 0) or b"").decode() for r in busy for row in range(r.ntuples)],
+            queues=queues or [],
+            count=count,
+            next_s=None if next_s is None else max(next_s, 0.0),
+            busy=[queue for (queue,) in asked.pop(0)] if busy else [],
+            invited=next((token for (token,) in asked.pop(0)), None) if host is not None else None,
         )
 
     async def cancelled(self, leases: Sequence[Lease]) -> set[bytes]:

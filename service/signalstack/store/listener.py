@@ -2,11 +2,13 @@
 
 A notification is a hint. It is lost while the connection is down, behind a pooler in transaction
 mode, and whenever PostgreSQL says nothing; so after each connect the owner is told to look for
-itself, and a notification sent to oneself must come back in time.
+itself, and a notification sent to oneself must come back in time. Whoever hears the canary of
+another need not send one: each wakes every connection that listens.
 """
 
 from __future__ import annotations
 
+import random
 from time import perf_counter, time
 from typing import TYPE_CHECKING, Final
 from uuid import uuid4
@@ -32,7 +34,10 @@ LATER: Final = "signalstack_later"
 CANCEL: Final = "signalstack_cancel"
 CHANGED: Final = "signalstack_changed"
 VACANT: Final = "signalstack_vacant"
+PROBE: Final = "signalstack_probe"
+# At the latest; some are sooner, so that one of many sends it for all.
 PROBE_INTERVAL_S: Final = 15.0
+_SOONEST: Final = 0.75
 PROBE_DEADLINE_S: Final = 5.0
 _CANARY: Final = Statement("dispatch/canary")
 
@@ -59,8 +64,9 @@ class Listener:
     ) -> None:
         self._name = name
         self._dsn = dsn
-        self._probe_channel = f"signalstack_probe_{uuid4().hex}"
+        self._id = uuid4().hex
         self._answered = anyio.Event()
+        self._proven_at = 0.0
         self._on_notify = on_notify
         self._on_up = on_up
         self._observer = observer
@@ -72,7 +78,7 @@ class Listener:
             {_CANARY, *statements},
             observer,
             settings=settings,
-            channels=(*channels, self._probe_channel) if listen else (),
+            channels=(*channels, PROBE) if listen else (),
             on_notify=self._heard,
         )
 
@@ -107,16 +113,25 @@ class Listener:
 
     def _heard(self, channel: str, payload: str) -> None:
         self._observer.tell(Heard(at=time()))
-        if channel == self._probe_channel:
-            self._answered.set()
-        else:
+        if channel != PROBE:
             self._on_notify(channel, payload)
+            return
+        # A pooler may hand on this one and no other.
+        if not self.link.pooled:
+            self._proven_at = anyio.current_time()
+        if payload == self._id:
+            self._answered.set()
 
     async def _probe_forever(self) -> None:
+        due_at = interval_s = 0.0
         while True:
-            if self.link.up:
-                await self._probe()
-            await anyio.sleep(PROBE_INTERVAL_S)
+            due_at = max(due_at, self._proven_at + interval_s)
+            if anyio.current_time() >= due_at:
+                if self.link.up:
+                    await self._probe()
+                interval_s = PROBE_INTERVAL_S * random.uniform(_SOONEST, 1)  # noqa: S311 - no secret
+                due_at = anyio.current_time() + interval_s
+            await anyio.sleep(due_at - anyio.current_time())
 
     async def _probe(self) -> None:
         self._answered = anyio.Event()
@@ -151,9 +166,9 @@ class Listener:
                     autocommit=True,
                     prepare_threshold=None,
                 ) as stranger:
-                    await stranger.execute("SELECT pg_notify(%s, '')", (self._probe_channel,))
+                    await stranger.execute("SELECT pg_notify(%s, %s)", (PROBE, self._id))
         else:
-            await self.link.run(Call(_CANARY, (self._probe_channel.encode(), b"")))
+            await self.link.run(Call(_CANARY, (PROBE.encode(), self._id.encode())))
 
     def _note(self, silent: str | None) -> None:
         if silent != self._silent:

@@ -40,7 +40,10 @@ _log: Final = get_logger("signalstack.worker")
 
 
 class Claimer:
-    """Claims for one worker; `room` says how many jobs it can take, `put` takes them."""
+    """Claims for one worker; `room` says how many jobs it can take, `put` takes them.
+
+    `on_polled` is told the token of the worker's open invitation, which each poll looks for.
+    """
 
     def __init__(
         self,
@@ -52,6 +55,7 @@ class Claimer:
         room: Callable[[], int],
         put: Callable[[list[Lease]], None],
         on_claimed: Callable[[], None],
+        on_polled: Callable[[int | None], None],
         poll_interval_s: float,
         rng: Random,
     ) -> None:
@@ -63,6 +67,7 @@ class Claimer:
         self._room = room
         self._put = put
         self._on_claimed = on_claimed
+        self._on_polled = on_polled
         self._poll_interval_s = poll_interval_s
         self._rng = rng
         self._cause: Wake | None = None
@@ -230,13 +235,11 @@ class Claimer:
         try:
             if self._doubtful:
                 await self._disown()
-            with_busy = poll and self._serves_all
             began = perf_counter()
-            promotion = await self._dispatch.promote(with_busy=with_busy)
-            if with_busy:
-                # Only these are known to be queues: names that were just heard make room for them.
-                known = () if len(self._queues) >= _KNOWN_QUEUES_LIMIT else self._queues
-                self._queues = dict.fromkeys((DEFAULT_QUEUE, *known, *promotion.busy))
+            promotion = await self._dispatch.promote(
+                busy=poll and self._serves_all, host=self._worker_id() if poll else None
+            )
+            walk_s = perf_counter() - began
             elsewhere = [queue for queue in promotion.queues if not self._serves(queue)]
             if self._stopping or promotion.count > self._room() or elsewhere:
                 await self._dispatch.ring(promotion.queues)
@@ -248,14 +251,24 @@ class Claimer:
         if promotion.count or anyio.current_time() >= self._claim_at:
             self._claim_at = inf
             self._wake(Wake.TIMER)
-        elif poll and with_busy and not promotion.busy:
-            self._walk_s = perf_counter() - began  # that was all that a claim would have walked
-            self._on_claimed()
-        elif poll:
-            self._wake(Wake.POLL)
+        if poll:
+            self._on_polled(promotion.invited)
+            self._take_polled(promotion.busy, walk_s)
         if promotion.count >= PROMOTE_LIMIT:
             return 0.0
         return self._poll_interval_s if promotion.next_s is None else promotion.next_s
+
+    def _take_polled(self, busy: list[str], walk_s: float) -> None:
+        """Look into the queues that have jobs, unless all queues were looked at and none has."""
+        if not self._serves_all or busy:
+            self._wake(Wake.POLL)
+        else:
+            self._walk_s = walk_s  # over all that a claim would have walked
+            self._on_claimed()
+        if self._serves_all:
+            # Only these are known to be queues: names that were just heard make room for them.
+            known = () if len(self._queues) >= _KNOWN_QUEUES_LIMIT else self._queues
+            self._queues = dict.fromkeys((DEFAULT_QUEUE, *known, *busy))
 
     async def _disown(self) -> None:
         """Give back what was leased by claims whose answer did not arrive."""

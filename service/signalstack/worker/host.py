@@ -2,11 +2,12 @@
 
 One invitation is open at a time: it is one lease token. The worker opens it when it has a slot to
 spare and nothing to claim; who stores a job takes it, and the bell that brings the job says so.
-What a lost bell would have said is found by looking whether the invitation is still open.
+What a lost bell would have said is found by a poll, which looks whether the invitation is open.
 """
 
 from __future__ import annotations
 
+from math import inf
 from typing import TYPE_CHECKING, Final
 
 import anyio
@@ -54,7 +55,6 @@ class Host:
         at_rest: Callable[[], bool],
         put: Callable[[Lease], None],
         lost: Callable[[int], None],
-        check_interval_s: float,
         rng: Random,
     ) -> None:
         self._invitation = invitation
@@ -64,12 +64,10 @@ class Host:
         self._at_rest = at_rest
         self._put = put
         self._lost = lost
-        self._check_interval_s = check_interval_s
         self._rng = rng
         self._token: int | None = None
         self._missed_at: float | None = None
         self._lock_key: int | None = None
-        self._check_at = 0.0
         self._open_at = 0.0
         self._signal = anyio.Event()
         self._leaving = False
@@ -95,6 +93,14 @@ class Host:
         self._lock_key = None
         self.refresh()
 
+    def looked(self, token: int | None) -> None:
+        """Hear which token the open invitation had just now: another than ours was taken."""
+        if self._token is None or token == self._token:
+            self._missed_at = None
+        elif self._missed_at is None:
+            self._missed_at = anyio.current_time()
+        self.refresh()
+
     def disinherited(self) -> None:
         """Say that the worker was given up for dead, and has another name from now on."""
         self._give_up(unheard=False)
@@ -103,15 +109,14 @@ class Host:
         """Invite, or not, until cancelled."""
         while True:
             self._signal = anyio.Event()
-            wait_s = self._check_interval_s
             try:
                 await self._adjust()
-                wait_s = await self._check()
+                await self._search()
             except UnavailableError:
                 pass  # `reconnected` comes first
             except StatementError as error:
                 _log.warning("cannot_invite", error=str(error), sqlstate=error.sqlstate)
-            with anyio.move_on_after(wait_s):
+            with anyio.move_on_after(self._wait_s()):
                 await self._signal.wait()
 
     async def leave(self) -> bool:
@@ -147,7 +152,6 @@ class Host:
         # Known before it is open: the bell may come with the answer.
         token = self._token = self._rng.getrandbits(63)
         began = anyio.current_time()
-        self._check_at = began + self._check_interval_s
         try:
             await self._invitation.open(self._worker_id(), token=token, lock_key=lock_key)
         except StatementError:
@@ -168,24 +172,22 @@ class Host:
             self._token = None
         self._give_up(unheard=True)
 
-    async def _check(self) -> float:
-        """Find out whether we were handed what we did not hear of; returns when to look again."""
-        now, token = anyio.current_time(), self._token
-        if token is None:
-            return self._check_interval_s
-        if now >= self._check_at:
-            there = await self._invitation.look(self._worker_id())
-            if self._token != token or there == token:
-                self._missed_at = None
-            elif self._missed_at is None:
-                self._missed_at = now
-            elif now - self._missed_at >= _SILENCE_S:
-                self._give_up(unheard=True)
-                self.refresh()
-            self._check_at = now + (
-                self._check_interval_s if self._missed_at is None else _SILENCE_S
-            )
-        return max(self._check_at - now, 0.0)
+    def _wait_s(self) -> float:
+        now = anyio.current_time()
+        if self._missed_at is not None:
+            return max(self._missed_at + _SILENCE_S - now, 0.0)
+        return self._open_at - now if self._open_at > now else inf
+
+    async def _search(self) -> None:
+        """Make sure that a job was handed to us of which we did not hear."""
+        token = self._token
+        if self._missed_at is None or anyio.current_time() < self._missed_at + _SILENCE_S:
+            return
+        there = await self._invitation.look(self._worker_id())
+        self._missed_at = None
+        if self._token == token and there != token:
+            self._give_up(unheard=True)
+            self.refresh()
 
     def _give_up(self, *, unheard: bool) -> None:
         token, self._token, self._missed_at = self._token, None, None

@@ -147,6 +147,7 @@ class Worker:
             room=self._room,
             put=self._executor.put,
             on_claimed=self._refresh_host,
+            on_polled=self._polled,
             poll_interval_s=options.poll_interval_s,
             rng=rng,
         )
@@ -158,7 +159,6 @@ class Worker:
             at_rest=lambda: self._claimer.at_rest,
             put=self._executor.take,
             lost=self._claimer.doubt,
-            check_interval_s=options.poll_interval_s,
             rng=rng,
         )
 
@@ -306,6 +306,9 @@ class Worker:
     def _room_changed(self) -> None:
         self._claimer.room_changed()
         self._refresh_host()
+
+    def _polled(self, token: int | None) -> None:
+        self._host.looked(token)
 
     def _refresh_host(self) -> None:
         self._host.refresh()
