@@ -40,6 +40,8 @@ if TYPE_CHECKING:
     from rows import Database
 
 _TOKENS = count(1)
+# Where nothing has limits, both statements claim alike.
+_either_claim = pytest.mark.parametrize("way", [{"plain": True}, {}], ids=["plain", "full"])
 
 
 @pytest.fixture
@@ -85,30 +87,32 @@ def _ended(lease: Lease, outcome: Outcome, **fields: Any) -> Ended:
     return Ended(lease=lease, outcome=outcome, **usual | fields)
 
 
+@_either_claim
 async def test_claim_never_takes_more_than_its_limit(
-    dispatch: Dispatch, conn: Database, worker: UUID
+    dispatch: Dispatch, conn: Database, worker: UUID, way: dict[str, bool]
 ) -> None:
     tenants = [await add_user(conn, str(n)) for n in range(3)]
     for tenant in tenants:
         await add_jobs(conn, tenant, 20)
 
     for limit in (1, 2, 5, 7):
-        assert len((await _claim(dispatch, worker, limit)).leases) == limit
+        assert len((await _claim(dispatch, worker, limit, **way)).leases) == limit
     assert (
         await value(conn, "SELECT count(*) FROM signalstack.jobs WHERE lease_token IS NOT NULL")
         == 15
     )
 
 
+@_either_claim
 async def test_claim_keeps_its_limit_when_statistics_lie(
-    dispatch: Dispatch, conn: Database, worker: UUID, tenant: UUID
+    dispatch: Dispatch, conn: Database, worker: UUID, tenant: UUID, way: dict[str, bool]
 ) -> None:
     # Analysed while empty, autovacuum off: the planner takes a large table for a tiny one.
     await conn.execute("ALTER TABLE signalstack.jobs SET (autovacuum_enabled = off)")
     await conn.execute("VACUUM ANALYZE signalstack.jobs")
     await add_jobs(conn, tenant, 500)
 
-    claim = await _claim(dispatch, worker, 21)
+    claim = await _claim(dispatch, worker, 21, **way)
 
     assert len(set(_ids(claim))) == len(claim.leases) == 21
     assert (
@@ -117,8 +121,14 @@ async def test_claim_keeps_its_limit_when_statistics_lie(
     )
 
 
+@_either_claim
 async def test_second_worker_skips_what_the_first_is_claiming(
-    database_url: str, dispatch: Dispatch, conn: Database, worker: UUID, tenant: UUID
+    database_url: str,
+    dispatch: Dispatch,
+    conn: Database,
+    worker: UUID,
+    tenant: UUID,
+    way: dict[str, bool],
 ) -> None:
     ids = await add_jobs(conn, tenant, 10)
 
@@ -127,21 +137,27 @@ async def test_second_worker_skips_what_the_first_is_claiming(
         await other.execute(
             "SELECT FROM signalstack.jobs WHERE id = ANY(%s) FOR UPDATE", (ids[:4],)
         )
-        claim = await _claim(dispatch, worker, 10)
+        claim = await _claim(dispatch, worker, 10, **way)
         await other.execute("ROLLBACK")
 
     assert _ids(claim) == ids[4:]
 
 
+@_either_claim
 async def test_two_claimers_never_get_the_same_job(
-    database_url: str, dispatch: Dispatch, conn: Database, worker: UUID, tenant: UUID
+    database_url: str,
+    dispatch: Dispatch,
+    conn: Database,
+    worker: UUID,
+    tenant: UUID,
+    way: dict[str, bool],
 ) -> None:
     ids = await add_jobs(conn, tenant, 300)
     second = await add_worker(conn)
     claimed: list[UUID] = []
 
     async def claim_all(dispatch: Dispatch, worker: UUID) -> None:
-        while (claim := await _claim(dispatch, worker, 7)).leases:
+        while (claim := await _claim(dispatch, worker, 7, **way)).leases:
             claimed.extend(_ids(claim))
 
     async with (
@@ -152,7 +168,7 @@ async def test_two_claimers_never_get_the_same_job(
         await claim_all(rival, second)
 
     # One that found everything locked stopped early; what is left is claimable still.
-    claimed += _ids(await _claim(dispatch, worker, 300))
+    claimed += _ids(await _claim(dispatch, worker, 300, **way))
     assert sorted(claimed) == sorted(ids)
 
 
@@ -273,9 +289,45 @@ async def test_only_the_given_queues_are_claimed(
     assert (await dispatch.promote(busy=True)).busy == ["a", "b"]
 
 
+async def test_a_plain_claim_leaves_lanes_with_limits_alone_and_says_so(
+    dispatch: Dispatch, conn: Database, worker: UUID, tenant: UUID
+) -> None:
+    await add_jobs(conn, tenant, 2)
+    held = await add_jobs(conn, tenant, 2, queue="slow")
+    await add_jobs(conn, tenant, 2, queue="paused")
+    await conn.execute(
+        "INSERT INTO signalstack.queues (user_id, name, concurrency, paused)"
+        " VALUES (%(user)s, 'slow', 1, false), (%(user)s, 'paused', 1, true)",
+        {"user": tenant},
+    )
+    queues = ["default", "slow", "paused"]
+
+    first = await _claim(dispatch, worker, 10, queues=queues, plain=True)
+    second = await _claim(dispatch, worker, 10, queues=queues)
+    third = await _claim(dispatch, worker, 10, queues=["default", "paused"], plain=True)
+
+    assert {lease.queue for lease in first.leases} == {"default"}
+    assert len(first.leases) == 2
+    assert not first.plain
+    assert _ids(second) == held[:1]
+    assert not second.plain
+    assert third.leases == []
+    assert third.plain
+
+
+async def test_a_plain_claim_that_was_cut_short_says_so(
+    dispatch: Dispatch, conn: Database, worker: UUID
+) -> None:
+    for n in range(3):
+        await add_jobs(conn, await add_user(conn, str(n)))
+
+    assert not (await _claim(dispatch, worker, 10, lanes=3, plain=True)).plain
+    assert (await _claim(dispatch, worker, 10, lanes=3, plain=True)).plain
+
+
 async def test_empty_claim_is_drained(dispatch: Dispatch, worker: UUID) -> None:
     assert await _claim(dispatch, worker, 10) == Claim(
-        leases=[], drained=True, cursor=NIL, wait_s=None
+        leases=[], drained=True, cursor=NIL, wait_s=None, plain=True
     )
 
 
@@ -480,12 +532,13 @@ async def test_run_that_never_began_gives_its_attempt_back(
     assert await value(conn, "SELECT count(*) FROM signalstack.attempts") == 0
 
 
+@_either_claim
 async def test_worker_that_was_given_up_claims_nothing(
-    dispatch: Dispatch, conn: Database, tenant: UUID
+    dispatch: Dispatch, conn: Database, tenant: UUID, way: dict[str, bool]
 ) -> None:
     await add_jobs(conn, tenant)
 
-    claim = await _claim(dispatch, new_id(), 10)
+    claim = await _claim(dispatch, new_id(), 10, **way)
 
     assert claim.leases == []
     assert await value(conn, "SELECT attempt FROM signalstack.jobs") == 0

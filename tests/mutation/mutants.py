@@ -37,6 +37,7 @@ _LOOK_UP: Final = "tests/integration/test_usecases_look_up.py"
 _FINISH: Final = "sql/queries/dispatch/finish.sql"
 _REQUEUE: Final = "sql/queries/dispatch/requeue.sql"
 _CLAIM: Final = "sql/queries/dispatch/claim.sql"
+_CLAIM_PLAIN: Final = "sql/queries/dispatch/claim_plain.sql"
 _RESCUE: Final = "sql/queries/maintenance/rescue.sql"
 _INVITING: Final = "sql/migrations/0010_invitations.up.sql"
 _INVITATIONS: Final = "tests/integration/test_invitations.py"
@@ -74,7 +75,15 @@ MUTANTS: Final = (
         # PostgreSQL inlines no CTE that locks rows, whatever the word; this is what it makes of a
         # plain subquery in a nested loop: it is run once a row.
         edits=(("    WHERE j.ctid = any(array(SELECT chosen.spot FROM chosen))\n", _ONCE_A_ROW),),
-        test=f"{_DISPATCH}::test_claim_keeps_its_limit_when_statistics_lie",
+        test=f"{_DISPATCH}::test_claim_keeps_its_limit_when_statistics_lie[full]",
+    ),
+    Mutant(
+        name="the MATERIALIZED claim, plain",
+        file=_CLAIM_PLAIN,
+        # PostgreSQL inlines no CTE that locks rows, whatever the word; this is what it makes of a
+        # plain subquery in a nested loop: it is run once a row.
+        edits=(("    WHERE j.ctid = any(array(SELECT chosen.spot FROM chosen))\n", _ONCE_A_ROW),),
+        test=f"{_DISPATCH}::test_claim_keeps_its_limit_when_statistics_lie[plain]",
     ),
     Mutant(
         name="SKIP LOCKED of a claim",
@@ -85,7 +94,18 @@ MUTANTS: Final = (
                 "FOR UPDATE\n    ) AS waiting\n    WHERE NOT allowed.shared\n",
             ),
         ),
-        test=f"{_DISPATCH}::test_second_worker_skips_what_the_first_is_claiming",
+        test=f"{_DISPATCH}::test_second_worker_skips_what_the_first_is_claiming[full]",
+    ),
+    Mutant(
+        name="SKIP LOCKED of a claim, plain",
+        file=_CLAIM_PLAIN,
+        edits=(
+            (
+                "FOR UPDATE SKIP LOCKED\n    ) AS waiting\n",
+                "FOR UPDATE\n    ) AS waiting\n",
+            ),
+        ),
+        test=f"{_DISPATCH}::test_second_worker_skips_what_the_first_is_claiming[plain]",
     ),
     Mutant(
         name="the lock order of a settlement",
@@ -143,7 +163,18 @@ MUTANTS: Final = (
                 "AND $5::uuid IS NOT NULL",
             ),
         ),
-        test=f"{_DISPATCH}::test_worker_that_was_given_up_claims_nothing",
+        test=f"{_DISPATCH}::test_worker_that_was_given_up_claims_nothing[full]",
+    ),
+    Mutant(
+        name="the worker that must be alive to claim, plain",
+        file=_CLAIM_PLAIN,
+        edits=(
+            (
+                "AND EXISTS (SELECT FROM signalstack.workers AS w WHERE w.id = $5::uuid)",
+                "AND $5::uuid IS NOT NULL",
+            ),
+        ),
+        test=f"{_DISPATCH}::test_worker_that_was_given_up_claims_nothing[plain]",
     ),
     Mutant(
         name="the session that must live to be handed a job",

@@ -18,6 +18,7 @@ EXCEPTIONS: Final = {
     "baseline/live": _BENCH,
     "dispatch/busy_queues": _WORKERS,
     "dispatch/claim": _WORKERS,
+    "dispatch/claim_plain": _WORKERS,
     "dispatch/disown": _WORKERS,
     "dispatch/finish": _WORKERS,
     "dispatch/promote": _WORKERS,

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 _CLAIM: Final = Statement("dispatch/claim")
+_CLAIM_PLAIN: Final = Statement("dispatch/claim_plain")
 _PROMOTE: Final = Statement("dispatch/promote")
 _BUSY: Final = Statement("dispatch/busy_queues")
 _LOOK: Final = Statement("invitations/look")
@@ -27,7 +28,17 @@ _FINISH: Final = Statement("dispatch/finish")
 _REQUEUE: Final = Statement("dispatch/requeue")
 _CANCELLED: Final = Statement("dispatch/cancelled")
 _PAYLOAD: Final = Statement("dispatch/payload")
-CLAIM_STATEMENTS: Final = (_CLAIM, _PROMOTE, _BUSY, _LOOK, _RING, _CLOCK, _DISOWN, _CANCELLED)
+CLAIM_STATEMENTS: Final = (
+    _CLAIM,
+    _CLAIM_PLAIN,
+    _PROMOTE,
+    _BUSY,
+    _LOOK,
+    _RING,
+    _CLOCK,
+    _DISOWN,
+    _CANCELLED,
+)
 SETTLE_STATEMENTS: Final = (_FINISH, _REQUEUE, _PAYLOAD)
 
 # What the payloads that come with one claim may have together, and one that comes by itself.
@@ -55,8 +66,8 @@ SETTLE_SESSION: Final = {**SESSION, "enable_indexscan": "off", "enable_indexonly
 # A lost claim is only a claim to be made again, so its commit need not wait for the disk.
 CLAIM_SESSION: Final = {**SESSION, "synchronous_commit": "off"}
 
-# Columns of dispatch/claim.
-_WAIT_S, _ID = 4, 6
+# Columns of dispatch/claim and dispatch/claim_plain, behind those that are the same in all rows.
+_COMMON, _ID = 6, 7
 _WAKES: Final = {wake.value: wake for wake in Wake}
 _TERMINAL: Final = frozenset({Outcome.SUCCEEDED, Outcome.FAILED, Outcome.CANCELLED})
 _NEXT_WAKE: Final = {
@@ -92,12 +103,14 @@ class Claim(msgspec.Struct, frozen=True, kw_only=True):
     """What a claim brought; `drained` when no lane has more, `cursor` where to go on.
 
     `wait_s` is the time until a queue's rate limit allows more, None where none stands in the way.
+    `plain` says that all lanes were walked and none has limits; else a plain claim left some alone.
     """
 
     leases: list[Lease]
     drained: bool
     cursor: bytes
     wait_s: float | None
+    plain: bool
 
 
 class Settlement(msgspec.Struct, frozen=True, kw_only=True):
@@ -175,16 +188,18 @@ class Dispatch:
         lanes: int,
         cursor: bytes,
         cause: Wake,
+        plain: bool = False,
         with_payloads: bool = True,
     ) -> Claim:
         """Lease up to `limit` jobs: an even share of each of up to `lanes` lanes past `cursor`.
 
-        Small payloads come along unless `with_payloads` is False.
+        A `plain` claim costs half and leaves lanes with limits alone. Small payloads come along
+        unless `with_payloads` is False.
         """
         inline = min(INLINE_BYTES, CLAIM_BYTES // limit) if with_payloads else 0
         (result,) = await self._claims.run(
             Call(
-                _CLAIM,
+                _CLAIM_PLAIN if plain else _CLAIM,
                 (
                     binary.text_array(queues),
                     cursor,
@@ -198,16 +213,16 @@ class Dispatch:
             )
         )
         rows = binary.read_rows(result)
-        walked, share, last, missed = rows[0][:4]
+        walked, share, last, chosen, held, wait_s = rows[0][:_COMMON]
         leases = _read_leases(rows, token)
         full = len(leases) >= share and (walked == 1 or _some_lane_is_full(leases, share))
         cut = walked >= lanes
-        wait_s = rows[0][_WAIT_S]
         return Claim(
             leases=leases,
-            drained=not cut and not missed and not full,
+            drained=not cut and chosen == len(leases) and not full,
             cursor=last.bytes if cut and last is not None else NIL,
             wait_s=None if wait_s is None else max(wait_s, 0.0),
+            plain=not cut and not held,
         )
 
     async def disown(self, tokens: Sequence[int]) -> int:

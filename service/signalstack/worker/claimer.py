@@ -72,6 +72,7 @@ class Claimer:
         self._rng = rng
         self._cause: Wake | None = None
         self._cursor = NIL
+        self._plain = True
         self._fruitful = True
         self._with_payloads = True
         self._doubtful: dict[int, float] = {}
@@ -179,6 +180,7 @@ class Claimer:
         self._observer.tell(Woken(cause=cause))
         began = perf_counter()
         cursor, token = self._cursor, self._rng.getrandbits(63)
+        plain = self._plain and cursor == NIL
         try:
             claim = await self._dispatch.claim(
                 list(self._queues),
@@ -189,6 +191,7 @@ class Claimer:
                 lanes=max(limit, _LANES, len(self._queues)),
                 cursor=cursor,
                 cause=cause,
+                plain=plain,
                 with_payloads=self._with_payloads,
             )
         except UnavailableError:
@@ -212,6 +215,9 @@ class Claimer:
                 wakes=Counter(lease.wake for lease in claim.leases),
             )
         )
+        self._plain = claim.plain
+        if plain and not claim.plain:
+            self._wake(cause)  # for what was left alone
         self._go_on(claim, limit, cursor)
         if claim.leases:
             self._put(claim.leases)

@@ -9,7 +9,7 @@
 -- MATERIALIZED: in a plain subquery the planner may run the locking SELECT more than once and claim
 -- more than its limit. The update touches no indexed column, so it is a HOT update. It finds its
 -- rows by ctid: a join would, planned while the table was empty, read a whole index later. A row
--- that somebody else changed in that moment is not found, which `missed` tells.
+-- that somebody else changed in that moment is not found: fewer come back than were `chosen`.
 -- A limited lane is claimed by one worker at a time: its row of queues is locked first, and one
 -- that is locked is left for later. No lock is ever waited for. The operator's queues stand under
 -- the nil user: a limit of theirs is held by all tenants together, whose jobs take turns (the first
@@ -291,7 +291,8 @@ SELECT
     share.lanes,
     share.jobs AS share,
     share.cursor,
-    (SELECT count(*) FROM chosen) > (SELECT count(c.id) FROM claimed AS c) AS missed,
+    (SELECT count(*) FROM chosen)::integer AS chosen,
+    coalesce((SELECT bool_or(lane.limited OR lane.shared) FROM lane), false) AS held,
     refill.wait_s,
     claimed.user_id,
     claimed.id,
