@@ -46,7 +46,7 @@ async def test_the_stages_of_a_job_that_was_retried_add_up(database_url: str) ->
     ]
     by_name = {(stage["stage"], stage["attempt"]): stage for stage in stages}
     assert by_name["backoff", 2]["duration_ms"] >= 100
-    assert by_name["run", 2]["duration_ms"] >= 50
+    assert by_name["run", 2]["duration_ms"] >= 49  # uvloop's clock counts whole milliseconds
     assert by_name["dispatch", 2]["wake"] == "retry"
     assert [by_name["run", n]["outcome"] for n in (1, 2)] == ["retried", "succeeded"]
     assert by_name["run", 1]["worker"] == by_name["run", 2]["worker"] is not None

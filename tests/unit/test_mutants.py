@@ -23,4 +23,5 @@ def test_safeguard_stands_where_its_mutant_says(mutant: Mutant, tmp_path: Path) 
 
     assert copy.read_text() != (ROOT / mutant.file).read_text()
     path, _, test = mutant.test.partition("::")
+    test, _, _ = test.partition("[")
     assert f"def {test}(" in (ROOT / path).read_text()

@@ -36,6 +36,8 @@ _LANES: Final = 16
 _DOUBT_S: Final = 12.0
 _KNOWN_QUEUES_LIMIT: Final = 1_000
 _SLOW_S: Final = 0.02
+# Where there were limits, or many lanes, there will be again: a plain claim would be in vain.
+_PLAIN_AFTER_S: Final = 10.0
 _log: Final = get_logger("signalstack.worker")
 
 
@@ -72,7 +74,7 @@ class Claimer:
         self._rng = rng
         self._cause: Wake | None = None
         self._cursor = NIL
-        self._plain = True
+        self._plain_from = 0.0
         self._fruitful = True
         self._with_payloads = True
         self._doubtful: dict[int, float] = {}
@@ -180,7 +182,7 @@ class Claimer:
         self._observer.tell(Woken(cause=cause))
         began = perf_counter()
         cursor, token = self._cursor, self._rng.getrandbits(63)
-        plain = self._plain and cursor == NIL
+        plain = cursor == NIL and anyio.current_time() >= self._plain_from
         try:
             claim = await self._dispatch.claim(
                 list(self._queues),
@@ -215,9 +217,10 @@ class Claimer:
                 wakes=Counter(lease.wake for lease in claim.leases),
             )
         )
-        self._plain = claim.plain
-        if plain and not claim.plain:
-            self._wake(cause)  # for what was left alone
+        if not claim.plain:
+            self._plain_from = anyio.current_time() + _PLAIN_AFTER_S
+            if plain:
+                self._wake(cause)  # for what was left alone
         self._go_on(claim, limit, cursor)
         if claim.leases:
             self._put(claim.leases)

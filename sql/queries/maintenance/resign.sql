@@ -6,4 +6,4 @@ WITH resigned AS (
     RETURNING name
 )
 
-SELECT pg_notify('signalstack_vacant', '') FROM resigned
+SELECT count(pg_notify('signalstack_vacant', '')) AS bells FROM resigned
