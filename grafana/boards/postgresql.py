@@ -38,7 +38,7 @@ TOP: Final = (
             "Notification round trip, p99",
             quantile(0.99, "listener_roundtrip_seconds"),
             says(
-                "A canary notification to oneself, every 15 s.",
+                "A canary's way back to the process that sent it; one of all sends it every 15 s.",
                 "a few milliseconds.",
                 "notifying commits queue up, or an event loop is blocked.",
             ),

@@ -15,6 +15,7 @@ import pytest
 from signalstack.core.handler import Fail, Retry
 from signalstack.core.job import Outcome
 from signalstack.core.stage import Finished, Started
+from signalstack.worker import executor
 from signalstack.worker.executor import RESULT_LIMIT
 from working import Shop, open_shop
 
@@ -154,7 +155,26 @@ async def test_retry_inside_a_handlers_own_task_group_counts(shop: Shop) -> None
     assert [past.error for past in await shop.past(job)] == ["busy"]
 
 
-async def test_a_handler_that_cancels_its_task_and_returns_hurts_nobody(shop: Shop) -> None:
+async def test_a_handler_that_fails_as_it_is_stopped_hurts_nobody(shop: Shop) -> None:
+    async def fail_to_clean_up(_payload: Any, _context: Context) -> None:
+        try:
+            await anyio.sleep_forever()
+        except asyncio.CancelledError as error:
+            raise BaseExceptionGroup("both", [error, ValueError("not clean")]) from None
+
+    async with shop.worker({"untidy": (Any, fail_to_clean_up)}, concurrency=1) as crew:
+        job = await shop.enqueue("untidy", timeout_s=0.05, max_attempts=1)
+        await crew.ended(job)
+        await crew.ended(await shop.enqueue("noop"))
+    assert (await shop.ran(job)).last_error == "ValueError: not clean"
+
+
+@pytest.mark.parametrize("burst", [32, 1])
+async def test_a_handler_that_cancels_its_task_and_returns_hurts_nobody(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch, burst: int
+) -> None:
+    monkeypatch.setattr(executor, "_BURST", burst)  # after so many jobs a slot gives way
+
     async def cancel(_payload: Any, _context: Context) -> str:
         task = asyncio.current_task()
         assert task is not None

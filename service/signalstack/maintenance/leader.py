@@ -95,7 +95,9 @@ class Maintenance:
             if standing is None:
                 await anyio.sleep(RENEW_S)
             elif standing.term is None:
-                with anyio.move_on_after(max(standing.lease_left_s or 0.0, 0.0) + MARGIN_S):
+                # No longer than a lease, whatever became of the clock that this one goes by.
+                left_s = min(max(standing.lease_left_s or 0.0, 0.0), LEASE_S)
+                with anyio.move_on_after(left_s + MARGIN_S):
                     await self._vacant.wait()
             else:
                 await self._serve()

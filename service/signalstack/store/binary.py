@@ -211,14 +211,3 @@ def read_uuid_array(data: bytes | None) -> list[bytes]:
         return []
     start = 20  # header
     return [data[at + 4 : at + 20] for at in range(start, len(data), 20)]
-
-
-def read_text_array(data: bytes | None) -> list[str]:
-    """Decode `text[]` without NULLs; NULL and the empty array are both empty."""
-    texts: list[str] = []
-    at = 20  # header
-    while data is not None and at < len(data):
-        length = int.from_bytes(data[at : at + 4], "big")
-        texts.append(data[at + 4 : at + 4 + length].decode())
-        at += 4 + length
-    return texts

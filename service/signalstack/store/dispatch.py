@@ -103,7 +103,8 @@ class Claim(msgspec.Struct, frozen=True, kw_only=True):
     """What a claim brought; `drained` when no lane has more, `cursor` where to go on.
 
     `wait_s` is the time until a queue's rate limit allows more, None where none stands in the way.
-    `plain` says that all lanes were walked and none has limits; else a plain claim left some alone.
+    `plain` says that the walk came to its end and met no limits; else a plain claim left lanes
+    alone.
     """
 
     leases: list[Lease]
@@ -144,8 +145,8 @@ class Ended(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 class Promotion(msgspec.Struct, frozen=True, kw_only=True):
     """Which queues got due jobs, how many, and how long until the next (None: none is waiting).
 
-    `busy` are all queues that have claimable jobs, `invited` is the token of the worker's open
-    invitation, where they were asked for.
+    `busy` are all queues that have jobs which wait or run, `invited` is the token of the worker's
+    open invitation, where they were asked for.
     """
 
     queues: list[str]

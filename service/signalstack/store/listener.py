@@ -119,6 +119,7 @@ class Listener:
         # A pooler may hand on this one and no other.
         if not self.link.pooled:
             self._proven_at = anyio.current_time()
+            self._note(None)
         if payload == self._id:
             self._answered.set()
 
@@ -131,7 +132,7 @@ class Listener:
                     await self._probe()
                 interval_s = PROBE_INTERVAL_S * random.uniform(_SOONEST, 1)  # noqa: S311 - no secret
                 due_at = anyio.current_time() + interval_s
-            await anyio.sleep(due_at - anyio.current_time())
+            await anyio.sleep_until(due_at)
 
     async def _probe(self) -> None:
         self._answered = anyio.Event()

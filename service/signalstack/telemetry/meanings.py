@@ -95,7 +95,7 @@ MEANINGS: Final = {
         " notifications do not arrive. polling: its log says why at listener.down, as does /ready."
     ),
     "listener_last_notification_timestamp_seconds": (
-        "Unix time of the last notification heard, canaries to oneself included (one every 15 s)."
+        "Unix time of the last notification heard, canaries included (one of all every 15 s)."
         " A minute old: LISTEN is silently dead, run `signalstack doctor`."
     ),
     "listener_reconnects_total": (
@@ -103,8 +103,8 @@ MEANINGS: Final = {
         " PostgreSQL cuts its connections."
     ),
     "listener_roundtrip_seconds": (
-        "Seconds for a notification to come back to its sender. High: notifying commits queue up,"
-        " or the event loop is blocked."
+        "Seconds for a canary to come back to its sender; who hears another's sends none. High:"
+        " notifying commits queue up, or the event loop is blocked."
     ),
     "database_up": (
         "1 while all standing connections of this process to PostgreSQL are there. 0 in all:"

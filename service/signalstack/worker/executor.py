@@ -220,7 +220,9 @@ class Executor:
                     self._on_room()
                     await anyio.lowlevel.cancel_shielded_checkpoint()
         except BaseException as error:
-            if not seat.leave(error):
+            rest = seat.leave(error)
+            # What a handler did to its task may be felt after its end.
+            if not (rest is None or _is_own_cancellation(rest)):
                 raise
         else:
             seat.leave()
@@ -336,17 +338,18 @@ class Executor:
             finally:
                 seat.tidy()
         except BaseException as error:
-            if seat.spent and seat.leave(error):
+            rest = seat.leave(error) if seat.spent else error
+            if rest is None:
                 verdict = self._judge_stopped(run)
                 span.set({"error.type": run.stop or "timeout"})
                 span.fail(verdict.error or "")
                 return verdict, None
-            if is_from_outside(error):
+            if is_from_outside(rest):
                 raise
-            verdict = self._judge(run, error)
+            verdict = self._judge(run, rest)
             if verdict.outcome is Outcome.POSTPONED:  # the pace of the work and no fault
                 return verdict, None
-            span.set({"error.type": type(error).__qualname__})
+            span.set({"error.type": type(rest).__qualname__})
             span.fail(verdict.error or "")
             _log.warning(
                 "job_failed",
@@ -400,6 +403,10 @@ def _age_s(since: float | None, now: float) -> float:
 
 def _limit_s(run: Run, default_s: float) -> float:
     return default_s if run.lease.timeout_s is None else run.lease.timeout_s
+
+
+def _is_own_cancellation(error: BaseException) -> bool:
+    return isinstance(error, asyncio.CancelledError) and not is_from_outside(error)
 
 
 async def _shake_off() -> None:

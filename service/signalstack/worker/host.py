@@ -113,8 +113,9 @@ class Host:
                 await self._adjust()
                 await self._search()
             except UnavailableError:
-                pass  # `reconnected` comes first
+                self._missed_at = None  # `reconnected` comes first
             except StatementError as error:
+                self._missed_at = None  # the next poll sees it again
                 _log.warning("cannot_invite", error=str(error), sqlstate=error.sqlstate)
             with anyio.move_on_after(self._wait_s()):
                 await self._signal.wait()

@@ -50,13 +50,17 @@ class Seat:
             _log.warning("scope_left_open")
             inner.__exit__(None, None, None)
 
-    def leave(self, error: BaseException | None = None) -> bool:
-        """Leave the scope, once; True when `error` is the cancellation that it asked for."""
+    def leave(self, error: BaseException | None = None) -> BaseException | None:
+        """Leave the scope, once; returns what is left of `error` without what it asked for."""
         if self.left:
-            return False
+            return error
         self.left = True
         kind, trace = (None, None) if error is None else (type(error), error.__traceback__)
-        return bool(self.scope.__exit__(kind, error, trace))
+        try:
+            caught = self.scope.__exit__(kind, error, trace)
+        except BaseException as rest:  # noqa: BLE001 - a group without its cancellations
+            return rest
+        return None if caught else error
 
 
 def is_from_outside(error: BaseException) -> bool:
