@@ -46,8 +46,16 @@ class Adapter:
         """The line by which a worker said that it is ready."""
 
     def cpu_s(self) -> float:
-        """Tell how many seconds of CPU it used so far."""
-        fields = Path(f"/proc/{self._process.pid}/stat").read_text().rpartition(")")[2].split()
+        """Tell how many seconds of CPU it used so far.
+
+        Raises:
+            PeerError: the process ended.
+        """
+        try:
+            stat = Path(f"/proc/{self._process.pid}/stat").read_text()
+        except FileNotFoundError:
+            raise PeerError(f"{self._errors.stem} ended: {self._last_words()}") from None
+        fields = stat.rpartition(")")[2].split()
         user, system = fields[11:13]  # proc(5): utime and stime, counted from the state on
         return (int(user) + int(system)) / os.sysconf("SC_CLK_TCK")
 
@@ -78,9 +86,12 @@ class Adapter:
                     if line.replace(" ", "").startswith(beginning.replace(" ", "")):
                         return line
         except (TimeoutError, anyio.EndOfStream, anyio.IncompleteRead):
-            told = self._errors.read_text(errors="replace").strip().splitlines()
-            last = " / ".join(told[-_LAST_LINES:]) or "nothing"
-            raise PeerError(f"{self._errors.stem} did not say {beginning!r}: {last}") from None
+            told = self._last_words()
+            raise PeerError(f"{self._errors.stem} did not say {beginning!r}: {told}") from None
+
+    def _last_words(self) -> str:
+        told = self._errors.read_text(errors="replace").strip().splitlines()
+        return " / ".join(told[-_LAST_LINES:]) or "nothing"
 
 
 @asynccontextmanager
