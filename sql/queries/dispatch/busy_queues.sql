@@ -1,4 +1,5 @@
--- The names of all queues with rows to claim or claimed, by skipping through the index: one probe a queue.
+-- The names of all queues that have jobs which wait or run, by skipping through the index: one
+-- probe a queue.
 WITH RECURSIVE walk AS (
     (
         SELECT j.queue
