@@ -28,7 +28,6 @@ _INT2: Final = Struct("!ih")
 _INT4: Final = Struct("!ii")
 _INT8: Final = Struct("!iq")
 _FLOAT8: Final = Struct("!id")
-_BOOL: Final = Struct("!i?")
 _JSONB: Final = Struct("!iB")
 _UUID_LENGTH: Final = _LENGTH.pack(16)
 _EPOCH: Final = datetime(2000, 1, 1, tzinfo=UTC)
@@ -37,7 +36,7 @@ _LATEST: Final = datetime.max.replace(tzinfo=UTC)
 _MICROSECOND: Final = timedelta(microseconds=1)
 _POSTGRES_EPOCH_S: Final = 946_684_800
 
-_OID_BOOL, _OID_BYTEA, _OID_INT8, _OID_INT2, _OID_INT4 = 16, 17, 20, 21, 23
+_OID_BYTEA, _OID_INT8, _OID_INT2, _OID_INT4 = 17, 20, 21, 23
 _OID_TEXT, _OID_FLOAT8, _OID_TIMESTAMPTZ, _OID_UUID, _OID_JSONB = 25, 701, 1184, 2950, 3802
 
 _new, _set = object.__new__, object.__setattr__
@@ -105,11 +104,6 @@ def int8_array(values: Iterable[int | None]) -> bytes:
 def float8_array(values: Iterable[float | None]) -> bytes:
     """Encode `double precision[]`."""
     return _array(_OID_FLOAT8, [_NULL if v is None else _FLOAT8.pack(8, v) for v in values])
-
-
-def bool_array(values: Iterable[bool]) -> bytes:
-    """Encode `boolean[]`."""
-    return _array(_OID_BOOL, [_BOOL.pack(1, v) for v in values])
 
 
 def timestamptz_array(values: Iterable[datetime | None]) -> bytes:
