@@ -41,6 +41,7 @@ _CLAIM_PLAIN: Final = "sql/queries/dispatch/claim_plain.sql"
 _RESCUE: Final = "sql/queries/maintenance/rescue.sql"
 _INVITING: Final = "sql/migrations/0010_invitations.up.sql"
 _INVITATIONS: Final = "tests/integration/test_invitations.py"
+_DURABILITY: Final = "tests/integration/test_api_durability.py"
 
 _ONCE_A_ROW: Final = """
     WHERE EXISTS (SELECT FROM chosen) AND j.id IN (
@@ -247,10 +248,21 @@ MUTANTS: Final = (
         name="the flush before an answer to a wait that ran out",
         file="service/signalstack/api/jobs.py",
         edits=(("        await call.parts.acceptor.make_durable()\n", ""),),
-        test=(
-            "tests/integration/test_api_wait_durability.py"
-            "::test_a_wait_that_runs_out_is_answered_once_the_job_is_durable"
+        test=f"{_DURABILITY}::test_a_wait_that_runs_out_is_answered_once_the_job_is_durable",
+    ),
+    Mutant(
+        name="the flush before an answer to who creates a job that may run already",
+        file="service/signalstack/store/intake.py",
+        edits=(("return self._once_on_disk(stored) if durable else stored", "return stored"),),
+        test=f"{_DURABILITY}::test_a_job_runs_before_it_is_durable_and_is_answered_after[create]",
+    ),
+    Mutant(
+        name="the flush before a job with a key may run",
+        file="service/signalstack/store/intake.py",
+        edits=(
+            ("if durable and not (alone and writes[0].key is None):", "if durable and not alone:"),
         ),
+        test=f"{_DURABILITY}::test_a_job_with_a_key_is_durable_before_it_runs[create]",
     ),
 )
 

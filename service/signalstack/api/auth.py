@@ -18,10 +18,13 @@ async def admit(headers: Headers, scope: Scope, authenticator: Authenticator) ->
 
     Raises MalformedError, UnauthenticatedError or ForbiddenError.
     """
-    principal = await authenticator.check(token(headers))
-    if not allows(principal.scopes, scope):
-        raise ForbiddenError(f"this key lacks the scope {scope.value}")
-    return principal
+    return _reaching(await authenticator.check(token(headers)), scope)
+
+
+def readmit(headers: Headers, scope: Scope, authenticator: Authenticator) -> Principal | None:
+    """Do the same at once, where the key was checked lately; else None."""
+    principal = authenticator.recall(token(headers))
+    return None if principal is None else _reaching(principal, scope)
 
 
 def token(headers: Headers) -> str:
@@ -42,3 +45,9 @@ def _bearer(authorization: str | None) -> str | None:
     if scheme.lower() != "bearer" or not credentials.strip():
         raise UnauthenticatedError("the Authorization header must be: Bearer <key>")
     return credentials.strip()
+
+
+def _reaching(principal: Principal, scope: Scope) -> Principal:
+    if not allows(principal.scopes, scope):
+        raise ForbiddenError(f"this key lacks the scope {scope.value}")
+    return principal

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
+from contextlib import suppress
 from enum import Enum
+from functools import lru_cache
 from types import UnionType
 from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, Union, get_args, get_origin
 
@@ -33,13 +35,31 @@ def fit(value: object, into: Any, at: str = "") -> Any:
         InvalidError: it does not fit; points at the first fault.
     """
     try:
-        return msgspec.convert(value, into)
+        return _convert(value, into)
     except msgspec.ValidationError as error:
         fault = explain(error, into, at)
         name, _, detail = fault.detail.partition(": ")
         if detail and fault.pointer == at and name in _fields(into):
             fault = Fault(pointer=at + pointer_to(name), detail=detail)
         raise InvalidError.at(fault.pointer, fault.detail) from None
+
+
+def _convert(value: object, into: Any) -> Any:
+    """Do what `msgspec.convert` does, which reads any type but a struct anew each time: 6 µs."""
+    if not _is_struct(into):
+        with suppress(msgspec.ValidationError):  # told below, without the box in its path
+            return msgspec.convert({"value": value}, _box(into)).value
+    return msgspec.convert(value, into)
+
+
+def _is_struct(into: Any) -> bool:
+    return isinstance(into, type) and issubclass(into, msgspec.Struct)
+
+
+@lru_cache
+def _box(of: Any) -> Any:
+    """Make a struct around a type."""
+    return msgspec.defstruct("Box", [("value", of)])
 
 
 def explain(error: msgspec.ValidationError, into: object, at: str = "") -> Fault:

@@ -2,6 +2,8 @@
 
 A job that is stored by itself is handed to a worker that invited, where there is one.
 
+A worker may begin with it before it is on disk, unless it has a key; its caller is answered after.
+
 There is no timer. A write that finds the link idle is sent at once; those that arrive while a
 flush is in flight gather and leave together when it ends. A flush that PostgreSQL refuses is sent
 again write by write, so that a bad row hurts only its own caller.
@@ -72,9 +74,9 @@ class Key(msgspec.Struct, frozen=True, kw_only=True):
 class Write(msgspec.Struct, frozen=True, kw_only=True):
     """What one request wants stored: jobs, or an event with the jobs that it caused.
 
-    `version` is the tenant's version of the subscriptions that an event was matched against. One
-    that is not `durable` may be committed before it is on disk: its caller answers nobody until a
-    later commit that is durable, such as that of the job's outcome, or `Intake.flush_wal`.
+    `version` is the tenant's version of the subscriptions that an event was matched against. The
+    caller of one that is not `durable` hears of its commit before it is on disk, and answers
+    nobody until a later commit that is, such as that of the job's outcome, or `Intake.flush_wal`.
     """
 
     user_id: UUID
@@ -130,6 +132,9 @@ class Intake:
 
     async def submit(self, write: Write) -> Receipt:
         """Store a write with whatever else arrives just now; returns once it is committed.
+
+        A job that is alone, without a key, may start before it is on disk: where it gets lost
+        together with PostgreSQL, its caller has no answer, and would make a new one in any case.
 
         Raises:
             UnavailableError: PostgreSQL is away, or so slow that too much waits for it; if it went
@@ -207,13 +212,35 @@ class Intake:
         try:
             alone = len(parts) == 1 and len(parts[0]) == 1 and _may_be_handed(parts[0][0].write)
             calls = [_call([pending.write for pending in part], alone=alone) for part in parts]
-            if not any(pending.write.durable for part in parts for pending in part):
-                calls.append(Call(_DO_NOT_FLUSH))
         except (ValueError, OverflowError, struct.error) as error:
             refused: asyncio.Future[list[PGresult]] = self._link.new_future()
             refused.set_exception(InvalidError(f"PostgreSQL cannot store this: {error}"))
             return refused
-        return self._link.send(*calls)
+        writes = [pending.write for part in parts for pending in part]
+        durable = any(write.durable for write in writes)
+        if durable and not (alone and writes[0].key is None):
+            return self._link.send(*calls)
+        stored = self._link.send(*calls, Call(_DO_NOT_FLUSH))
+        return self._once_on_disk(stored) if durable else stored
+
+    def _once_on_disk(
+        self, stored: asyncio.Future[list[PGresult]]
+    ) -> asyncio.Future[list[PGresult]]:
+        """Let what was `stored` be answered when it is on disk; sent at once, behind it."""
+        durable: asyncio.Future[list[PGresult]] = self._link.new_future()
+
+        def conclude(flushed: asyncio.Future[list[PGresult]]) -> None:
+            error, doubt = stored.exception(), flushed.exception()
+            if error is None and doubt is not None:
+                # Never sent again, as what is refused may be: it is there, and may run already.
+                error = UnavailableError(f"PostgreSQL cannot flush its log: {doubt}")
+            if error is not None:
+                durable.set_exception(error)
+            else:
+                durable.set_result(stored.result())
+
+        self._link.send(Call(_FLUSH_WAL)).add_done_callback(conclude)
+        return durable
 
     def _flushed(
         self,

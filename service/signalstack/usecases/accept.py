@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import ExitStack
 from datetime import datetime
 from hashlib import sha256
@@ -23,12 +24,13 @@ from signalstack.usecases import look_up
 from signalstack.usecases.matching import Matchers
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping
+    from contextlib import AbstractContextManager
 
     from signalstack.core.event import NewEvent
     from signalstack.core.handler import Registry
     from signalstack.core.job import JobRequest
-    from signalstack.core.stage import Attributes, Observer
+    from signalstack.core.stage import Observer, Span
     from signalstack.store.intake import Owner, Receipt
     from signalstack.store.pool import Pool
     from signalstack.usecases.queues import KnownQueues
@@ -42,7 +44,7 @@ _EVENTS: Final = "events"
 class Enqueued(msgspec.Struct, frozen=True, kw_only=True):
     """What became of a request for jobs; `replayed_id` is the job that an earlier request made."""
 
-    jobs: list[NewJob]
+    jobs: Sequence[NewJob]
     created_at: datetime
     replayed_id: UUID | None
 
@@ -112,11 +114,10 @@ class Acceptor:
         if first_id is not None:
             made[0] = msgspec.structs.replace(made[0], id=first_id)
         key = _key(route, idempotency_key, fingerprint)
-        receipt, made = await self._store(
-            user_id, made, traceparent, key=key, durable=durable or key is not None
-        )
+        write = Write(user_id=user_id, jobs=made, key=key, durable=durable or key is not None)
+        receipt, stored = await self._store(write, traceparent)
         replayed_id = None if receipt.stored else _owner(receipt, key).ref
-        return Enqueued(jobs=made, created_at=receipt.created_at, replayed_id=replayed_id)
+        return Enqueued(jobs=stored, created_at=receipt.created_at, replayed_id=replayed_id)
 
     async def make_durable(self) -> None:
         """Return once all that was stored so far survives a crash of PostgreSQL.
@@ -153,12 +154,11 @@ class Acceptor:
         matcher = await self._matchers.get(user_id)
         for _ in range(_MATCH_TRIES):
             made = matcher.match(event, max_attempts=self._max_attempts)
-            receipt, made = await self._store(
-                user_id, made, traceparent, key=key, event=event, version=matcher.version
-            )
+            write = Write(user_id=user_id, jobs=made, event=event, version=matcher.version, key=key)
+            receipt, stored = await self._store(write, traceparent)
             if receipt.stored:
                 self._observer.tell(EventReceived(outcome="accepted"))
-                refs = [JobRef(id=job.id, type=job.type, queue=job.queue) for job in made]
+                refs = [JobRef(id=job.id, type=job.type, queue=job.queue) for job in stored]
                 return AcceptedEvent(
                     id=event.id,
                     type=event.type,
@@ -210,48 +210,40 @@ class Acceptor:
         )
 
     async def _store(
-        self,
-        user_id: UUID,
-        jobs: list[NewJob],
-        traceparent: str | None,
-        *,
-        key: Key | None,
-        event: NewEvent | None = None,
-        version: int = 0,
-        durable: bool = True,
-    ) -> tuple[Receipt, list[NewJob]]:
+        self, write: Write, traceparent: str | None
+    ) -> tuple[Receipt, Sequence[NewJob]]:
         """Commit a write inside a span for each queue; the jobs carry its context on."""
-        with ExitStack() as spans:
-            contexts: dict[str, str | None] = {}
-            for queue, of_queue in _by_queue(jobs).items():
-                span = spans.enter_context(
-                    self._observer.span(f"send {queue}", "producer", parent=traceparent)
-                )
-                if span.recorded:
-                    span.set(_message(of_queue))
-                contexts[queue] = span.traceparent or traceparent
-            jobs = [_in_context(job, contexts[job.queue]) for job in jobs]
-            receipt = await self._intake.submit(
-                Write(
-                    user_id=user_id,
-                    jobs=jobs,
-                    event=event,
-                    version=version,
-                    key=key,
-                    durable=durable,
-                )
-            )
+        queues = _by_queue(write.jobs)
+        if len(queues) == 1:  # nearly always, and a stack takes longer than all the rest
+            ((queue, of_queue),) = queues.items()
+            with self._sending(queue, traceparent) as span:
+                write = _in_context(write, {queue: _note(span, of_queue) or traceparent})
+                receipt = await self._intake.submit(write)
+        else:
+            with ExitStack() as spans:
+                contexts = {
+                    queue: _note(spans.enter_context(self._sending(queue, traceparent)), of_queue)
+                    or traceparent
+                    for queue, of_queue in queues.items()
+                }
+                write = _in_context(write, contexts)
+                receipt = await self._intake.submit(write)
         if receipt.stored:
-            for (queue, type_), count in _tally(jobs).items():
+            for (queue, type_), count in _tally(write.jobs).items():
                 self._observer.tell(EnqueuedFact(queue=queue, type=type_, count=count))
-        return receipt, jobs
+        return receipt, write.jobs
+
+    def _sending(self, queue: str, traceparent: str | None) -> AbstractContextManager[Span]:
+        return self._observer.span(f"send {queue}", "producer", parent=traceparent)
 
 
-def _by_queue(jobs: Sequence[NewJob]) -> dict[str, list[NewJob]]:
+def _by_queue(jobs: Sequence[NewJob]) -> dict[str, Sequence[NewJob]]:
+    if len(jobs) == 1:
+        return {jobs[0].queue: jobs}
     queues: dict[str, list[NewJob]] = {}
     for job in jobs:
         queues.setdefault(job.queue, []).append(job)
-    return queues
+    return {**queues}
 
 
 def _tally(jobs: Sequence[NewJob]) -> dict[tuple[str, str], int]:
@@ -263,17 +255,26 @@ def _tally(jobs: Sequence[NewJob]) -> dict[tuple[str, str], int]:
     return counts
 
 
-def _message(jobs: Sequence[NewJob]) -> Attributes:
-    """Name one message, or count several: OpenTelemetry has either, never both."""
-    if len(jobs) > 1:
-        return {"messaging.batch.message_count": len(jobs)}
-    return {"messaging.message.id": str(jobs[0].id), "signalstack.job.type": jobs[0].type}
+def _note(span: Span, jobs: Sequence[NewJob]) -> str | None:
+    """Say in a span what is sent in it, if somebody sees that; returns the span's context.
+
+    One message is named, several are counted: OpenTelemetry has either, never both.
+    """
+    if span.recorded and len(jobs) > 1:
+        span.set({"messaging.batch.message_count": len(jobs)})
+    elif span.recorded:
+        span.set({"messaging.message.id": str(jobs[0].id), "signalstack.job.type": jobs[0].type})
+    return span.traceparent
 
 
-def _in_context(job: NewJob, traceparent: str | None) -> NewJob:
-    if traceparent is None:
-        return job
-    return msgspec.structs.replace(job, traceparent=traceparent)
+def _in_context(write: Write, contexts: Mapping[str, str | None]) -> Write:
+    """Let the jobs carry the trace contexts of their queues, if there are any."""
+    if not any(contexts.values()):
+        return write
+    replace = msgspec.structs.replace
+    return replace(
+        write, jobs=[replace(job, traceparent=contexts[job.queue]) for job in write.jobs]
+    )
 
 
 def _key(route: str, key: str | None, fingerprint: bytes | None) -> Key | None:

@@ -75,6 +75,11 @@ class Authenticator:
         self._bad: dict[bytes, tuple[float, _Verdict]] = {}
         self._flights: dict[bytes, _Flight] = {}
 
+    def recall(self, token: str) -> Principal | None:
+        """Tell whose key it is, as `check` does, where PostgreSQL was asked lately; else None."""
+        verdict = self._recall(_digest(token))
+        return None if verdict is None else verdict.open()
+
     async def check(self, token: str) -> Principal:
         """Tell whose key it is.
 
@@ -83,10 +88,10 @@ class Authenticator:
             ForbiddenError: its tenant is suspended.
             UnavailableError: it is not remembered and PostgreSQL is away.
         """
-        digest = hashlib.sha256(token.encode(errors="replace")).digest()
+        digest = _digest(token)
         while True:
-            until, verdict = self._good.get(digest) or self._bad.get(digest) or _NOTHING
-            if self._clock() < until:
+            verdict = self._recall(digest)
+            if verdict is not None:
                 return verdict.open()
             flight = self._flights.get(digest)
             if flight is None:
@@ -95,6 +100,10 @@ class Authenticator:
             if flight.verdict is not None:
                 return flight.verdict.open()
             # Who asked was cancelled before the answer: ask again, or join who does.
+
+    def _recall(self, digest: bytes) -> _Verdict | None:
+        until, verdict = self._good.get(digest) or self._bad.get(digest) or _NOTHING
+        return verdict if self._clock() < until else None
 
     async def _ask(self, digest: bytes, token: str) -> _Verdict:
         parsed = parse_key(token)
@@ -141,6 +150,10 @@ class Authenticator:
         if len(memory) >= limit:
             del memory[next(iter(memory))]  # the oldest: dicts keep their order
         memory[digest] = (self._clock() + verdict.ttl_s, verdict)
+
+
+def _digest(token: str) -> bytes:
+    return hashlib.sha256(token.encode(errors="replace")).digest()
 
 
 _NOTHING: Final = (float("-inf"), _Verdict())

@@ -1,4 +1,4 @@
-"""What a waiting caller is told is on disk, though its job did not wait for the disk.
+"""What a caller is told is on disk, though its job may not have waited for the disk.
 
 Commits that must be durable are held up here by a synchronous standby that does not exist.
 """
@@ -52,6 +52,16 @@ class Server:
                 f"signalstack {name}",
             )
 
+    async def end(self, name: str) -> None:
+        """End a connection of this name that waits in a commit."""
+        await self.held(name)
+        async with await psycopg.AsyncConnection.connect(self.dsn, autocommit=True) as conn:
+            await conn.execute(
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+                " WHERE application_name = %s",
+                [f"signalstack {name}"],
+            )
+
     @staticmethod
     async def _until(conn: psycopg.AsyncConnection, query: str, parameter: str) -> None:
         with anyio.fail_after(PATIENCE_S):
@@ -86,21 +96,43 @@ async def asking(client: httpx2.AsyncClient, **headers: str) -> AsyncGenerator[A
             yield asked
 
 
-async def test_a_job_runs_before_it_is_durable_and_is_answered_after(server: Server) -> None:
+@pytest.mark.parametrize(
+    ("headers", "held", "answer"),
+    [
+        pytest.param({}, "intake", (201, "pending"), id="create"),
+        pytest.param({"prefer": "wait=20"}, "settle", (200, "succeeded"), id="create and wait"),
+    ],
+)
+async def test_a_job_runs_before_it_is_durable_and_is_answered_after(
+    server: Server, headers: dict[str, str], held: str, answer: tuple[int, str]
+) -> None:
     async with (
         open_front(server.dsn) as front,
         open_shop(server.dsn) as shop,
         shop.worker({}) as crew,
     ):
         await server.hold_commits()
-        async with asking(front.client, prefer="wait=20") as asked:
+        async with asking(front.client, **headers) as asked:
             await crew.facts.seen(Finished, timeout_s=PATIENCE_S)
-            await server.held("settle")
+            await server.held(held)
             assert asked.answer is None
             await server.hold_commits("")
 
     assert asked.answer is not None
-    assert (asked.answer.status_code, asked.answer.json()["status"]) == (200, "succeeded")
+    assert (asked.answer.status_code, asked.answer.json()["status"]) == answer
+
+
+async def test_a_doubt_about_the_disk_is_no_success_and_no_second_job(server: Server) -> None:
+    async with open_front(server.dsn) as front:
+        await server.hold_commits()
+        async with asking(front.client) as asked:
+            await server.end("intake")
+            await server.hold_commits("")
+        listed = await front.client.get("/v1/jobs")
+
+    assert asked.answer is not None
+    assert asked.answer.status_code == 503
+    assert len(listed.json()["data"]) == 1
 
 
 async def test_a_wait_that_runs_out_is_answered_once_the_job_is_durable(server: Server) -> None:
@@ -115,17 +147,20 @@ async def test_a_wait_that_runs_out_is_answered_once_the_job_is_durable(server: 
     assert (asked.answer.status_code, asked.answer.json()["status"]) == (202, "pending")
 
 
-async def test_a_job_with_a_key_is_durable_before_it_runs(server: Server) -> None:
+@pytest.mark.parametrize("prefer", [{}, {"prefer": "wait=20"}], ids=["create", "create and wait"])
+async def test_a_job_with_a_key_is_durable_before_it_runs(
+    server: Server, prefer: dict[str, str]
+) -> None:
     async with (
         open_front(server.dsn) as front,
         open_shop(server.dsn) as shop,
         shop.worker({}) as crew,
     ):
         await server.hold_commits()
-        async with asking(front.client, prefer="wait=20", **{"idempotency-key": "k"}) as asked:
+        async with asking(front.client, **prefer, **{"idempotency-key": "k"}) as asked:
             await server.held("intake")
             assert not crew.facts.facts(Started)
             await server.hold_commits("")
 
     assert asked.answer is not None
-    assert asked.answer.status_code == 200
+    assert asked.answer.status_code == (200 if prefer else 201)
