@@ -34,6 +34,7 @@ _BLOCKED = """
 """
 CHANNELS = (
     "signalstack_ready",
+    "signalstack_again",
     "signalstack_later",
     "signalstack_changed",
     "signalstack_cancel",
@@ -399,8 +400,8 @@ async def test_a_change_of_time_schedules_and_unschedules(bench: Bench) -> None:
     assert heard == [
         ("signalstack_later", "default"),
         ("signalstack_later", "default"),
-        ("signalstack_ready", "default"),
-        ("signalstack_ready", "default"),
+        ("signalstack_again", "default"),
+        ("signalstack_again", "default"),
     ]
     assert (await bench.claim()).job_id == UUID(job_id)
 
@@ -534,7 +535,7 @@ async def test_a_failed_job_is_retried_with_its_attempts_going_on(bench: Bench) 
     kept = ("id", "type", "queue", "priority", "payload", "timeout_s", "idempotency_key")
     assert [job[name] for name in kept] == [failed[name] for name in kept]
     assert job["created_at"] == failed["created_at"]
-    assert heard == [("signalstack_ready", "default")]
+    assert heard == [("signalstack_again", "default")]
     assert await bench.counts() == (1, 0, 0, 0)
     lease = await bench.claim()
     assert (lease.attempt, lease.max_attempts) == (2, 2)

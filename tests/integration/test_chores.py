@@ -150,7 +150,7 @@ async def test_rescue_rings_once_a_queue(
     await end_lease(conn, dead)
 
     async with connect(database_url) as listener:
-        await listener.execute("LISTEN signalstack_ready")
+        await listener.execute("LISTEN signalstack_again")
         done = await _rescue(pool)
         rung = [bell.payload async for bell in listener.notifies(timeout=5, stop_after=1)]
 

@@ -1,8 +1,10 @@
-"""What a claimer does about a claim that was committed and whose answer never came."""
+"""What a claimer does about answers that never came, and about rows that died and stay."""
 
 from __future__ import annotations
 
 import random
+from contextlib import asynccontextmanager
+from time import time
 from typing import TYPE_CHECKING, Any
 
 import anyio
@@ -10,14 +12,27 @@ import anyio.to_thread
 
 from recording import RecordingObserver
 from signalstack.core.errors import UnavailableError
-from signalstack.store.dispatch import CLAIM_SESSION, CLAIM_STATEMENTS, Dispatch
+from signalstack.core.job import Outcome
+from signalstack.store.dispatch import (
+    CLAIM_SESSION,
+    CLAIM_STATEMENTS,
+    NIL,
+    SETTLE_STATEMENTS,
+    Dispatch,
+    Ended,
+)
 from signalstack.store.link import Link
+from signalstack.store.listener import AGAIN, READY
 from signalstack.store.workers import WorkerLease
 from signalstack.worker.claimer import Claimer
 from working import NEVER_S, open_shop
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator
+    from uuid import UUID
+
     from signalstack.store.dispatch import Claim, Lease
+    from working import Shop
 
 
 class _Lossy(Dispatch):
@@ -35,43 +50,113 @@ class _Lossy(Dispatch):
         return claim
 
 
-async def test_jobs_of_a_claim_whose_answer_was_lost_are_leased_anew(database_url: str) -> None:
+class _Slow(Dispatch):
+    """Takes as long over a claim as one does that steps over many dead rows."""
+
+    def __init__(self, claims: Link, settlements: Link) -> None:
+        super().__init__(claims, settlements)
+        self.sinces: list[bytes] = []
+
+    async def claim(self, *args: Any, **given: Any) -> Claim:
+        self.sinces.append(given["since"])
+        claim = await super().claim(*args, **given)
+        await anyio.sleep(0.05)
+        return claim
+
+
+class Desk:
+    """A claimer at work, and what it leased."""
+
+    shop: Shop
+    claimer: Claimer
+
+    def __init__(self, worker_id: UUID) -> None:
+        self.worker_id = worker_id
+        self.leases: list[Lease] = []
+        self._more = anyio.Event()
+
+    def heard(self, channel: str, payload: str) -> None:
+        self.claimer.heard(channel, payload)
+
+    def put(self, leases: list[Lease]) -> None:
+        self.leases += leases
+        self._more.set()
+
+    async def leased(self, count: int) -> list[Lease]:
+        """Wait until so many were leased."""
+        with anyio.fail_after(10):
+            while len(self.leases) < count:
+                self._more = anyio.Event()
+                await self._more.wait()
+        return self.leases
+
+
+@asynccontextmanager
+async def _at_work(database_url: str, kind: type[Dispatch]) -> AsyncGenerator[tuple[Desk, Any]]:
+    """Have a claimer claim by way of such a dispatch."""
     facts = RecordingObserver()
-    link = Link("claim", database_url, CLAIM_STATEMENTS, facts, settings=CLAIM_SESSION)
     lease = WorkerLease(database_url, name="test", queues=(), concurrency=10, lease_s=30)
-    worker_id = await anyio.to_thread.run_sync(lease.take)
-    dispatch = _Lossy(link, link)
-    leases: list[Lease] = []
-    leased = anyio.Event()
-
-    def put(found: list[Lease]) -> None:
-        leases.extend(found)
-        leased.set()
-
-    claimer = Claimer(
+    desk = Desk(await anyio.to_thread.run_sync(lease.take))
+    link = Link(
+        "claim",
+        database_url,
+        (*CLAIM_STATEMENTS, *SETTLE_STATEMENTS),
+        facts,
+        settings=CLAIM_SESSION,
+        channels=(READY, AGAIN),
+        on_notify=desk.heard,
+    )
+    dispatch = kind(link, link)
+    desk.claimer = Claimer(
         dispatch,
         facts,
         queues=(),
-        worker_id=lambda: worker_id,
+        worker_id=lambda: desk.worker_id,
         room=lambda: 10,
-        put=put,
+        put=desk.put,
         on_claimed=lambda: None,
         on_polled=lambda _token: None,
         poll_interval_s=NEVER_S,
         rng=random.Random(),  # noqa: S311 - a lease token is no secret
     )
-    async with open_shop(database_url) as shop, anyio.create_task_group() as tasks:
-        jobs = await shop.enqueue_many("noop", [None] * 3)
+    async with open_shop(database_url) as desk.shop, anyio.create_task_group() as tasks:
         await tasks.start(link.keep)
-        tasks.start_soon(claimer.claim_forever)
-        tasks.start_soon(claimer.look_forever)
-        claimer.look()
-        with anyio.fail_after(10):
-            await dispatch.broke.wait()
-        claimer.look()  # as the listener has it do when it is back
-        with anyio.fail_after(10):
-            await leased.wait()
-        assert [one.job_id for one in leases] == jobs
-        assert [one.attempt for one in leases] == [1, 1, 1]
+        tasks.start_soon(desk.claimer.claim_forever)
+        yield desk, dispatch
         tasks.cancel_scope.cancel()
     lease.close()
+
+
+async def test_jobs_of_a_claim_whose_answer_was_lost_are_leased_anew(database_url: str) -> None:
+    async with _at_work(database_url, _Lossy) as (desk, lossy), anyio.create_task_group() as tasks:
+        jobs = await desk.shop.enqueue_many("noop", [None] * 3)
+        tasks.start_soon(desk.claimer.look_forever)
+        desk.claimer.look()
+        with anyio.fail_after(10):
+            await lossy.broke.wait()
+        desk.claimer.look()  # as the listener has it do when it is back
+        leases = await desk.leased(3)
+        tasks.cancel_scope.cancel()
+
+    assert [one.job_id for one in leases] == jobs
+    assert [one.attempt for one in leases] == [1, 1, 1]
+
+
+async def test_beside_dead_rows_claims_are_at_new_ids_until_an_old_one_waits_again(
+    database_url: str,
+) -> None:
+    async with _at_work(database_url, _Slow) as (desk, slow):
+        first = await desk.shop.enqueue("noop")
+        await desk.leased(1)
+        second = await desk.shop.enqueue("noop")
+        await desk.leased(2)
+        looked = list(slow.sinces)
+        handed_back = Ended(
+            lease=desk.leases[0], outcome=Outcome.RELEASED, started_at=None, finished_at=time()
+        )
+        await slow.settle([handed_back], worker_id=desk.worker_id)
+        leases = await desk.leased(3)
+
+    assert [one.job_id for one in leases] == [first, second, first]
+    assert [since == NIL for since in looked] == [True, False]
+    assert slow.sinces[2] == NIL

@@ -87,6 +87,23 @@ def _ended(lease: Lease, outcome: Outcome, **fields: Any) -> Ended:
     return Ended(lease=lease, outcome=outcome, **usual | fields)
 
 
+async def test_a_plain_claim_looks_from_an_id_on(
+    dispatch: Dispatch, conn: Database, worker: UUID
+) -> None:
+    tenants = [await add_user(conn, str(n)) for n in range(3)]
+    old = [job for tenant in tenants for job in await add_jobs(conn, tenant, 2)]
+    since = new_id()
+    new = [job for tenant in tenants[1:] for job in await add_jobs(conn, tenant, 2)]
+    busy = await dispatch.promote(busy_since=new_id().bytes)
+
+    first = await _claim(dispatch, worker, 20, plain=True, since=since.bytes)
+    second = await _claim(dispatch, worker, 20, plain=True)
+
+    assert (sorted(_ids(first)), first.drained) == (sorted(new), True)
+    assert sorted(_ids(second)) == sorted(old)
+    assert busy.busy == []
+
+
 @_either_claim
 async def test_claim_never_takes_more_than_its_limit(
     dispatch: Dispatch, conn: Database, worker: UUID, way: dict[str, bool]
@@ -286,7 +303,7 @@ async def test_only_the_given_queues_are_claimed(
 
     assert _ids(claim) == [mine]
     assert claim.drained
-    assert (await dispatch.promote(busy=True)).busy == ["a", "b"]
+    assert (await dispatch.promote(busy_since=NIL)).busy == ["a", "b"]
 
 
 async def test_a_plain_claim_leaves_lanes_with_limits_alone_and_says_so(
@@ -509,7 +526,7 @@ async def test_released_run_is_claimable_at_once_and_rings(
     (lease,) = (await _claim(dispatch, worker, 1)).leases
 
     async with connect(database_url) as listener:
-        await listener.execute("LISTEN signalstack_ready")
+        await listener.execute("LISTEN signalstack_again")
         await dispatch.settle([_ended(lease, Outcome.RELEASED)], worker_id=worker)
         rung = [bell.payload async for bell in listener.notifies(timeout=5, stop_after=1)]
 

@@ -201,6 +201,19 @@ async def test_nobody_is_overtaken(shop: Shop, conn: Database) -> None:
         assert order == [waiting, second]
 
 
+async def test_who_is_overtaken_is_looked_for_from_the_id_on_that_an_invitation_names(
+    shop: Shop, conn: Database
+) -> None:
+    async with shop.worker(HANDLERS) as crew:
+        await _at_rest(crew)
+        await add_jobs(conn, shop.user_id)  # as one that its worker would have known of
+        since = "UPDATE signalstack.invitations SET since = %s"
+        await conn.execute(since.encode(), [new_id()])
+        await crew.ended(await shop.enqueue("echo"))
+
+        assert _handed(crew) == 1
+
+
 async def test_only_what_a_worker_serves_is_handed_to_it(shop: Shop) -> None:
     async with (
         shop.worker(HANDLERS, queues=("mail",)) as mail,

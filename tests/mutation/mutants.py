@@ -39,7 +39,7 @@ _REQUEUE: Final = "sql/queries/dispatch/requeue.sql"
 _CLAIM: Final = "sql/queries/dispatch/claim.sql"
 _CLAIM_PLAIN: Final = "sql/queries/dispatch/claim_plain.sql"
 _RESCUE: Final = "sql/queries/maintenance/rescue.sql"
-_INVITING: Final = "sql/migrations/0010_invitations.up.sql"
+_INVITING: Final = "sql/migrations/0011_since.up.sql"
 _INVITATIONS: Final = "tests/integration/test_invitations.py"
 _DURABILITY: Final = "tests/integration/test_api_durability.py"
 
@@ -207,6 +207,29 @@ MUTANTS: Final = (
             ),
         ),
         test=f"{_INVITATIONS}::test_an_invitation_that_outlived_its_worker_is_not_taken_and_goes",
+    ),
+    Mutant(
+        name="the claim of everything when an old job waits again",
+        file="service/signalstack/worker/claimer.py",
+        edits=(
+            (
+                "        if channel == AGAIN:\n            self._walks.need_whole()\n",
+                "",
+            ),
+        ),
+        test=(
+            "tests/integration/test_claimer.py"
+            "::test_beside_dead_rows_claims_are_at_new_ids_until_an_old_one_waits_again"
+        ),
+    ),
+    Mutant(
+        name="the id from which on an invitation looks",
+        file=_INVITING,
+        edits=(("AND j.id >= found_one.since", "AND true"),),
+        test=(
+            f"{_INVITATIONS}"
+            "::test_who_is_overtaken_is_looked_for_from_the_id_on_that_an_invitation_names"
+        ),
     ),
     Mutant(
         name="the time that a doubt lasts",

@@ -190,29 +190,27 @@ class Dispatch:
         cursor: bytes,
         cause: Wake,
         plain: bool = False,
+        since: bytes = NIL,
         with_payloads: bool = True,
     ) -> Claim:
         """Lease up to `limit` jobs: an even share of each of up to `lanes` lanes past `cursor`.
 
-        A `plain` claim costs half and leaves lanes with limits alone. Small payloads come along
-        unless `with_payloads` is False.
+        A `plain` claim costs half, leaves lanes with limits alone, and looks at ids from `since`
+        on. Small payloads come along unless `with_payloads` is False.
         """
         inline = min(INLINE_BYTES, CLAIM_BYTES // limit) if with_payloads else 0
-        (result,) = await self._claims.run(
-            Call(
-                _CLAIM_PLAIN if plain else _CLAIM,
-                (
-                    binary.text_array(queues),
-                    cursor,
-                    binary.pack_int4(limit),
-                    binary.pack_int4(lanes),
-                    worker_id.bytes,
-                    binary.pack_int8(token),
-                    cause.value.encode(),
-                    binary.pack_int4(inline),
-                ),
-            )
+        parameters = (
+            binary.text_array(queues),
+            cursor,
+            binary.pack_int4(limit),
+            binary.pack_int4(lanes),
+            worker_id.bytes,
+            binary.pack_int8(token),
+            cause.value.encode(),
+            binary.pack_int4(inline),
         )
+        call = Call(_CLAIM_PLAIN, (*parameters, since)) if plain else Call(_CLAIM, parameters)
+        (result,) = await self._claims.run(call)
         rows = binary.read_rows(result)
         walked, share, last, chosen, held, wait_s = rows[0][:_COMMON]
         leases = _read_leases(rows, token)
@@ -231,14 +229,17 @@ class Dispatch:
         (result,) = await self._claims.run(Call(_DISOWN, (binary.int8_array(tokens),)))
         return binary.read_int8(result.get_value(0, 0) or b"")
 
-    async def promote(self, *, busy: bool = False, host: UUID | None = None) -> Promotion:
+    async def promote(
+        self, *, busy_since: bytes | None = None, host: UUID | None = None
+    ) -> Promotion:
         """Make up to PROMOTE_LIMIT due jobs claimable.
 
-        In the same transaction, list the `busy` queues and look for the invitation of `host`.
+        In the same transaction, list the queues that have jobs with ids from `busy_since` on, and
+        look for the invitation of `host`.
         """
         calls = [Call(_PROMOTE, (binary.pack_int4(PROMOTE_LIMIT),))]
-        if busy:
-            calls.append(Call(_BUSY))
+        if busy_since is not None:
+            calls.append(Call(_BUSY, (busy_since,)))
         if host is not None:
             calls.append(Call(_LOOK, (host.bytes,)))
         promoted, *asked = map(binary.read_rows, await self._claims.run(*calls))
@@ -247,7 +248,7 @@ class Dispatch:
             queues=queues or [],
             count=count,
             next_s=None if next_s is None else max(next_s, 0.0),
-            busy=[queue for (queue,) in asked.pop(0)] if busy else [],
+            busy=[] if busy_since is None else [queue for (queue,) in asked.pop(0)],
             invited=next((token for (token,) in asked.pop(0)), None) if host is not None else None,
         )
 

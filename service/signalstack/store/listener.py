@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
 READY: Final = "signalstack_ready"
 LATER: Final = "signalstack_later"
+AGAIN: Final = "signalstack_again"  # what waits is older than its bell
 CANCEL: Final = "signalstack_cancel"
 CHANGED: Final = "signalstack_changed"
 VACANT: Final = "signalstack_vacant"

@@ -21,7 +21,8 @@ from signalstack.core.queue import NAME
 from signalstack.core.stage import Claimed, Woken
 from signalstack.store.dispatch import NIL, PROMOTE_LIMIT
 from signalstack.store.link import StatementError
-from signalstack.store.listener import LATER
+from signalstack.store.listener import AGAIN, LATER
+from signalstack.worker.walks import Walks
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -76,6 +77,7 @@ class Claimer:
         self._cursor = NIL
         self._plain_from = 0.0
         self._fruitful = True
+        self._walks = Walks(dispatch.now)
         self._with_payloads = True
         self._doubtful: dict[int, float] = {}
         self._signal = anyio.Event()
@@ -92,11 +94,14 @@ class Claimer:
             return
         if channel == LATER:
             self.expect(0.0)
-        else:
-            self._wake(Wake.NOTIFY)
+            return
+        if channel == AGAIN:
+            self._walks.need_whole()
+        self._wake(Wake.NOTIFY)
 
     def look(self) -> None:
         """Look for work now, since notifications may have been missed."""
+        self._walks.need_whole()
         self._wake(Wake.POLL)
         self.expect(0.0)
 
@@ -116,6 +121,11 @@ class Claimer:
     def at_rest(self) -> bool:
         """Whether there is nothing to claim, as far as is known."""
         return self._cause is None and not self._claiming
+
+    @property
+    def since(self) -> bytes:
+        """The first id that may wait, as far as is known."""
+        return self._walks.since
 
     @property
     def slow(self) -> bool:
@@ -183,6 +193,7 @@ class Claimer:
         began = perf_counter()
         cursor, token = self._cursor, self._rng.getrandbits(63)
         plain = cursor == NIL and anyio.current_time() >= self._plain_from
+        walk = self._walks.begin() if plain else None
         try:
             claim = await self._dispatch.claim(
                 list(self._queues),
@@ -194,6 +205,7 @@ class Claimer:
                 cursor=cursor,
                 cause=cause,
                 plain=plain,
+                since=NIL if walk is None else walk.since,
                 with_payloads=self._with_payloads,
             )
         except UnavailableError:
@@ -201,6 +213,7 @@ class Claimer:
             self._doubtful[token] = anyio.current_time() + _DOUBT_S
             return
         except StatementError as error:
+            self._walks.need_whole()
             _log.warning("claim_failed", error=str(error), sqlstate=error.sqlstate)
             if self._with_payloads:
                 # One payload that PostgreSQL cannot make text of fails the claim of all others.
@@ -217,21 +230,24 @@ class Claimer:
                 wakes=Counter(lease.wake for lease in claim.leases),
             )
         )
+        more = not claim.drained or len(claim.leases) >= limit
+        if walk is not None:
+            left_none = claim.plain and not more
+            self._walks.end(walk, rows=len(claim.leases), left_none=left_none)
         if not claim.plain:
             self._plain_from = anyio.current_time() + _PLAIN_AFTER_S
             if plain:
                 self._wake(cause)  # for what was left alone
-        self._go_on(claim, limit, cursor)
+        self._go_on(claim, cursor, more=more)
         if claim.leases:
             self._put(claim.leases)
 
-    def _go_on(self, claim: Claim, limit: int, cursor: bytes) -> None:
+    def _go_on(self, claim: Claim, cursor: bytes, *, more: bool) -> None:
         self._cursor = claim.cursor
         if claim.wait_s is not None:
             self._claim_at = min(self._claim_at, anyio.current_time() + claim.wait_s)
             self.expect(claim.wait_s)
         self._fruitful = self._fruitful or bool(claim.leases)
-        more = not claim.drained or len(claim.leases) >= limit
         if cursor != NIL and claim.cursor == NIL:
             # Round: lanes before the start are due again, unless a whole round found nothing but
             # jobs that run already.
@@ -245,10 +261,14 @@ class Claimer:
             if self._doubtful:
                 await self._disown()
             began = perf_counter()
+            walk = self._walks.begin() if poll and self._serves_all else None
             promotion = await self._dispatch.promote(
-                busy=poll and self._serves_all, host=self._worker_id() if poll else None
+                busy_since=None if walk is None else walk.since,
+                host=self._worker_id() if poll else None,
             )
             walk_s = perf_counter() - began
+            if walk is not None:
+                self._walks.end(walk, rows=promotion.count, left_none=not promotion.busy)
             elsewhere = [queue for queue in promotion.queues if not self._serves(queue)]
             if self._stopping or promotion.count > self._room() or elsewhere:
                 await self._dispatch.ring(promotion.queues)
@@ -257,6 +277,8 @@ class Claimer:
         except StatementError as error:
             _log.warning("promotion_failed", error=str(error), sqlstate=error.sqlstate)
             return self._poll_interval_s
+        if promotion.count:
+            self._walks.need_whole()
         if promotion.count or anyio.current_time() >= self._claim_at:
             self._claim_at = inf
             self._wake(Wake.TIMER)
@@ -285,6 +307,7 @@ class Claimer:
         count = await self._dispatch.disown(list(self._doubtful))
         if count:
             _log.warning("claims_disowned", jobs=count)
+            self._walks.need_whole()
             self._wake(Wake.POLL)
         # What came into doubt meanwhile is asked for later: its time is not over.
         self._doubtful = {token: at for token, at in self._doubtful.items() if at > now}
@@ -308,4 +331,5 @@ class Claimer:
         ):
             return False
         self._queues[queue] = None
+        self._walks.need_whole()
         return True

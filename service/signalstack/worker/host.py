@@ -7,6 +7,7 @@ What a lost bell would have said is found by a poll, which looks whether the inv
 
 from __future__ import annotations
 
+from collections import deque
 from math import inf
 from typing import TYPE_CHECKING, Final
 
@@ -31,8 +32,9 @@ if TYPE_CHECKING:
 # A bell that was rung is heard sooner than this.
 _SILENCE_S: Final = 1.0
 # While a transaction is left open no row goes away that ever was an invitation, and everybody who
-# stores a job reads them all: inviting takes this long when that has become too many.
-_SLOW_S: Final = 0.02
+# stores a job reads them all: inviting takes so long, each time, when that has become too many.
+_SLOW_S: Final = 0.003
+_TIMES: Final = 5
 _PAUSE_S: Final = 5.0
 _log: Final = get_logger("signalstack.worker")
 
@@ -41,8 +43,8 @@ class Host:
     """Invites while there are slots to `spare`; `put` takes what is handed over.
 
     `lost` is given the token of an invitation that may have been taken unheard: a run with it
-    must be given back. `rng` makes tokens, by which a bell is believed: they must not be
-    foreseeable.
+    must be given back. `since` tells the first id that may wait. `rng` makes tokens, by which a
+    bell is believed: they must not be foreseeable.
     """
 
     def __init__(
@@ -54,6 +56,7 @@ class Host:
         spare: Callable[[], int],
         at_rest: Callable[[], bool],
         put: Callable[[Lease], None],
+        since: Callable[[], bytes],
         lost: Callable[[int], None],
         rng: Random,
     ) -> None:
@@ -63,12 +66,14 @@ class Host:
         self._spare = spare
         self._at_rest = at_rest
         self._put = put
+        self._since = since
         self._lost = lost
         self._rng = rng
         self._token: int | None = None
         self._missed_at: float | None = None
         self._lock_key: int | None = None
         self._open_at = 0.0
+        self._took: deque[float] = deque(maxlen=_TIMES)
         self._signal = anyio.Event()
         self._leaving = False
 
@@ -154,12 +159,15 @@ class Host:
         token = self._token = self._rng.getrandbits(63)
         began = anyio.current_time()
         try:
-            await self._invitation.open(self._worker_id(), token=token, lock_key=lock_key)
+            await self._invitation.open(
+                self._worker_id(), token=token, lock_key=lock_key, since=self._since()
+            )
         except StatementError:
             self._token = None
             raise
         ended = anyio.current_time()
-        if ended - began > _SLOW_S:
+        self._took.append(ended - began)
+        if len(self._took) == _TIMES and min(self._took) > _SLOW_S:
             self._open_at = ended + _PAUSE_S
 
     async def _close(self) -> None:

@@ -25,7 +25,7 @@ from signalstack.store.dispatch import (
 )
 from signalstack.store.invitations import Invitation
 from signalstack.store.link import Link, StatementError
-from signalstack.store.listener import CANCEL, LATER, READY, VACANT, Listener
+from signalstack.store.listener import AGAIN, CANCEL, LATER, READY, VACANT, Listener
 from signalstack.store.workers import WorkerLease
 from signalstack.worker.claimer import Claimer
 from signalstack.worker.executor import Executor
@@ -96,7 +96,7 @@ class Worker:
             dsn,
             observer,
             name="claim",
-            channels=(READY, LATER, CANCEL, VACANT, self._bell),
+            channels=(READY, LATER, AGAIN, CANCEL, VACANT, self._bell),
             on_notify=self._heard,
             on_up=self._reconnected,
             statements=(*CLAIM_STATEMENTS, *invitations.STATEMENTS),
@@ -158,6 +158,7 @@ class Worker:
             spare=self._spare,
             at_rest=lambda: self._claimer.at_rest,
             put=self._executor.take,
+            since=lambda: self._claimer.since,
             lost=self._claimer.doubt,
             rng=rng,
         )

@@ -55,7 +55,7 @@ released AS (
 ),
 
 rung AS (
-    SELECT pg_notify('signalstack_ready', bell.queue)
+    SELECT pg_notify('signalstack_again', bell.queue)
     FROM (SELECT DISTINCT back.queue FROM back) AS bell
 )
 

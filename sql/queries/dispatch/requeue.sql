@@ -104,7 +104,7 @@ released AS (
 told AS (
     SELECT pg_notify('signalstack_changed', back.id::text) FROM back WHERE back.watch > 1
     UNION ALL
-    SELECT pg_notify('signalstack_ready', bell.queue)
+    SELECT pg_notify('signalstack_again', bell.queue)
     FROM (
         SELECT back.queue FROM back WHERE NOT back.delayed
         UNION

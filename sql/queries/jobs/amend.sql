@@ -32,7 +32,7 @@ changed AS (
 
 told AS (
     SELECT pg_notify(
-        CASE WHEN c.delayed THEN 'signalstack_later' ELSE 'signalstack_ready' END, c.queue
+        CASE WHEN c.delayed THEN 'signalstack_later' ELSE 'signalstack_again' END, c.queue
     )
     FROM changed AS c
     -- Also when its time stays: a claim just now has passed over the row that was being changed.

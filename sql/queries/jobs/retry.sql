@@ -75,7 +75,7 @@ back AS (
 ),
 
 rung AS (
-    SELECT pg_notify('signalstack_ready', back.queue) FROM back
+    SELECT pg_notify('signalstack_again', back.queue) FROM back
 )
 
 SELECT

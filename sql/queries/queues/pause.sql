@@ -9,6 +9,6 @@ WITH changed AS (
     RETURNING q.name, q.paused
 )
 
-SELECT count(pg_notify('signalstack_ready', changed.name)) AS bells
+SELECT count(pg_notify('signalstack_again', changed.name)) AS bells
 FROM changed
 WHERE NOT changed.paused;

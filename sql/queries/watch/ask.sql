@@ -15,7 +15,7 @@ WITH asked AS (
 SELECT
     count(
         pg_notify(
-            CASE WHEN asked.delayed THEN 'signalstack_later' ELSE 'signalstack_ready' END,
+            CASE WHEN asked.delayed THEN 'signalstack_later' ELSE 'signalstack_again' END,
             asked.queue
         )
     ) AS bells

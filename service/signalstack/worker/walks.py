@@ -1,0 +1,87 @@
+"""From which id on a worker looks for work: from the first, or only at what is new.
+
+Who looks steps over the index entries of all jobs that have ended since the oldest transaction
+began, since no vacuum may remove them: a microsecond and a half each, with a look at the row. Where
+that takes long, jobs older than the last look that left none are not looked for, as new ids are
+later ids, until somebody says that an old one waits again, or for too long nobody looked.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Final
+
+import anyio
+
+from signalstack.core.ids import id_floor
+from signalstack.store.dispatch import NIL
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+# By so much the clocks of those who make ids may differ.
+_SKEW_S: Final = 10.0
+_LONG_S: Final = 0.005
+_ROW_S: Final = 0.000_05  # what leasing one job takes beside the walk, at most
+# The share of its time that a worker looks at everything, and how long it goes without.
+_SHARE: Final = 0.005
+_LONGEST_S: Final = 30.0
+
+
+class Walks:
+    """Where one worker's looks begin; `now` is the Unix time by the database's clock."""
+
+    def __init__(
+        self, now: Callable[[], float], *, clock: Callable[[], float] = anyio.current_time
+    ) -> None:
+        self._now = now
+        self._clock = clock
+        self._cleared_at: float | None = None
+        self._whole_from = 0.0
+        self._asked = 1
+        self._answered = 0
+
+    @property
+    def since(self) -> bytes:
+        """The first id that may wait, as far as is known; NIL where it may be any."""
+        if (
+            self._cleared_at is None
+            or self._answered < self._asked
+            or self._clock() >= self._whole_from
+        ):
+            return NIL
+        return id_floor(datetime.fromtimestamp(self._cleared_at - _SKEW_S, UTC)).bytes
+
+    def need_whole(self) -> None:
+        """Have everything looked at, since an old id may wait again."""
+        self._asked += 1
+
+    def begin(self) -> Walk:
+        """Begin a look; several may be under way."""
+        return Walk(self.since, self._asked, self._now(), self._clock())
+
+    def end(self, walk: Walk, *, rows: int, left_none: bool) -> None:
+        """Hear how many jobs a look brought, and whether it left none that could be had."""
+        if walk.since != NIL:
+            # Nothing is known of older ones if a look at everything left some meanwhile.
+            if left_none and self._cleared_at is not None:
+                self._cleared_at = walk.began_at
+            return
+        self._cleared_at = walk.began_at if left_none else None
+        self._answered = walk.asked
+        ended = self._clock()
+        walk_s = ended - walk.began - rows * _ROW_S
+        long = walk_s > _LONG_S
+        self._whole_from = ended + min(walk_s / _SHARE, _LONGEST_S) if long else 0.0
+
+
+class Walk:
+    """One look for work: from which id on, what had been asked for, and when, by both clocks."""
+
+    __slots__ = ("asked", "began", "began_at", "since")
+
+    def __init__(self, since: bytes, asked: int, began_at: float, began: float) -> None:
+        self.since = since
+        self.asked = asked
+        self.began_at = began_at
+        self.began = began
