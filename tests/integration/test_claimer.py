@@ -136,10 +136,10 @@ async def test_jobs_of_a_claim_whose_answer_was_lost_are_leased_anew(database_ur
             await lossy.broke.wait()
         desk.claimer.look()  # as the listener has it do when it is back
         leases = await desk.leased(3)
-        tasks.cancel_scope.cancel()
 
-    assert [one.job_id for one in leases] == jobs
-    assert [one.attempt for one in leases] == [1, 1, 1]
+        assert [one.job_id for one in leases] == jobs
+        assert [one.attempt for one in leases] == [1, 1, 1]
+        tasks.cancel_scope.cancel()
 
 
 async def test_beside_dead_rows_claims_are_at_new_ids_until_an_old_one_waits_again(
