@@ -20,7 +20,7 @@ from signalstack.telemetry.traces import current_traceparent
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-Level = Literal["debug", "info", "warning", "error"]
+Level = Literal["debug", "info", "warning", "error", "critical"]
 Format = Literal["json", "console"]
 
 OURS: Final = "signalstack"

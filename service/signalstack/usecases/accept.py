@@ -237,13 +237,13 @@ class Acceptor:
         return self._observer.span(f"send {queue}", "producer", parent=traceparent)
 
 
-def _by_queue(jobs: Sequence[NewJob]) -> dict[str, Sequence[NewJob]]:
+def _by_queue(jobs: Sequence[NewJob]) -> Mapping[str, Sequence[NewJob]]:
     if len(jobs) == 1:
         return {jobs[0].queue: jobs}
     queues: dict[str, list[NewJob]] = {}
     for job in jobs:
         queues.setdefault(job.queue, []).append(job)
-    return {**queues}
+    return queues
 
 
 def _tally(jobs: Sequence[NewJob]) -> dict[tuple[str, str], int]:
