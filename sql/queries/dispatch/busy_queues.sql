@@ -1,5 +1,5 @@
--- The names of all queues that have jobs from id $1 on which wait or run, by skipping through the index: one
--- probe a queue.
+-- The names of all queues that have jobs from id $1 on which wait or run, by skipping through the
+-- index: one probe a queue.
 WITH RECURSIVE walk AS (
     (
         SELECT j.queue

@@ -2,7 +2,8 @@
 -- cost: most of that is what it takes to start so large a statement. Lanes with limits are left
 -- alone; that they are there (`held`), or as many lanes as asked for, tells who claims to go on
 -- with claim.sql. From id $9 on: what is older was claimed, or is dead and cannot be removed yet;
--- its index entries are stepped over without a look at their rows. Its words and rules are these too: see there why things are as they are.
+-- its index entries are stepped over without a look at their rows. The words and rules of claim.sql
+-- are these too: see there why things are as they are.
 WITH RECURSIVE walk AS (
     SELECT q.queue, head.user_id
     FROM unnest($1::text[]) AS q (queue)
