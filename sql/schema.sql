@@ -377,11 +377,7 @@ BEGIN
     FROM (
         SELECT j.lease_token
         FROM signalstack.jobs AS j
-        WHERE
-            NOT j.delayed
-            AND j.queue = wanted
-            AND j.user_id = tenant
-            AND j.id >= found_one.since
+        WHERE NOT j.delayed AND j.queue = wanted AND j.user_id = tenant AND j.id >= found_one.since
         ORDER BY j.queue, j.user_id, j.priority DESC, j.id
         LIMIT most
     ) AS few;

@@ -1,76 +1,16 @@
--- Take an invitation for a job that this transaction stores; all null when there is none to be had.
--- None is had of a worker that was given up for dead or whose session is gone (it held the lock for
--- as long as it lived), for a queue that is paused or has limits (those are counted by claims), nor
--- while another job of the tenant waits in the queue: nobody is overtaken. No lock is waited for.
--- With its owner's rights: channels and tokens are secrets, by which a bell is believed.
-CREATE OR REPLACE FUNCTION signalstack.take_invitation(
-    wanted text, tenant uuid, OUT worker_id uuid, OUT token bigint, OUT channel text
-)
-LANGUAGE plpgsql VOLATILE SECURITY DEFINER
-SET search_path = pg_catalog, pg_temp
-AS $$
-DECLARE
-    -- As many live jobs of the tenant are looked at; where there are more, claims go on.
-    most CONSTANT integer := 200;
-    live integer;
-    waiting integer;
-    found_one record;
-BEGIN
-    SELECT i.ctid AS spot, i.worker_id, i.token, i.channel
-    INTO found_one
-    FROM signalstack.invitations AS i
-    WHERE
-        i.token IS NOT NULL
-        AND (i.queues = '{}' OR wanted = ANY (i.queues))
-        AND NOT pg_try_advisory_xact_lock_shared(i.lock_key)
-        AND EXISTS (SELECT FROM signalstack.workers AS w WHERE w.id = i.worker_id)
-    LIMIT 1
-    FOR UPDATE OF i SKIP LOCKED;
-    IF NOT FOUND THEN
-        RETURN;
-    END IF;
-
-    PERFORM
-    FROM signalstack.queues AS q
-    WHERE
-        q.user_id IN (tenant, '00000000-0000-0000-0000-000000000000')
-        AND q.name = wanted
-        AND (q.paused OR coalesce(q.concurrency, q.rate_limit) IS NOT NULL);
-    IF FOUND THEN
-        RETURN;
-    END IF;
-
-    -- In the order of the ready index, so that no plan reads anything else.
-    SELECT count(*), count(*) FILTER (WHERE few.lease_token IS NULL)
-    INTO live, waiting
-    FROM (
-        SELECT j.lease_token
-        FROM signalstack.jobs AS j
-        WHERE NOT j.delayed AND j.queue = wanted AND j.user_id = tenant
-        ORDER BY j.queue, j.user_id, j.priority DESC, j.id
-        LIMIT most
-    ) AS few;
-    IF waiting > 0 OR live = most THEN
-        RETURN;
-    END IF;
-
-    UPDATE signalstack.invitations AS i SET token = NULL WHERE i.ctid = found_one.spot;
-    IF FOUND THEN
-        worker_id := found_one.worker_id;
-        token := found_one.token;
-        channel := found_one.channel;
-    END IF;
-END
-$$;
-
-ALTER TABLE signalstack.invitations DROP COLUMN since;
-
--- What `signalstack.enqueue` stores is as old as the call, and seen when its caller commits.
 DO $$
+DECLARE
+    taking text := pg_get_functiondef('signalstack.take_invitation'::regproc);
 BEGIN
+    taking := replace(taking, 'i.token, i.channel, i.since', 'i.token, i.channel');
+    EXECUTE replace(
+        taking, 'j.user_id = tenant AND j.id >= found_one.since', 'j.user_id = tenant'
+    );
     EXECUTE replace(
         pg_get_functiondef('signalstack.enqueue'::regproc),
         '''signalstack_again''', '''signalstack_ready'''
     );
 END
 $$;
+
+ALTER TABLE signalstack.invitations DROP COLUMN since;

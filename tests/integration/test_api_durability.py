@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 
     import httpx2
 
+    from front import Front
+    from working import Crew
+
 PATIENCE_S = 20
 
 
@@ -87,6 +90,18 @@ async def server(data_dir: Path) -> AsyncGenerator[Server]:
 
 
 @asynccontextmanager
+async def serving(server: Server) -> AsyncGenerator[tuple[Front, Crew]]:
+    """Give an API and a worker at rest, whose durable commits are held up."""
+    async with (
+        open_front(server.dsn) as front,
+        open_shop(server.dsn) as shop,
+        shop.worker({}) as crew,
+    ):
+        await server.hold_commits()
+        yield front, crew
+
+
+@asynccontextmanager
 async def asking(client: httpx2.AsyncClient, **headers: str) -> AsyncGenerator[Asked]:
     """Ask for a job meanwhile; the answer is there when the context ends."""
     asked = Asked()
@@ -106,17 +121,11 @@ async def asking(client: httpx2.AsyncClient, **headers: str) -> AsyncGenerator[A
 async def test_a_job_runs_before_it_is_durable_and_is_answered_after(
     server: Server, headers: dict[str, str], held: str, answer: tuple[int, str]
 ) -> None:
-    async with (
-        open_front(server.dsn) as front,
-        open_shop(server.dsn) as shop,
-        shop.worker({}) as crew,
-    ):
-        await server.hold_commits()
-        async with asking(front.client, **headers) as asked:
-            await crew.facts.seen(Finished, timeout_s=PATIENCE_S)
-            await server.held(held)
-            assert asked.answer is None
-            await server.hold_commits("")
+    async with serving(server) as (front, crew), asking(front.client, **headers) as asked:
+        await crew.facts.seen(Finished, timeout_s=PATIENCE_S)
+        await server.held(held)
+        assert asked.answer is None
+        await server.hold_commits("")
 
     assert asked.answer is not None
     assert (asked.answer.status_code, asked.answer.json()["status"]) == answer
@@ -151,16 +160,11 @@ async def test_a_wait_that_runs_out_is_answered_once_the_job_is_durable(server: 
 async def test_a_job_with_a_key_is_durable_before_it_runs(
     server: Server, prefer: dict[str, str]
 ) -> None:
-    async with (
-        open_front(server.dsn) as front,
-        open_shop(server.dsn) as shop,
-        shop.worker({}) as crew,
-    ):
-        await server.hold_commits()
-        async with asking(front.client, **prefer, **{"idempotency-key": "k"}) as asked:
-            await server.held("intake")
-            assert not crew.facts.facts(Started)
-            await server.hold_commits("")
+    headers = {**prefer, "idempotency-key": "k"}
+    async with serving(server) as (front, crew), asking(front.client, **headers) as asked:
+        await server.held("intake")
+        assert not crew.facts.facts(Started)
+        await server.hold_commits("")
 
     assert asked.answer is not None
     assert asked.answer.status_code == (200 if prefer else 201)

@@ -26,7 +26,11 @@ from signalstack.core.ids import new_id
 from signalstack.core.job import Wake
 from signalstack.core.stage import Claimed, Finished, HandedOver, Queried, Started
 from signalstack.store import chores
+from signalstack.store.dispatch import NIL, Lease
+from signalstack.store.invitations import STATEMENTS, Invitation
+from signalstack.store.link import Link
 from signalstack.worker.claimer import Claimer
+from signalstack.worker.host import Host
 from working import NEVER_S, POLL_S, Crew, Shop, open_shop
 
 if TYPE_CHECKING:
@@ -35,7 +39,6 @@ if TYPE_CHECKING:
 
     from rows import Database
     from signalstack.core.handler import Context
-    from signalstack.worker.host import Host
 
 OPEN = "SELECT count(*) FROM signalstack.invitations WHERE token IS NOT NULL"
 
@@ -212,6 +215,59 @@ async def test_who_is_overtaken_is_looked_for_from_the_id_on_that_an_invitation_
         await crew.ended(await shop.enqueue("echo"))
 
         assert _handed(crew) == 1
+
+
+class _Bloated(Invitation):
+    """Takes as long, all times but the first, as one whose row has died many thousand times."""
+
+    opened = 0
+
+    async def open(self, *args: Any, **given: Any) -> None:
+        await super().open(*args, **given)
+        self.opened += 1
+        if self.opened > 1:
+            await anyio.sleep(0.02)
+
+
+async def test_who_finds_inviting_slow_each_time_leaves_it_for_a_while(
+    database_url: str, shop: Shop, conn: Database
+) -> None:
+    host: Host
+    facts, leases = RecordingObserver(), list[Lease]()
+    worker_id = await add_worker(conn)
+    link = Link(
+        "claim",
+        database_url,
+        STATEMENTS,
+        facts,
+        channels=("bell",),
+        on_notify=lambda _channel, text: host.heard(text),
+    )
+    host = Host(
+        _Bloated(link, "bell", ()),
+        facts,
+        worker_id=lambda: worker_id,
+        spare=lambda: 1,
+        at_rest=lambda: True,
+        put=leases.append,
+        since=lambda: NIL,
+        lost=lambda _token: None,
+        rng=random.Random(),  # noqa: S311 - a lease token is no secret here
+    )
+    async with anyio.create_task_group() as tasks:
+        await tasks.start(link.keep)
+        tasks.start_soon(host.run)
+        jobs: list[UUID] = []
+        for n in range(6):  # a quick one, and five that are not
+            await facts.seen(Queried, query="invitations/open", count=n + 1)
+            jobs.append(await shop.enqueue("noop"))
+            await facts.seen(HandedOver, outcome="taken", count=n + 1)
+        with anyio.move_on_after(0.5):
+            await facts.seen(Queried, query="invitations/open", count=7)
+
+        assert [lease.job_id for lease in leases] == jobs
+        assert len(facts.facts(Queried, query="invitations/open")) == 6
+        tasks.cancel_scope.cancel()
 
 
 async def test_only_what_a_worker_serves_is_handed_to_it(shop: Shop) -> None:

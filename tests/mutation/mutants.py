@@ -39,7 +39,7 @@ _REQUEUE: Final = "sql/queries/dispatch/requeue.sql"
 _CLAIM: Final = "sql/queries/dispatch/claim.sql"
 _CLAIM_PLAIN: Final = "sql/queries/dispatch/claim_plain.sql"
 _RESCUE: Final = "sql/queries/maintenance/rescue.sql"
-_INVITING: Final = "sql/migrations/0011_since.up.sql"
+_INVITING: Final = "sql/migrations/0010_invitations.up.sql"
 _INVITATIONS: Final = "tests/integration/test_invitations.py"
 _DURABILITY: Final = "tests/integration/test_api_durability.py"
 
@@ -224,8 +224,8 @@ MUTANTS: Final = (
     ),
     Mutant(
         name="the id from which on an invitation looks",
-        file=_INVITING,
-        edits=(("AND j.id >= found_one.since", "AND true"),),
+        file="sql/migrations/0011_since.up.sql",
+        edits=((" AND j.id >= found_one.since", ""),),
         test=(
             f"{_INVITATIONS}"
             "::test_who_is_overtaken_is_looked_for_from_the_id_on_that_an_invitation_names"

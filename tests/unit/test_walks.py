@@ -31,7 +31,12 @@ class Looks:
 
 @pytest.fixture
 def looks() -> Looks:
-    return Looks()
+    """Looks that have begun with a quick one, a second ago."""
+    looks = Looks()
+    looks.time = -1.0
+    looks.look()
+    looks.time = 0.0
+    return looks
 
 
 def _since(seconds: float) -> bytes:
@@ -46,6 +51,18 @@ def test_a_look_that_leases_many_is_not_taken_for_a_long_walk(looks: Looks) -> N
     looks.look(takes_s=0.025, rows=500)
 
     assert looks.look() == NIL
+
+
+def test_a_database_that_is_far_away_is_not_taken_for_a_long_walk() -> None:
+    looks = Looks()
+
+    assert {looks.look(takes_s=0.05) for _ in range(5)} == {NIL}
+
+
+def test_a_connection_that_leads_further_is_not_taken_for_a_long_walk(looks: Looks) -> None:
+    looks.walks.renew()
+
+    assert {looks.look(takes_s=0.05) for _ in range(5)} == {NIL}
 
 
 def test_after_a_long_one_looks_begin_where_the_last_one_left_none(looks: Looks) -> None:
@@ -105,3 +122,13 @@ def test_two_looks_at_once_do_not_hide_what_one_of_them_left(looks: Looks) -> No
     looks.walks.end(new, rows=0, left_none=True)
 
     assert [new.since == NIL, everything.since == NIL, looks.look() == NIL] == [False, True, True]
+
+
+def test_nobody_is_to_step_over_what_takes_long_but_from_a_new_id_on(looks: Looks) -> None:
+    quick = looks.walks.burdened
+    looks.look(takes_s=0.1, leaves=True)
+    everything = looks.walks.burdened
+    looks.look(takes_s=0.1)
+    new = looks.walks.burdened
+
+    assert [quick, everything, new] == [False, True, False]

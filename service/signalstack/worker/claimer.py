@@ -1,8 +1,9 @@
 """When to claim, and what: doorbells, timers and a slow poll in; leased jobs out to the executor.
 
 Three things wake it. A notification names a queue. A timer stands for the earliest delayed job. The
-poll finds whatever the first two missed, and is all there is while nobody listens. A claim that
-did not empty its lanes is followed by another as soon as there is room.
+poll finds whatever the first two missed (beside dead rows, what is new of it: `walks`), and is all
+there is while nobody listens. A claim that did not empty its lanes is followed by another as soon
+as there is room.
 """
 
 from __future__ import annotations
@@ -36,7 +37,6 @@ _LANES: Final = 16
 # A claim that we gave up may go on over there until its statement_timeout.
 _DOUBT_S: Final = 12.0
 _KNOWN_QUEUES_LIMIT: Final = 1_000
-_SLOW_S: Final = 0.02
 # Where there were limits, or many lanes, there will be again: a plain claim would be in vain.
 _PLAIN_AFTER_S: Final = 10.0
 _log: Final = get_logger("signalstack.worker")
@@ -85,7 +85,6 @@ class Claimer:
         self._timer_at = 0.0
         self._claim_at = inf
         self._claiming = False
-        self._walk_s = 0.0
         self._stopping = False
 
     def heard(self, channel: str, payload: str) -> None:
@@ -100,8 +99,8 @@ class Claimer:
         self._wake(Wake.NOTIFY)
 
     def look(self) -> None:
-        """Look for work now, since notifications may have been missed."""
-        self._walks.need_whole()
+        """Look for work now: notifications may have been missed, the connection may be another."""
+        self._walks.renew()
         self._wake(Wake.POLL)
         self.expect(0.0)
 
@@ -129,8 +128,8 @@ class Claimer:
 
     @property
     def slow(self) -> bool:
-        """Whether the last walk went over so many dead rows that nobody else should have to."""
-        return self._walk_s > _SLOW_S
+        """Whether a walk goes over so many dead rows that nobody else should have to."""
+        return self._walks.burdened
 
     def doubt(self, token: int) -> None:
         """Give back what was leased with this token, now or by a statement still under way."""
@@ -193,7 +192,7 @@ class Claimer:
         began = perf_counter()
         cursor, token = self._cursor, self._rng.getrandbits(63)
         plain = cursor == NIL and anyio.current_time() >= self._plain_from
-        walk = self._walks.begin() if plain else None
+        walk = self._walks.begin(whole=not plain)
         try:
             claim = await self._dispatch.claim(
                 list(self._queues),
@@ -205,7 +204,7 @@ class Claimer:
                 cursor=cursor,
                 cause=cause,
                 plain=plain,
-                since=NIL if walk is None else walk.since,
+                since=walk.since,
                 with_payloads=self._with_payloads,
             )
         except UnavailableError:
@@ -221,7 +220,7 @@ class Claimer:
                 self._wake(cause)
             return
         self._with_payloads = True
-        self._walk_s = duration_s = perf_counter() - began
+        duration_s = perf_counter() - began
         self._observer.tell(
             Claimed(
                 count=len(claim.leases),
@@ -231,9 +230,8 @@ class Claimer:
             )
         )
         more = not claim.drained or len(claim.leases) >= limit
-        if walk is not None:
-            left_none = claim.plain and not more
-            self._walks.end(walk, rows=len(claim.leases), left_none=left_none)
+        left_none = plain and claim.plain and not more
+        self._walks.end(walk, rows=len(claim.leases), left_none=left_none)
         if not claim.plain:
             self._plain_from = anyio.current_time() + _PLAIN_AFTER_S
             if plain:
@@ -260,13 +258,11 @@ class Claimer:
         try:
             if self._doubtful:
                 await self._disown()
-            began = perf_counter()
             walk = self._walks.begin() if poll and self._serves_all else None
             promotion = await self._dispatch.promote(
                 busy_since=None if walk is None else walk.since,
                 host=self._worker_id() if poll else None,
             )
-            walk_s = perf_counter() - began
             if walk is not None:
                 self._walks.end(walk, rows=promotion.count, left_none=not promotion.busy)
             elsewhere = [queue for queue in promotion.queues if not self._serves(queue)]
@@ -284,17 +280,16 @@ class Claimer:
             self._wake(Wake.TIMER)
         if poll:
             self._on_polled(promotion.invited)
-            self._take_polled(promotion.busy, walk_s)
+            self._take_polled(promotion.busy)
         if promotion.count >= PROMOTE_LIMIT:
             return 0.0
         return self._poll_interval_s if promotion.next_s is None else promotion.next_s
 
-    def _take_polled(self, busy: list[str], walk_s: float) -> None:
+    def _take_polled(self, busy: list[str]) -> None:
         """Look into the queues that have jobs, unless all queues were looked at and none has."""
         if not self._serves_all or busy:
             self._wake(Wake.POLL)
         else:
-            self._walk_s = walk_s  # over all that a claim would have walked
             self._on_claimed()
         if self._serves_all:
             # Only these are known to be queues: names that were just heard make room for them.

@@ -2,13 +2,15 @@
 
 Who looks steps over the index entries of all jobs that have ended since the oldest transaction
 began, since no vacuum may remove them: a microsecond and a half each, with a look at the row. Where
-that takes long, jobs older than the last look that left none are not looked for, as new ids are
-later ids, until somebody says that an old one waits again, or for too long nobody looked.
+that takes long (beside the quickest look, which shows how far away PostgreSQL is), jobs older than
+the last look that left none are not looked for, as new ids are later ids, until somebody says that
+an old one waits again, or for too long nobody looked.
 """
 
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from math import inf
 from typing import TYPE_CHECKING, Final
 
 import anyio
@@ -38,6 +40,8 @@ class Walks:
         self._clock = clock
         self._cleared_at: float | None = None
         self._whole_from = 0.0
+        self._quickest_s = inf
+        self._long = False
         self._asked = 1
         self._answered = 0
 
@@ -52,13 +56,23 @@ class Walks:
             return NIL
         return id_floor(datetime.fromtimestamp(self._cleared_at - _SKEW_S, UTC)).bytes
 
+    @property
+    def burdened(self) -> bool:
+        """Whether a look from `since` on steps over many dead rows, whoever makes it."""
+        return self._long and self.since == NIL
+
     def need_whole(self) -> None:
         """Have everything looked at, since an old id may wait again."""
         self._asked += 1
 
-    def begin(self) -> Walk:
-        """Begin a look; several may be under way."""
-        return Walk(self.since, self._asked, self._now(), self._clock())
+    def renew(self) -> None:
+        """Do the same over a new connection, which may lead further than the last one."""
+        self.need_whole()
+        self._quickest_s = inf
+
+    def begin(self, *, whole: bool = False) -> Walk:
+        """Begin a look, at everything if it must be; several may be under way."""
+        return Walk(NIL if whole else self.since, self._asked, self._now(), self._clock())
 
     def end(self, walk: Walk, *, rows: int, left_none: bool) -> None:
         """Hear how many jobs a look brought, and whether it left none that could be had."""
@@ -70,9 +84,10 @@ class Walks:
         self._cleared_at = walk.began_at if left_none else None
         self._answered = walk.asked
         ended = self._clock()
-        walk_s = ended - walk.began - rows * _ROW_S
-        long = walk_s > _LONG_S
-        self._whole_from = ended + min(walk_s / _SHARE, _LONGEST_S) if long else 0.0
+        walk_s = max(ended - walk.began - rows * _ROW_S, 0.0)
+        self._quickest_s = min(self._quickest_s, walk_s)
+        self._long = walk_s - self._quickest_s > _LONG_S
+        self._whole_from = ended + min(walk_s / _SHARE, _LONGEST_S) if self._long else 0.0
 
 
 class Walk:
