@@ -347,7 +347,7 @@ DECLARE
     waiting integer;
     found_one record;
 BEGIN
-    SELECT i.ctid AS spot, i.worker_id, i.token, i.channel, i.since
+    SELECT i.ctid AS spot, i.worker_id, i.token, i.channel
     INTO found_one
     FROM signalstack.invitations AS i
     WHERE
@@ -377,7 +377,7 @@ BEGIN
     FROM (
         SELECT j.lease_token
         FROM signalstack.jobs AS j
-        WHERE NOT j.delayed AND j.queue = wanted AND j.user_id = tenant AND j.id >= found_one.since
+        WHERE NOT j.delayed AND j.queue = wanted AND j.user_id = tenant
         ORDER BY j.queue, j.user_id, j.priority DESC, j.id
         LIMIT most
     ) AS few;
@@ -571,8 +571,7 @@ CREATE UNLOGGED TABLE signalstack.invitations (
     channel text NOT NULL,
     queues text[] NOT NULL,
     lock_key bigint NOT NULL,
-    token bigint,
-    since uuid DEFAULT '00000000-0000-0000-0000-000000000000'::uuid NOT NULL
+    token bigint
 )
 WITH (fillfactor='10', autovacuum_vacuum_scale_factor='0', autovacuum_vacuum_threshold='1000', autovacuum_vacuum_cost_delay='0');
 

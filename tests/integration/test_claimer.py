@@ -148,7 +148,7 @@ async def test_beside_dead_rows_claims_are_at_new_ids_until_an_old_one_waits_aga
 ) -> None:
     async with _at_work(database_url, _Slow) as (desk, slow):
         jobs: list[UUID] = []
-        for n in range(3):
+        for n in range(4):
             jobs.append(await desk.shop.enqueue("noop"))
             await desk.leased(n + 1)
         looked = list(slow.sinces)
@@ -156,8 +156,8 @@ async def test_beside_dead_rows_claims_are_at_new_ids_until_an_old_one_waits_aga
             lease=desk.leases[0], outcome=Outcome.RELEASED, started_at=None, finished_at=time()
         )
         await slow.settle([handed_back], worker_id=desk.worker_id)
-        leases = await desk.leased(4)
+        leases = await desk.leased(5)
 
     assert [one.job_id for one in leases] == [*jobs, jobs[0]]
-    assert [since == NIL for since in looked] == [True, True, False]
-    assert slow.sinces[3] == NIL
+    assert [since == NIL for since in looked] == [True, True, True, False]
+    assert slow.sinces[4] == NIL

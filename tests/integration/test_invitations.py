@@ -26,7 +26,7 @@ from signalstack.core.ids import new_id
 from signalstack.core.job import Wake
 from signalstack.core.stage import Claimed, Finished, HandedOver, Queried, Started
 from signalstack.store import chores
-from signalstack.store.dispatch import NIL, Lease
+from signalstack.store.dispatch import Lease
 from signalstack.store.invitations import STATEMENTS, Invitation
 from signalstack.store.link import Link
 from signalstack.worker.claimer import Claimer
@@ -204,19 +204,6 @@ async def test_nobody_is_overtaken(shop: Shop, conn: Database) -> None:
         assert order == [waiting, second]
 
 
-async def test_who_is_overtaken_is_looked_for_from_the_id_on_that_an_invitation_names(
-    shop: Shop, conn: Database
-) -> None:
-    async with shop.worker(HANDLERS) as crew:
-        await _at_rest(crew)
-        await add_jobs(conn, shop.user_id)  # as one that its worker would have known of
-        since = "UPDATE signalstack.invitations SET since = %s"
-        await conn.execute(since.encode(), [new_id()])
-        await crew.ended(await shop.enqueue("echo"))
-
-        assert _handed(crew) == 1
-
-
 class _Bloated(Invitation):
     """Takes as long, all times but the first, as one whose row has died many thousand times."""
 
@@ -250,7 +237,6 @@ async def test_who_finds_inviting_slow_each_time_leaves_it_for_a_while(
         spare=lambda: 1,
         at_rest=lambda: True,
         put=leases.append,
-        since=lambda: NIL,
         lost=lambda _token: None,
         rng=random.Random(),  # noqa: S311 - a lease token is no secret here
     )

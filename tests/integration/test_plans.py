@@ -66,11 +66,15 @@ def _calls(worker: str) -> dict[str, Hot]:
             indexes={"jobs_ready", "workers_pkey", "queues_pkey"},
         ),
         "dispatch/claim_plain": Hot(
+            arguments=f"'{{default,mail}}', {nil}, 100, 100, '{worker}', 7, 'poll', 8192",
+            indexes={"jobs_ready", "workers_pkey", "queues_pkey"},
+        ),
+        "dispatch/claim_new": Hot(
             arguments=f"'{{default,mail}}', {nil}, 100, 100, '{worker}', 7, 'poll', 8192, {nil}",
             indexes={"jobs_ready", "workers_pkey", "queues_pkey"},
         ),
         "dispatch/promote": Hot(arguments="1000", indexes={"jobs_delayed"}),
-        "dispatch/busy_queues": Hot(arguments=nil, indexes={"jobs_ready"}),
+        "dispatch/busy_queues": Hot(arguments="", indexes={"jobs_ready"}),
         "dispatch/finish": Hot(
             arguments=f"{uuids}, {uuids}, {bigints}, {ones}, {times}, {times}, {nulls}, {nulls}",
             indexes={"jobs_pkey", "queues_pkey"},
@@ -157,7 +161,9 @@ async def test_hot_queries_reach_jobs_by_their_indexes_alone(
         assert kinds.isdisjoint({"Seq Scan", "Hash Join", "Merge Join"}), name
         scans = [node for node in nodes if "Index Name" in node]
         assert {node["Index Name"] for node in scans} == hot.indexes, name
-        assert all("Index Cond" in node for node in scans), name
+        unbound = [node for node in scans if "Index Cond" not in node]
+        # Only the first step of the walk over all queues has nothing to go by.
+        assert len(unbound) == (1 if name == "dispatch/busy_queues" else 0), name
 
 
 async def test_claim_for_an_empty_queue_reads_none_of_a_tenants_flood_in_another(
@@ -181,15 +187,27 @@ async def test_claim_for_an_empty_queue_reads_none_of_a_tenants_flood_in_another
     assert plan["Shared Hit Blocks"] + plan["Shared Read Blocks"] < 3_000
 
 
-@pytest.mark.parametrize("statistics", ["fresh", "of empty tables", "planned when empty"])
+async def _empty(conn: Database) -> None:
+    """Leave what a worker finds after a busy day: empty tables, and indexes that have grown."""
+    await _fill(conn, statistics="none")
+    await conn.execute("VACUUM ANALYZE signalstack.jobs")
+    await conn.execute("DELETE FROM signalstack.jobs")
+    await conn.execute("VACUUM ANALYZE signalstack.jobs")
+
+
+@pytest.mark.parametrize(
+    "statistics", ["fresh", "of empty tables", "planned when empty", "planned when emptied"]
+)
 async def test_hot_queries_read_little_however_much_there_is(
     conn: Database, statistics: str
 ) -> None:
     worker = await add_worker(conn)
     calls = _calls(str(worker))
-    if statistics == "planned when empty":
+    if statistics.startswith("planned"):
         # As in a worker that was idle while autovacuum passed by: its plans stay as they are.
         await conn.execute("VACUUM ANALYZE signalstack.jobs")
+        if statistics == "planned when emptied":
+            await _empty(conn)
         for name, hot in calls.items():
             await _prepare(conn, name, hot)
             await _explain_prepared(conn, name, hot)
@@ -199,7 +217,7 @@ async def test_hot_queries_read_little_however_much_there_is(
     # One transaction for all: psycopg forgets prepared statements with each ROLLBACK.
     await conn.execute("BEGIN")
     for name, hot in calls.items():
-        if statistics != "planned when empty":
+        if not statistics.startswith("planned"):
             await _prepare(conn, name, hot)
         plan = await _explain_prepared(conn, name, hot, "ANALYZE, BUFFERS, FORMAT JSON")
         blocks[name] = plan["Shared Hit Blocks"] + plan["Shared Read Blocks"]
@@ -208,6 +226,7 @@ async def test_hot_queries_read_little_however_much_there_is(
     # 10 for the other two; an index range that a volatile clock could not bound took 7,200.
     assert blocks["dispatch/claim"] < 2_000
     assert blocks["dispatch/claim_plain"] < 2_000
+    assert blocks["dispatch/claim_new"] < 2_000
     assert blocks["dispatch/finish"] < 2_000
     assert blocks["dispatch/requeue"] < 2_000
     assert blocks["dispatch/promote"] < 50

@@ -223,15 +223,6 @@ MUTANTS: Final = (
         ),
     ),
     Mutant(
-        name="the id from which on an invitation looks",
-        file="sql/migrations/0011_since.up.sql",
-        edits=((" AND j.id >= found_one.since", ""),),
-        test=(
-            f"{_INVITATIONS}"
-            "::test_who_is_overtaken_is_looked_for_from_the_id_on_that_an_invitation_names"
-        ),
-    ),
-    Mutant(
         name="the time that a doubt lasts",
         file="service/signalstack/worker/claimer.py",
         edits=(

@@ -19,6 +19,7 @@ EXCEPTIONS: Final = {
     "dispatch/busy_queues": _WORKERS,
     "dispatch/claim": _WORKERS,
     "dispatch/claim_plain": _WORKERS,
+    "dispatch/claim_new": _WORKERS,
     "dispatch/disown": _WORKERS,
     "dispatch/finish": _WORKERS,
     "dispatch/promote": _WORKERS,

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 _CLAIM: Final = Statement("dispatch/claim")
 _CLAIM_PLAIN: Final = Statement("dispatch/claim_plain")
+_CLAIM_NEW: Final = Statement("dispatch/claim_new")
 _PROMOTE: Final = Statement("dispatch/promote")
 _BUSY: Final = Statement("dispatch/busy_queues")
 _LOOK: Final = Statement("invitations/look")
@@ -31,6 +32,7 @@ _PAYLOAD: Final = Statement("dispatch/payload")
 CLAIM_STATEMENTS: Final = (
     _CLAIM,
     _CLAIM_PLAIN,
+    _CLAIM_NEW,
     _PROMOTE,
     _BUSY,
     _LOOK,
@@ -66,7 +68,7 @@ SETTLE_SESSION: Final = {**SESSION, "enable_indexscan": "off", "enable_indexonly
 # A lost claim is only a claim to be made again, so its commit need not wait for the disk.
 CLAIM_SESSION: Final = {**SESSION, "synchronous_commit": "off"}
 
-# Columns of dispatch/claim and dispatch/claim_plain, behind those that are the same in all rows.
+# Columns of the claims, behind those that are the same in all rows.
 _COMMON, _ID = 6, 7
 _WAKES: Final = {wake.value: wake for wake in Wake}
 _TERMINAL: Final = frozenset({Outcome.SUCCEEDED, Outcome.FAILED, Outcome.CANCELLED})
@@ -209,7 +211,10 @@ class Dispatch:
             cause.value.encode(),
             binary.pack_int4(inline),
         )
-        call = Call(_CLAIM_PLAIN, (*parameters, since)) if plain else Call(_CLAIM, parameters)
+        if plain and since != NIL:
+            call = Call(_CLAIM_NEW, (*parameters, since))
+        else:
+            call = Call(_CLAIM_PLAIN if plain else _CLAIM, parameters)
         (result,) = await self._claims.run(call)
         rows = binary.read_rows(result)
         walked, share, last, chosen, held, wait_s = rows[0][:_COMMON]
@@ -229,17 +234,14 @@ class Dispatch:
         (result,) = await self._claims.run(Call(_DISOWN, (binary.int8_array(tokens),)))
         return binary.read_int8(result.get_value(0, 0) or b"")
 
-    async def promote(
-        self, *, busy_since: bytes | None = None, host: UUID | None = None
-    ) -> Promotion:
+    async def promote(self, *, busy: bool = False, host: UUID | None = None) -> Promotion:
         """Make up to PROMOTE_LIMIT due jobs claimable.
 
-        In the same transaction, list the queues that have jobs with ids from `busy_since` on, and
-        look for the invitation of `host`.
+        In the same transaction, list the `busy` queues and look for the invitation of `host`.
         """
         calls = [Call(_PROMOTE, (binary.pack_int4(PROMOTE_LIMIT),))]
-        if busy_since is not None:
-            calls.append(Call(_BUSY, (busy_since,)))
+        if busy:
+            calls.append(Call(_BUSY))
         if host is not None:
             calls.append(Call(_LOOK, (host.bytes,)))
         promoted, *asked = map(binary.read_rows, await self._claims.run(*calls))
@@ -248,7 +250,7 @@ class Dispatch:
             queues=queues or [],
             count=count,
             next_s=None if next_s is None else max(next_s, 0.0),
-            busy=[] if busy_since is None else [queue for (queue,) in asked.pop(0)],
+            busy=[queue for (queue,) in asked.pop(0)] if busy else [],
             invited=next((token for (token,) in asked.pop(0)), None) if host is not None else None,
         )
 

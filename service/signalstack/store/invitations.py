@@ -51,11 +51,8 @@ class Invitation:
         """Hold a lock while this connection lives: without one nobody takes the invitation."""
         await self._link.run(Call(_HOLD_LOCK, (binary.pack_int8(key),)))
 
-    async def open(self, worker_id: UUID, *, token: int, lock_key: int, since: bytes) -> None:
-        """Invite; the run that comes of it has this lease token.
-
-        Nobody looks for jobs that wait, and must not be overtaken, at ids before `since`.
-        """
+    async def open(self, worker_id: UUID, *, token: int, lock_key: int) -> None:
+        """Invite; the run that comes of it has this lease token."""
         await self._link.run(
             Call(
                 _OPEN,
@@ -65,7 +62,6 @@ class Invitation:
                     binary.text_array(self._queues),
                     binary.pack_int8(lock_key),
                     binary.pack_int8(token),
-                    since,
                 ),
             )
         )

@@ -122,14 +122,9 @@ class Claimer:
         return self._cause is None and not self._claiming
 
     @property
-    def since(self) -> bytes:
-        """The first id that may wait, as far as is known."""
-        return self._walks.since
-
-    @property
     def slow(self) -> bool:
         """Whether a walk goes over so many dead rows that nobody else should have to."""
-        return self._walks.burdened
+        return self._walks.long
 
     def doubt(self, token: int) -> None:
         """Give back what was leased with this token, now or by a statement still under way."""
@@ -258,12 +253,11 @@ class Claimer:
         try:
             if self._doubtful:
                 await self._disown()
-            walk = self._walks.begin() if poll and self._serves_all else None
+            walk = self._walks.begin(whole=True)
             promotion = await self._dispatch.promote(
-                busy_since=None if walk is None else walk.since,
-                host=self._worker_id() if poll else None,
+                busy=poll and self._serves_all, host=self._worker_id() if poll else None
             )
-            if walk is not None:
+            if poll and self._serves_all:
                 self._walks.end(walk, rows=promotion.count, left_none=not promotion.busy)
             elsewhere = [queue for queue in promotion.queues if not self._serves(queue)]
             if self._stopping or promotion.count > self._room() or elsewhere:

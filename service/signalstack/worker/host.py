@@ -43,8 +43,8 @@ class Host:
     """Invites while there are slots to `spare`; `put` takes what is handed over.
 
     `lost` is given the token of an invitation that may have been taken unheard: a run with it
-    must be given back. `since` tells the first id that may wait. `rng` makes tokens, by which a
-    bell is believed: they must not be foreseeable.
+    must be given back. `rng` makes tokens, by which a bell is believed: they must not be
+    foreseeable.
     """
 
     def __init__(
@@ -56,7 +56,6 @@ class Host:
         spare: Callable[[], int],
         at_rest: Callable[[], bool],
         put: Callable[[Lease], None],
-        since: Callable[[], bytes],
         lost: Callable[[int], None],
         rng: Random,
     ) -> None:
@@ -66,7 +65,6 @@ class Host:
         self._spare = spare
         self._at_rest = at_rest
         self._put = put
-        self._since = since
         self._lost = lost
         self._rng = rng
         self._token: int | None = None
@@ -162,9 +160,7 @@ class Host:
         token = self._token = self._rng.getrandbits(63)
         began = anyio.current_time()
         try:
-            await self._invitation.open(
-                self._worker_id(), token=token, lock_key=lock_key, since=self._since()
-            )
+            await self._invitation.open(self._worker_id(), token=token, lock_key=lock_key)
         except StatementError:
             self._token = None
             raise

@@ -158,7 +158,6 @@ class Worker:
             spare=self._spare,
             at_rest=lambda: self._claimer.at_rest,
             put=self._executor.take,
-            since=lambda: self._claimer.since,
             lost=self._claimer.doubt,
             rng=rng,
         )

@@ -41,7 +41,8 @@ class Walks:
         self._cleared_at: float | None = None
         self._whole_from = 0.0
         self._quickest_s = inf
-        self._long = False
+        self._last_s = 0.0
+        self.long = False  # whether the last two looks at everything were
         self._asked = 1
         self._answered = 0
 
@@ -56,11 +57,6 @@ class Walks:
             return NIL
         return id_floor(datetime.fromtimestamp(self._cleared_at - _SKEW_S, UTC)).bytes
 
-    @property
-    def burdened(self) -> bool:
-        """Whether a look from `since` on steps over many dead rows, whoever makes it."""
-        return self._long and self.since == NIL
-
     def need_whole(self) -> None:
         """Have everything looked at, since an old id may wait again."""
         self._asked += 1
@@ -68,7 +64,7 @@ class Walks:
     def renew(self) -> None:
         """Do the same over a new connection, which may lead further than the last one."""
         self.need_whole()
-        self._quickest_s = inf
+        self._quickest_s, self._last_s = inf, 0.0
 
     def begin(self, *, whole: bool = False) -> Walk:
         """Begin a look, at everything if it must be; several may be under way."""
@@ -86,8 +82,10 @@ class Walks:
         ended = self._clock()
         walk_s = max(ended - walk.began - rows * _ROW_S, 0.0)
         self._quickest_s = min(self._quickest_s, walk_s)
-        self._long = walk_s - self._quickest_s > _LONG_S
-        self._whole_from = ended + min(walk_s / _SHARE, _LONGEST_S) if self._long else 0.0
+        # Of two, since the first one over a connection plans, and any one may have waited.
+        self.long = min(walk_s, self._last_s) - self._quickest_s > _LONG_S
+        self._last_s = walk_s
+        self._whole_from = ended + min(walk_s / _SHARE, _LONGEST_S) if self.long else 0.0
 
 
 class Walk:

@@ -1,10 +1,10 @@
--- The names of all queues that have jobs from id $1 on which wait or run, by skipping through the
--- index: one probe a queue.
+-- The names of all queues that have jobs which wait or run, by skipping through the index: one
+-- probe a queue.
 WITH RECURSIVE walk AS (
     (
         SELECT j.queue
         FROM signalstack.jobs AS j
-        WHERE NOT j.delayed AND j.id >= $1::uuid
+        WHERE NOT j.delayed
         ORDER BY j.queue
         LIMIT 1
     )
@@ -14,7 +14,7 @@ WITH RECURSIVE walk AS (
     CROSS JOIN LATERAL (
         SELECT j.queue
         FROM signalstack.jobs AS j
-        WHERE NOT j.delayed AND j.queue > walk.queue AND j.id >= $1::uuid
+        WHERE NOT j.delayed AND j.queue > walk.queue
         ORDER BY j.queue
         LIMIT 1
     ) AS next

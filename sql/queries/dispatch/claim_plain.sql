@@ -1,9 +1,7 @@
 -- What claim.sql does where no queue has limits and there are fewer lanes than $4, at half the
 -- cost: most of that is what it takes to start so large a statement. Lanes with limits are left
 -- alone; that they are there (`held`), or as many lanes as asked for, tells who claims to go on
--- with claim.sql. From id $9 on: what is older was claimed, or is dead and cannot be removed yet;
--- its index entries are stepped over without a look at their rows. The words and rules of claim.sql
--- are these too: see there why things are as they are.
+-- with claim.sql. Its words and rules are these too: see there why things are as they are.
 WITH RECURSIVE walk AS (
     SELECT q.queue, head.user_id
     FROM unnest($1::text[]) AS q (queue)
@@ -13,7 +11,6 @@ WITH RECURSIVE walk AS (
         WHERE
             NOT j.delayed
             AND (j.queue, j.user_id) > (q.queue, $2::uuid)
-            AND j.id >= $9::uuid
             AND j.lease_token IS NULL
         ORDER BY j.queue, j.user_id
         LIMIT 1
@@ -30,7 +27,6 @@ WITH RECURSIVE walk AS (
         WHERE
             NOT j.delayed
             AND (j.queue, j.user_id) > (walk.queue, walk.user_id)
-            AND j.id >= $9::uuid
             AND j.lease_token IS NULL
         ORDER BY j.queue, j.user_id
         LIMIT 1
@@ -71,7 +67,6 @@ chosen AS MATERIALIZED (
             NOT j.delayed
             AND j.queue = lane.queue
             AND j.user_id = lane.user_id
-            AND j.id >= $9::uuid
             AND j.lease_token IS NULL
         ORDER BY j.priority DESC, j.id
         LIMIT (SELECT share.jobs FROM share)

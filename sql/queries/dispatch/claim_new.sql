@@ -1,0 +1,122 @@
+-- What claim_plain.sql does, from id $9 on: what is older was claimed, or is dead and cannot be
+-- removed yet; its index entries are passed over without a look at their rows. By itself, since the
+-- condition costs a claim of everything a tenth. Queue and tenant are compared as one throughout:
+-- by tenant and id alone the planner would read the primary key, and sort.
+WITH RECURSIVE walk AS (
+    SELECT q.queue, head.user_id
+    FROM unnest($1::text[]) AS q (queue)
+    CROSS JOIN LATERAL (
+        SELECT j.queue, j.user_id
+        FROM signalstack.jobs AS j
+        WHERE
+            NOT j.delayed
+            AND (j.queue, j.user_id) > (q.queue, $2::uuid)
+            AND j.id >= $9::uuid
+            AND j.lease_token IS NULL
+        ORDER BY j.queue, j.user_id
+        LIMIT 1
+    ) AS head
+    WHERE
+        head.queue = q.queue
+        AND EXISTS (SELECT FROM signalstack.workers AS w WHERE w.id = $5::uuid)
+    UNION ALL
+    SELECT walk.queue, next.user_id
+    FROM walk
+    CROSS JOIN LATERAL (
+        SELECT j.queue, j.user_id
+        FROM signalstack.jobs AS j
+        WHERE
+            NOT j.delayed
+            AND (j.queue, j.user_id) > (walk.queue, walk.user_id)
+            AND j.id >= $9::uuid
+            AND j.lease_token IS NULL
+        ORDER BY j.queue, j.user_id
+        LIMIT 1
+    ) AS next
+    WHERE next.queue = walk.queue
+),
+
+lane AS MATERIALIZED (
+    SELECT
+        walked.queue,
+        walked.user_id,
+        q.paused IS true OR o.paused IS true AS paused,
+        coalesce(q.concurrency, q.rate_limit, o.concurrency, o.rate_limit) IS NOT NULL AS held
+    FROM (SELECT walk.queue, walk.user_id FROM walk LIMIT $4::integer) AS walked
+    LEFT JOIN signalstack.queues AS q ON walked.user_id = q.user_id AND walked.queue = q.name
+    LEFT JOIN signalstack.queues AS o
+        ON o.user_id = '00000000-0000-0000-0000-000000000000' AND walked.queue = o.name
+),
+
+share AS MATERIALIZED (
+    SELECT
+        count(*)::integer AS lanes,
+        coalesce(bool_or(lane.held AND NOT lane.paused), false) AS held,
+        ceil(
+            $3::integer
+            / greatest(count(*) FILTER (WHERE NOT lane.held AND NOT lane.paused), 1)::float8
+        )::integer AS jobs
+    FROM lane
+),
+
+chosen AS MATERIALIZED (
+    SELECT waiting.spot
+    FROM lane
+    CROSS JOIN LATERAL (
+        SELECT j.ctid AS spot
+        FROM signalstack.jobs AS j
+        WHERE
+            NOT j.delayed
+            AND (j.queue, j.user_id) >= (lane.queue, lane.user_id)
+            AND (j.queue, j.user_id) <= (lane.queue, lane.user_id)
+            AND j.id >= $9::uuid
+            AND j.lease_token IS NULL
+        ORDER BY j.queue, j.user_id, j.priority DESC, j.id
+        LIMIT (SELECT share.jobs FROM share)
+        FOR UPDATE SKIP LOCKED
+    ) AS waiting
+    WHERE NOT lane.held AND NOT lane.paused
+    LIMIT $3::integer
+),
+
+claimed AS (
+    UPDATE signalstack.jobs AS j
+    SET
+        attempt = least(j.attempt, 2147483646) + 1,
+        worker_id = $5::uuid,
+        lease_token = $6::bigint,
+        limited = false,
+        wake = coalesce(j.wake, $7::text),
+        started_at = clock_timestamp(),
+        updated_at = clock_timestamp()
+    WHERE j.ctid = any(array(SELECT chosen.spot FROM chosen))
+    RETURNING
+        j.user_id, j.id, j.type, j.queue, j.attempt, j.max_attempts, j.timeout_s, j.run_at, j.wake,
+        j.traceparent, j.priority, j.postponed_since,
+        CASE WHEN pg_column_size(j.payload) <= $8::integer THEN j.payload::text END AS payload,
+        CASE WHEN j.watch > 1 THEN pg_notify('signalstack_changed', j.id::text) END AS told
+)
+
+SELECT
+    share.lanes,
+    share.jobs AS share,
+    NULL::uuid AS cursor,
+    (SELECT count(*) FROM chosen)::integer AS chosen,
+    share.held,
+    NULL::double precision AS wait_s,
+    claimed.user_id,
+    claimed.id,
+    claimed.type,
+    claimed.queue,
+    claimed.attempt,
+    claimed.max_attempts,
+    claimed.timeout_s,
+    claimed.run_at,
+    claimed.wake,
+    claimed.traceparent,
+    CASE WHEN octet_length(claimed.payload) <= $8::integer THEN claimed.payload END::varchar
+        AS payload,
+    claimed.postponed_since
+FROM share
+LEFT JOIN claimed ON true
+ORDER BY claimed.priority DESC, claimed.id
