@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING
 
 import pytest
 
 from signalstack.core.ids import id_floor
-from signalstack.store.dispatch import NIL
+from signalstack.core.job import Wake
+from signalstack.store.dispatch import NIL, Lease
 from signalstack.worker.walks import Walks
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 EPOCH = datetime(2026, 11, 28, tzinfo=UTC)
 SKEW = timedelta(seconds=10)
@@ -21,11 +26,13 @@ class Looks:
         self.time = 0.0
         self.walks = Walks(lambda: EPOCH.timestamp() + self.time, clock=lambda: 1_000.0 + self.time)
 
-    def look(self, *, takes_s: float = 0.001, rows: int = 0, leaves: bool = False) -> bytes:
-        """Look; tells from which id on."""
+    def look(
+        self, *, takes_s: float = 0.001, made_at: Sequence[float] = (), leaves: bool = False
+    ) -> bytes:
+        """Look, and lease jobs that were made at these times; tells from which id on."""
         walk = self.walks.begin()
         self.time += takes_s
-        self.walks.end(walk, rows=rows, left_none=not leaves)
+        self.walks.end(walk, [_lease(seconds) for seconds in made_at], left_none=not leaves)
         return walk.since
 
 
@@ -49,6 +56,25 @@ def burdened(looks: Looks) -> Looks:
     return looks
 
 
+def _lease(made_at: float) -> Lease:
+    id_ = id_floor(EPOCH + timedelta(seconds=made_at))
+    return Lease(
+        user_id=bytes(16),
+        id=id_.bytes,
+        job_id=id_,
+        type="noop",
+        queue="default",
+        attempt=1,
+        max_attempts=3,
+        timeout_s=None,
+        due_at=0.0,
+        wake=Wake.NOTIFY,
+        traceparent=None,
+        payload=b"null",
+        token=1,
+    )
+
+
 def _since(seconds: float) -> bytes:
     return id_floor(EPOCH + timedelta(seconds=seconds) - SKEW).bytes
 
@@ -59,7 +85,7 @@ def test_quick_looks_are_all_at_everything(looks: Looks) -> None:
 
 
 def test_a_look_that_leases_many_is_not_taken_for_a_long_walk(looks: Looks) -> None:
-    looks.look(takes_s=0.025, rows=500)
+    looks.look(takes_s=0.025, made_at=[0.0] * 500)
 
     assert looks.look() == NIL
 
@@ -107,11 +133,32 @@ def test_everything_is_looked_at_again_within_a_share_of_the_time(burdened: Look
     assert [before == NIL, after == NIL, later == NIL, last == NIL] == [False, True, False, True]
 
 
-def test_a_long_look_that_leaves_some_is_followed_by_one_at_everything(burdened: Looks) -> None:
+def test_a_long_look_that_leases_an_old_one_and_leaves_some_is_followed_by_one_at_everything(
+    burdened: Looks,
+) -> None:
     burdened.walks.need_whole()
-    burdened.look(takes_s=0.1, leaves=True)
+    burdened.look(takes_s=0.1, made_at=[-60.0, 0.0], leaves=True)
 
     assert (burdened.look(takes_s=0.1), burdened.look() == NIL) == (NIL, False)
+
+
+def test_who_is_sent_more_than_it_takes_at_once_goes_on_with_new_ones(burdened: Looks) -> None:
+    burdened.walks.need_whole()
+    everything = burdened.look(takes_s=0.1, made_at=[0.0, 0.1], leaves=True)
+
+    assert (everything, burdened.look()) == (NIL, _since(0.0))
+
+
+@pytest.mark.parametrize(("found_none", "since"), [(False, 0.0), (True, 5.0)])
+def test_a_poll_clears_what_it_finds_empty_and_hides_nothing(
+    burdened: Looks, *, found_none: bool, since: float
+) -> None:
+    burdened.time = 5.0
+    poll = burdened.walks.begin(whole=True)
+    burdened.time += 0.1
+    burdened.walks.end_poll(poll, rows=0, found_none=found_none)
+
+    assert (poll.since, burdened.look()) == (NIL, _since(since))
 
 
 def test_what_waits_again_is_looked_for_once(burdened: Looks) -> None:
@@ -124,7 +171,7 @@ def test_what_waits_again_is_looked_for_once(burdened: Looks) -> None:
 def test_what_waits_again_during_a_look_is_looked_for_after_it(burdened: Looks) -> None:
     walk = burdened.walks.begin()
     burdened.walks.need_whole()
-    burdened.walks.end(walk, rows=0, left_none=True)
+    burdened.walks.end(walk, [], left_none=True)
 
     assert burdened.look() == NIL
 
@@ -133,8 +180,8 @@ def test_two_looks_at_once_do_not_hide_what_one_of_them_left(burdened: Looks) ->
     new, burdened.time = burdened.walks.begin(), burdened.time + 60.0
     everything = burdened.walks.begin()
     burdened.time += 0.1
-    burdened.walks.end(everything, rows=0, left_none=False)
-    burdened.walks.end(new, rows=0, left_none=True)
+    burdened.walks.end(everything, [_lease(-60.0)], left_none=False)
+    burdened.walks.end(new, [], left_none=True)
 
     assert [new.since == NIL, everything.since == NIL, burdened.look() == NIL] == [
         False,

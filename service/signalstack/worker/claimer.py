@@ -1,9 +1,8 @@
 """When to claim, and what: doorbells, timers and a slow poll in; leased jobs out to the executor.
 
 Three things wake it. A notification names a queue. A timer stands for the earliest delayed job. The
-poll finds whatever the first two missed (beside dead rows, what is new of it: `walks`), and is all
-there is while nobody listens. A claim that did not empty its lanes is followed by another as soon
-as there is room.
+poll finds whatever the first two missed, and is all there is while nobody listens. A claim that
+did not empty its lanes is followed by another as soon as there is room.
 """
 
 from __future__ import annotations
@@ -226,7 +225,7 @@ class Claimer:
         )
         more = not claim.drained or len(claim.leases) >= limit
         left_none = plain and claim.plain and not more
-        self._walks.end(walk, rows=len(claim.leases), left_none=left_none)
+        self._walks.end(walk, claim.leases, left_none=left_none)
         if not claim.plain:
             self._plain_from = anyio.current_time() + _PLAIN_AFTER_S
             if plain:
@@ -258,7 +257,7 @@ class Claimer:
                 busy=poll and self._serves_all, host=self._worker_id() if poll else None
             )
             if poll and self._serves_all:
-                self._walks.end(walk, rows=promotion.count, left_none=not promotion.busy)
+                self._walks.end_poll(walk, rows=promotion.count, found_none=not promotion.busy)
             elsewhere = [queue for queue in promotion.queues if not self._serves(queue)]
             if self._stopping or promotion.count > self._room() or elsewhere:
                 await self._dispatch.ring(promotion.queues)
@@ -282,6 +281,7 @@ class Claimer:
     def _take_polled(self, busy: list[str]) -> None:
         """Look into the queues that have jobs, unless all queues were looked at and none has."""
         if not self._serves_all or busy:
+            self._walks.need_whole()
             self._wake(Wake.POLL)
         else:
             self._on_claimed()

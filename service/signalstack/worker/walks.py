@@ -19,7 +19,9 @@ from signalstack.core.ids import id_floor
 from signalstack.store.dispatch import NIL
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
+
+    from signalstack.store.dispatch import Lease
 
 # By so much the clocks of those who make ids may differ.
 _SKEW_S: Final = 10.0
@@ -55,7 +57,7 @@ class Walks:
             or self._clock() >= self._whole_from
         ):
             return NIL
-        return id_floor(datetime.fromtimestamp(self._cleared_at - _SKEW_S, UTC)).bytes
+        return self._floor(self._cleared_at)
 
     def need_whole(self) -> None:
         """Have everything looked at, since an old id may wait again."""
@@ -70,15 +72,31 @@ class Walks:
         """Begin a look, at everything if it must be; several may be under way."""
         return Walk(NIL if whole else self.since, self._asked, self._now(), self._clock())
 
-    def end(self, walk: Walk, *, rows: int, left_none: bool) -> None:
-        """Hear how many jobs a look brought, and whether it left none that could be had."""
-        if walk.since != NIL:
-            # Nothing is known of older ones if a look at everything left some meanwhile.
-            if left_none and self._cleared_at is not None:
-                self._cleared_at = walk.began_at
-            return
-        self._cleared_at = walk.began_at if left_none else None
-        self._answered = walk.asked
+    def end(self, walk: Walk, leases: Sequence[Lease], *, left_none: bool) -> None:
+        """Hear what a claim leased, and whether it left none that could be had."""
+        if walk.since == NIL:
+            self._answered = walk.asked
+            self._measure(walk, rows=len(leases))
+            # Oldest first: one that leased new ones alone has left new ones alone. Else a worker
+            # that is sent more than it can take at once would never look at new ones again.
+            if not (left_none or (self.long and self._are_new(leases))):
+                self._cleared_at = None
+        if left_none and (walk.since == NIL or self._cleared_at is not None):
+            self._cleared_at = walk.began_at
+
+    def end_poll(self, walk: Walk, *, rows: int, found_none: bool) -> None:
+        """Hear of a look at everything that leased nothing, at whether there is anything."""
+        self._measure(walk, rows=rows)
+        if found_none:
+            self._answered, self._cleared_at = walk.asked, walk.began_at
+
+    def _are_new(self, leases: Sequence[Lease]) -> bool:
+        if self._cleared_at is None:
+            return False
+        floor = self._floor(self._cleared_at)
+        return all(lease.id >= floor for lease in leases)
+
+    def _measure(self, walk: Walk, *, rows: int) -> None:
         ended = self._clock()
         walk_s = max(ended - walk.began - rows * _ROW_S, 0.0)
         self._quickest_s = min(self._quickest_s, walk_s)
@@ -86,6 +104,10 @@ class Walks:
         self.long = min(walk_s, self._last_s) - self._quickest_s > _LONG_S
         self._last_s = walk_s
         self._whole_from = ended + min(walk_s / _SHARE, _LONGEST_S) if self.long else 0.0
+
+    @staticmethod
+    def _floor(cleared_at: float) -> bytes:
+        return id_floor(datetime.fromtimestamp(cleared_at - _SKEW_S, UTC)).bytes
 
 
 class Walk:
