@@ -138,6 +138,12 @@ async def add_jobs(
     return ids
 
 
+async def add_dead_jobs(conn: Database, count: int) -> None:
+    """Make jobs and remove them; while an older transaction is open they stay in the indexes."""
+    ids = await add_jobs(conn, await add_user(conn, "ghost"), count)
+    await conn.execute("DELETE FROM signalstack.jobs WHERE id = ANY(%s)", (ids,))
+
+
 async def add_worker(conn: Database, *, lease_s: float = 60) -> UUID:
     """Register a worker; a negative `lease_s` makes a dead one."""
     worker_id = new_id()

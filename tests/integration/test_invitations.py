@@ -11,6 +11,7 @@ import pytest
 
 from recording import RecordingObserver
 from rows import (
+    add_dead_jobs,
     add_jobs,
     add_worker,
     connect,
@@ -26,11 +27,7 @@ from signalstack.core.ids import new_id
 from signalstack.core.job import Wake
 from signalstack.core.stage import Claimed, Finished, HandedOver, Queried, Started
 from signalstack.store import chores
-from signalstack.store.dispatch import Lease
-from signalstack.store.invitations import STATEMENTS, Invitation
-from signalstack.store.link import Link
 from signalstack.worker.claimer import Claimer
-from signalstack.worker.host import Host
 from working import NEVER_S, POLL_S, Crew, Shop, open_shop
 
 if TYPE_CHECKING:
@@ -39,6 +36,7 @@ if TYPE_CHECKING:
 
     from rows import Database
     from signalstack.core.handler import Context
+    from signalstack.worker.host import Host
 
 OPEN = "SELECT count(*) FROM signalstack.invitations WHERE token IS NOT NULL"
 
@@ -204,58 +202,6 @@ async def test_nobody_is_overtaken(shop: Shop, conn: Database) -> None:
         assert order == [waiting, second]
 
 
-class _Bloated(Invitation):
-    """Takes as long, all times but the first, as one whose row has died many thousand times."""
-
-    opened = 0
-
-    async def open(self, *args: Any, **given: Any) -> None:
-        await super().open(*args, **given)
-        self.opened += 1
-        if self.opened > 1:
-            await anyio.sleep(0.02)
-
-
-async def test_who_finds_inviting_slow_each_time_leaves_it_for_a_while(
-    database_url: str, shop: Shop, conn: Database
-) -> None:
-    host: Host
-    facts, leases = RecordingObserver(), list[Lease]()
-    worker_id = await add_worker(conn)
-    link = Link(
-        "claim",
-        database_url,
-        STATEMENTS,
-        facts,
-        channels=("bell",),
-        on_notify=lambda _channel, text: host.heard(text),
-    )
-    host = Host(
-        _Bloated(link, "bell", ()),
-        facts,
-        worker_id=lambda: worker_id,
-        spare=lambda: 1,
-        at_rest=lambda: True,
-        put=leases.append,
-        lost=lambda _token: None,
-        rng=random.Random(),  # noqa: S311 - a lease token is no secret here
-    )
-    async with anyio.create_task_group() as tasks:
-        await tasks.start(link.keep)
-        tasks.start_soon(host.run)
-        jobs: list[UUID] = []
-        for n in range(6):  # a quick one, and five that are not
-            await facts.seen(Queried, query="invitations/open", count=n + 1)
-            jobs.append(await shop.enqueue("noop"))
-            await facts.seen(HandedOver, outcome="taken", count=n + 1)
-        with anyio.move_on_after(0.5):
-            await facts.seen(Queried, query="invitations/open", count=7)
-
-        assert [lease.job_id for lease in leases] == jobs
-        assert len(facts.facts(Queried, query="invitations/open")) == 6
-        tasks.cancel_scope.cancel()
-
-
 async def test_only_what_a_worker_serves_is_handed_to_it(shop: Shop) -> None:
     async with (
         shop.worker(HANDLERS, queues=("mail",)) as mail,
@@ -268,6 +214,25 @@ async def test_only_what_a_worker_serves_is_handed_to_it(shop: Shop) -> None:
             await _at_rest(mail, n + 2)
 
         assert (_handed(mail), _handed(rest)) == (4, 0)
+
+
+async def test_beside_dead_rows_nobody_invites_since_who_stores_a_job_would_step_over_them(
+    shop: Shop, database_url: str, conn: Database
+) -> None:
+    async with connect(database_url) as idler:
+        await idler.execute("BEGIN")
+        await idler.execute("SELECT pg_current_xact_id()")
+        await add_dead_jobs(conn, 6_000)
+        async with shop.worker(HANDLERS, listen=True, poll_interval_s=POLL_S) as crew:
+            await crew.facts.seen(Queried, query="dispatch/promote", count=2)
+            await crew.ended(await shop.enqueue("echo"))
+            assert (_handed(crew), crew.facts.facts(Queried, query="invitations/open")) == (0, [])
+
+            await idler.execute("COMMIT")
+            await conn.execute("VACUUM signalstack.jobs")
+            await _at_rest(crew)
+            await crew.ended(await shop.enqueue("echo"))
+            assert _handed(crew) == 1
 
 
 async def test_a_busy_worker_does_not_invite(shop: Shop, conn: Database) -> None:

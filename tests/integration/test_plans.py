@@ -72,6 +72,7 @@ def _calls(worker: str) -> dict[str, Hot]:
         "dispatch/claim_new": Hot(
             arguments=f"'{{default,mail}}', {nil}, 100, 100, '{worker}', 7, 'poll', 8192, {nil}",
             indexes={"jobs_ready", "workers_pkey", "queues_pkey"},
+            session={**dispatch.CLAIM_SESSION, "enable_sort": "off"},  # do_not_sort.sql
         ),
         "dispatch/promote": Hot(arguments="1000", indexes={"jobs_delayed"}),
         "dispatch/busy_queues": Hot(arguments="", indexes={"jobs_ready"}),
@@ -122,6 +123,7 @@ async def _explain(
 
 
 async def _prepare(conn: Database, name: str, hot: Hot) -> None:
+    await conn.execute("RESET ALL")
     for setting, wanted in hot.session.items():
         await conn.execute("SELECT set_config(%s, %s, false)", (setting, wanted))
     if await _is_prepared(conn, name):

@@ -16,7 +16,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 EPOCH = datetime(2026, 11, 28, tzinfo=UTC)
-SKEW = timedelta(seconds=10)
+SKEW = timedelta(seconds=2)
+MANY = 5_001
 
 
 class Looks:
@@ -27,20 +28,33 @@ class Looks:
         self.walks = Walks(lambda: EPOCH.timestamp() + self.time, clock=lambda: 1_000.0 + self.time)
 
     def look(
-        self, *, takes_s: float = 0.001, made_at: Sequence[float] = (), leaves: bool = False
+        self,
+        *,
+        entries: int = 10,
+        takes_s: float = 0.001,
+        made_at: Sequence[float] = (),
+        leaves: bool = False,
     ) -> bytes:
-        """Look, and lease jobs that were made at these times; tells from which id on."""
+        """Look, and lease jobs that were made at these times; tells from which id on.
+
+        It reads so many entries of jobs that are not to be had.
+        """
         walk = self.walks.begin()
         self.time += takes_s
-        self.walks.end(walk, [_lease(seconds) for seconds in made_at], left_none=not leaves)
+        self.walks.end(
+            walk,
+            [_lease(seconds) for seconds in made_at],
+            entries=entries + len(made_at) if walk.counted else None,
+            left_none=not leaves,
+        )
         return walk.since
 
 
 @pytest.fixture
 def looks() -> Looks:
-    """Looks that have begun with a quick one, a second ago."""
+    """Looks that have begun with one that read little, a minute ago."""
     looks = Looks()
-    looks.time = -1.0
+    looks.time = -60.0
     looks.look()
     looks.time = 0.0
     return looks
@@ -48,11 +62,8 @@ def looks() -> Looks:
 
 @pytest.fixture
 def burdened(looks: Looks) -> Looks:
-    """Looks of which the last two took long; the second began at 0 s."""
-    looks.time = -0.5
-    looks.look(takes_s=0.1)
-    looks.time = 0.0
-    looks.look(takes_s=0.1)
+    """Looks of which the last one read much; it began at 0 s."""
+    looks.look(entries=MANY, takes_s=0.1)
     return looks
 
 
@@ -79,33 +90,29 @@ def _since(seconds: float) -> bytes:
     return id_floor(EPOCH + timedelta(seconds=seconds) - SKEW).bytes
 
 
-def test_quick_looks_are_all_at_everything(looks: Looks) -> None:
-    assert {looks.look(takes_s=0.004) for _ in range(5)} == {NIL}
-    assert not looks.walks.long
+def test_looks_that_read_little_are_all_at_everything(looks: Looks) -> None:
+    found = [looks.look(entries=MANY - 1, takes_s=3.0) for _ in range(5)]
+
+    assert (set(found), looks.walks.long) == ({NIL}, False)
 
 
 def test_a_look_that_leases_many_is_not_taken_for_a_long_walk(looks: Looks) -> None:
-    looks.look(takes_s=0.025, made_at=[0.0] * 500)
+    looks.look(made_at=[0.0] * MANY)
 
     assert looks.look() == NIL
 
 
-def test_one_long_look_may_have_waited_for_something_else(looks: Looks) -> None:
-    looks.look(takes_s=0.1)
+def test_entries_are_counted_now_and_then_and_always_while_they_are_many(looks: Looks) -> None:
+    counted = [looks.walks.begin().counted]
+    looks.look()
+    counted.append(looks.walks.begin().counted)
+    looks.time += 5.1
+    counted.append(looks.walks.begin().counted)
+    looks.look(entries=MANY)
+    looks.walks.need_whole()
+    counted.append(looks.walks.begin().counted)
 
-    assert (looks.walks.long, looks.look()) == (False, NIL)
-
-
-def test_a_database_that_is_far_away_is_not_taken_for_a_long_walk() -> None:
-    looks = Looks()
-
-    assert {looks.look(takes_s=0.05) for _ in range(5)} == {NIL}
-
-
-def test_a_connection_that_leads_further_is_not_taken_for_a_long_walk(looks: Looks) -> None:
-    looks.walks.renew()
-
-    assert {looks.look(takes_s=0.05) for _ in range(5)} == {NIL}
+    assert counted == [True, False, True, True]
 
 
 def test_after_a_long_one_looks_begin_where_the_last_one_left_none(burdened: Looks) -> None:
@@ -120,11 +127,18 @@ def test_after_a_long_one_looks_begin_where_the_last_one_left_none(burdened: Loo
     assert (long, burdened.walks.long) == (True, True)
 
 
+def test_a_short_one_ends_it(burdened: Looks) -> None:
+    burdened.walks.need_whole()
+    burdened.look()
+
+    assert (burdened.walks.long, burdened.look()) == (False, NIL)
+
+
 def test_everything_is_looked_at_again_within_a_share_of_the_time(burdened: Looks) -> None:
     burdened.time = 0.1 + 19.9
     before = burdened.look()
     burdened.time = 0.1 + 20.1
-    after = burdened.look(takes_s=1.0)
+    after = burdened.look(entries=MANY, takes_s=1.0)
     burdened.time += 29.9
     later = burdened.look()
     burdened.time += 0.2
@@ -137,14 +151,14 @@ def test_a_long_look_that_leases_an_old_one_and_leaves_some_is_followed_by_one_a
     burdened: Looks,
 ) -> None:
     burdened.walks.need_whole()
-    burdened.look(takes_s=0.1, made_at=[-60.0, 0.0], leaves=True)
+    burdened.look(entries=MANY, takes_s=0.1, made_at=[-60.0, 0.0], leaves=True)
 
-    assert (burdened.look(takes_s=0.1), burdened.look() == NIL) == (NIL, False)
+    assert (burdened.look(entries=MANY, takes_s=0.1), burdened.look() == NIL) == (NIL, False)
 
 
 def test_who_is_sent_more_than_it_takes_at_once_goes_on_with_new_ones(burdened: Looks) -> None:
     burdened.walks.need_whole()
-    everything = burdened.look(takes_s=0.1, made_at=[0.0, 0.1], leaves=True)
+    everything = burdened.look(entries=MANY, takes_s=0.1, made_at=[0.0, 0.1], leaves=True)
 
     assert (everything, burdened.look()) == (NIL, _since(0.0))
 
@@ -156,22 +170,26 @@ def test_a_poll_clears_what_it_finds_empty_and_hides_nothing(
     burdened.time = 5.0
     poll = burdened.walks.begin(whole=True)
     burdened.time += 0.1
-    burdened.walks.end_poll(poll, rows=0, found_none=found_none)
+    burdened.walks.end_poll(poll, entries=MANY, found_none=found_none)
 
     assert (poll.since, burdened.look()) == (NIL, _since(since))
 
 
 def test_what_waits_again_is_looked_for_once(burdened: Looks) -> None:
     burdened.walks.need_whole()
-    asked = burdened.walks.since
+    asked = burdened.walks.begin().since
 
-    assert (asked, burdened.look(takes_s=0.1), burdened.look() == NIL) == (NIL, NIL, False)
+    assert (asked, burdened.look(entries=MANY, takes_s=0.1), burdened.look() == NIL) == (
+        NIL,
+        NIL,
+        False,
+    )
 
 
 def test_what_waits_again_during_a_look_is_looked_for_after_it(burdened: Looks) -> None:
     walk = burdened.walks.begin()
     burdened.walks.need_whole()
-    burdened.walks.end(walk, [], left_none=True)
+    burdened.walks.end(walk, [], entries=MANY, left_none=True)
 
     assert burdened.look() == NIL
 
@@ -180,8 +198,8 @@ def test_two_looks_at_once_do_not_hide_what_one_of_them_left(burdened: Looks) ->
     new, burdened.time = burdened.walks.begin(), burdened.time + 60.0
     everything = burdened.walks.begin()
     burdened.time += 0.1
-    burdened.walks.end(everything, [_lease(-60.0)], left_none=False)
-    burdened.walks.end(new, [], left_none=True)
+    burdened.walks.end(everything, [_lease(-60.0)], entries=MANY, left_none=False)
+    burdened.walks.end(new, [], entries=None, left_none=True)
 
     assert [new.since == NIL, everything.since == NIL, burdened.look() == NIL] == [
         False,

@@ -16,9 +16,13 @@ from signalstack.store.link import Call, Link, Statement
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from psycopg.pq.abc import PGresult
+
 _CLAIM: Final = Statement("dispatch/claim")
 _CLAIM_PLAIN: Final = Statement("dispatch/claim_plain")
 _CLAIM_NEW: Final = Statement("dispatch/claim_new")
+_DO_NOT_SORT: Final = Statement("dispatch/do_not_sort", aside=True)
+_ENTRIES: Final = Statement("dispatch/entries", aside=True)
 _PROMOTE: Final = Statement("dispatch/promote")
 _BUSY: Final = Statement("dispatch/busy_queues")
 _LOOK: Final = Statement("invitations/look")
@@ -33,6 +37,8 @@ CLAIM_STATEMENTS: Final = (
     _CLAIM,
     _CLAIM_PLAIN,
     _CLAIM_NEW,
+    _DO_NOT_SORT,
+    _ENTRIES,
     _PROMOTE,
     _BUSY,
     _LOOK,
@@ -106,7 +112,7 @@ class Claim(msgspec.Struct, frozen=True, kw_only=True):
 
     `wait_s` is the time until a queue's rate limit allows more, None where none stands in the way.
     `plain` says that the walk came to its end and met no limits; else a plain claim left lanes
-    alone.
+    alone. `entries` is how many entries of the ready index were read, where that was asked for.
     """
 
     leases: list[Lease]
@@ -114,6 +120,7 @@ class Claim(msgspec.Struct, frozen=True, kw_only=True):
     cursor: bytes
     wait_s: float | None
     plain: bool
+    entries: int | None = None
 
 
 class Settlement(msgspec.Struct, frozen=True, kw_only=True):
@@ -147,14 +154,16 @@ class Ended(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 class Promotion(msgspec.Struct, frozen=True, kw_only=True):
     """Which queues got due jobs, how many, and how long until the next (None: none is waiting).
 
-    `busy` are all queues that have jobs which wait or run, `invited` is the token of the worker's
-    open invitation, where they were asked for.
+    `busy` are all queues that have jobs which wait or run, `entries` is how many entries of the
+    ready index were read to find them, `invited` is the token of the worker's open invitation,
+    where they were asked for.
     """
 
     queues: list[str]
     count: int
     next_s: float | None
     busy: list[str] = []
+    entries: int = 0
     invited: int | None = None
 
 
@@ -193,6 +202,7 @@ class Dispatch:
         cause: Wake,
         plain: bool = False,
         since: bytes = NIL,
+        counted: bool = False,
         with_payloads: bool = True,
     ) -> Claim:
         """Lease up to `limit` jobs: an even share of each of up to `lanes` lanes past `cursor`.
@@ -211,11 +221,16 @@ class Dispatch:
             cause.value.encode(),
             binary.pack_int4(inline),
         )
+        call = Call(_CLAIM_PLAIN if plain else _CLAIM, parameters)
+        entries = None
         if plain and since != NIL:
             call = Call(_CLAIM_NEW, (*parameters, since))
+            _, result = await self._claims.run(Call(_DO_NOT_SORT), call)
+        elif counted:
+            before, result, after = await self._claims.run(Call(_ENTRIES), call, Call(_ENTRIES))
+            entries = _read_count(after) - _read_count(before)
         else:
-            call = Call(_CLAIM_PLAIN if plain else _CLAIM, parameters)
-        (result,) = await self._claims.run(call)
+            (result,) = await self._claims.run(call)
         rows = binary.read_rows(result)
         walked, share, last, chosen, held, wait_s = rows[0][:_COMMON]
         leases = _read_leases(rows, token)
@@ -227,12 +242,13 @@ class Dispatch:
             cursor=last.bytes if cut and last is not None else NIL,
             wait_s=None if wait_s is None else max(wait_s, 0.0),
             plain=not cut and not held,
+            entries=entries,
         )
 
     async def disown(self, tokens: Sequence[int]) -> int:
         """Give back what claims with these tokens leased, if anything; returns how many jobs."""
         (result,) = await self._claims.run(Call(_DISOWN, (binary.int8_array(tokens),)))
-        return binary.read_int8(result.get_value(0, 0) or b"")
+        return _read_count(result)
 
     async def promote(self, *, busy: bool = False, host: UUID | None = None) -> Promotion:
         """Make up to PROMOTE_LIMIT due jobs claimable.
@@ -240,18 +256,21 @@ class Dispatch:
         In the same transaction, list the `busy` queues and look for the invitation of `host`.
         """
         calls = [Call(_PROMOTE, (binary.pack_int4(PROMOTE_LIMIT),))]
-        if busy:
-            calls.append(Call(_BUSY))
         if host is not None:
             calls.append(Call(_LOOK, (host.bytes,)))
+        if busy:
+            calls += [Call(_ENTRIES), Call(_BUSY), Call(_ENTRIES)]
         promoted, *asked = map(binary.read_rows, await self._claims.run(*calls))
         ((queues, count, next_s),) = promoted
+        invited = [token for (token,) in asked.pop(0)] if host is not None else []
+        ((before,),), found, ((after,),) = asked if busy else ([(0,)], [], [(0,)])
         return Promotion(
             queues=queues or [],
             count=count,
             next_s=None if next_s is None else max(next_s, 0.0),
-            busy=[queue for (queue,) in asked.pop(0)] if busy else [],
-            invited=next((token for (token,) in asked.pop(0)), None) if host is not None else None,
+            busy=[queue for (queue,) in found],
+            entries=after - before,
+            invited=invited[0] if invited else None,
         )
 
     async def cancelled(self, leases: Sequence[Lease]) -> set[bytes]:
@@ -314,6 +333,10 @@ class Dispatch:
             size = binary.read_int4(result.get_value(0, 0) or b"")
             raise ValueError(f"it has {size:,} bytes, more than {PAYLOAD_LIMIT:,}")
         return payload
+
+
+def _read_count(result: PGresult) -> int:
+    return binary.read_int8(result.get_value(0, 0) or b"")
 
 
 def _read_leases(rows: Sequence[tuple[Any, ...]], token: int) -> list[Lease]:

@@ -51,9 +51,14 @@ class StatementError(SignalStackError):
 
 
 class Statement(msgspec.Struct, frozen=True):
-    """A file of sql/queries with `$n` parameters, named as in "dispatch/claim"."""
+    """A file of sql/queries with `$n` parameters, named as in "dispatch/claim".
+
+    A batch is told under the name of its first one, or of the second where the first stands `aside`
+    and only serves it.
+    """
 
     name: str
+    aside: bool = False
 
     @property
     def text(self) -> str:
@@ -80,6 +85,11 @@ class _Batch:
         self.error: StatementError | None = None
         self.expiry: asyncio.TimerHandle | None = None
         self.sent_at = perf_counter()
+
+    @property
+    def query(self) -> str:
+        first = self.calls[1 if self.calls[0].statement.aside else 0]
+        return first.statement.name
 
 
 class Link:
@@ -351,9 +361,7 @@ class Link:
     def _finish(self, batch: _Batch) -> None:
         if batch.expiry is not None:
             batch.expiry.cancel()
-        self._observer.tell(
-            Queried(query=batch.calls[0].statement.name, duration_s=perf_counter() - batch.sent_at)
-        )
+        self._observer.tell(Queried(query=batch.query, duration_s=perf_counter() - batch.sent_at))
         if batch.future.done():
             return
         if batch.error is not None:

@@ -99,7 +99,7 @@ class Claimer:
 
     def look(self) -> None:
         """Look for work now: notifications may have been missed, the connection may be another."""
-        self._walks.renew()
+        self._walks.need_whole()
         self._wake(Wake.POLL)
         self.expect(0.0)
 
@@ -199,6 +199,7 @@ class Claimer:
                 cause=cause,
                 plain=plain,
                 since=walk.since,
+                counted=walk.counted,
                 with_payloads=self._with_payloads,
             )
         except UnavailableError:
@@ -225,7 +226,7 @@ class Claimer:
         )
         more = not claim.drained or len(claim.leases) >= limit
         left_none = plain and claim.plain and not more
-        self._walks.end(walk, claim.leases, left_none=left_none)
+        self._walks.end(walk, claim.leases, entries=claim.entries, left_none=left_none)
         if not claim.plain:
             self._plain_from = anyio.current_time() + _PLAIN_AFTER_S
             if plain:
@@ -257,7 +258,7 @@ class Claimer:
                 busy=poll and self._serves_all, host=self._worker_id() if poll else None
             )
             if poll and self._serves_all:
-                self._walks.end_poll(walk, rows=promotion.count, found_none=not promotion.busy)
+                self._walks.end_poll(walk, entries=promotion.entries, found_none=not promotion.busy)
             elsewhere = [queue for queue in promotion.queues if not self._serves(queue)]
             if self._stopping or promotion.count > self._room() or elsewhere:
                 await self._dispatch.ring(promotion.queues)

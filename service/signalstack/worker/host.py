@@ -7,7 +7,6 @@ What a lost bell would have said is found by a poll, which looks whether the inv
 
 from __future__ import annotations
 
-from collections import deque
 from math import inf
 from typing import TYPE_CHECKING, Final
 
@@ -31,11 +30,6 @@ if TYPE_CHECKING:
 
 # A bell that was rung is heard sooner than this.
 _SILENCE_S: Final = 1.0
-# While a transaction is left open no row goes away that ever was an invitation, and everybody who
-# stores a job reads them all: inviting takes so much longer, each time, when there are too many.
-_SLOW_S: Final = 0.003
-_TIMES: Final = 5
-_PAUSE_S: Final = 5.0
 _log: Final = get_logger("signalstack.worker")
 
 
@@ -70,9 +64,6 @@ class Host:
         self._token: int | None = None
         self._missed_at: float | None = None
         self._lock_key: int | None = None
-        self._open_at = 0.0
-        self._took: deque[float] = deque(maxlen=_TIMES)
-        self._quickest_s = inf
         self._signal = anyio.Event()
         self._leaving = False
 
@@ -141,15 +132,13 @@ class Host:
         elif self._spare() <= 0:
             if self._token is not None:
                 await self._close()
-        elif self._token is None and self._at_rest() and anyio.current_time() >= self._open_at:
+        elif self._token is None and self._at_rest():
             await self._open(self._lock_key)
 
     async def _begin(self) -> None:
         """Start with a new connection: the invitation of the last one is gone, or was taken."""
         if self._token is not None:
             await self._withdraw()
-        self._took.clear()
-        self._quickest_s = inf
         key = self._rng.getrandbits(63)
         await self._invitation.hold_lock(key)
         self._lock_key = key
@@ -158,17 +147,11 @@ class Host:
     async def _open(self, lock_key: int) -> None:
         # Known before it is open: the bell may come with the answer.
         token = self._token = self._rng.getrandbits(63)
-        began = anyio.current_time()
         try:
             await self._invitation.open(self._worker_id(), token=token, lock_key=lock_key)
         except StatementError:
             self._token = None
             raise
-        ended = anyio.current_time()
-        self._took.append(ended - began)
-        self._quickest_s = min(self._quickest_s, ended - began)
-        if len(self._took) == _TIMES and min(self._took) - self._quickest_s > _SLOW_S:
-            self._open_at = ended + _PAUSE_S
 
     async def _close(self) -> None:
         closed = await self._invitation.close(self._worker_id())
@@ -182,10 +165,9 @@ class Host:
         self._give_up(unheard=True)
 
     def _wait_s(self) -> float:
-        now = anyio.current_time()
-        if self._missed_at is not None:
-            return max(self._missed_at + _SILENCE_S - now, 0.0)
-        return self._open_at - now if self._open_at > now else inf
+        if self._missed_at is None:
+            return inf
+        return max(self._missed_at + _SILENCE_S - anyio.current_time(), 0.0)
 
     async def _search(self) -> None:
         """Make sure that a job was handed to us of which we did not hear."""

@@ -1,16 +1,14 @@
 """From which id on a worker looks for work: from the first, or only at what is new.
 
-Who looks steps over the index entries of all jobs that have ended since the oldest transaction
-began, since no vacuum may remove them: a microsecond and a half each, with a look at the row. Where
-that takes long (beside the quickest look, which shows how far away PostgreSQL is), jobs older than
-the last look that left none are not looked for, as new ids are later ids, until somebody says that
-an old one waits again, or for too long nobody looked.
+Who looks steps over the index entries of all jobs that run, and of those that have ended since the
+oldest transaction began, since no vacuum may remove them. Where they are many, jobs older than the
+last look that left none are not looked for, as new ids are later ids, until somebody says that an
+old one waits again, or for too long nobody looked.
 """
 
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from math import inf
 from typing import TYPE_CHECKING, Final
 
 import anyio
@@ -23,10 +21,12 @@ if TYPE_CHECKING:
 
     from signalstack.store.dispatch import Lease
 
-# By so much the clocks of those who make ids may differ.
-_SKEW_S: Final = 10.0
-_LONG_S: Final = 0.005
-_ROW_S: Final = 0.000_05  # what leasing one job takes beside the walk, at most
+# By so much the clocks of those who make ids may differ, and so long a commit may take.
+_SKEW_S: Final = 2.0
+# So many entries read, beyond those of the jobs that were leased, are many: a millisecond or more.
+_MANY: Final = 5_000
+# To count them takes a twentieth of a millisecond.
+_COUNT_EVERY_S: Final = 5.0
 # The share of its time that a worker looks at everything, and how long it goes without.
 _SHARE: Final = 0.005
 _LONGEST_S: Final = 30.0
@@ -42,15 +42,43 @@ class Walks:
         self._clock = clock
         self._cleared_at: float | None = None
         self._whole_from = 0.0
-        self._quickest_s = inf
-        self._last_s = 0.0
-        self.long = False  # whether the last two looks at everything were
+        self._count_from = 0.0
+        self.long = False  # whether the last look at everything that was counted was
         self._asked = 1
         self._answered = 0
 
+    def need_whole(self) -> None:
+        """Have everything looked at, since an old id may wait again."""
+        self._asked += 1
+
+    def begin(self, *, whole: bool = False) -> Walk:
+        """Begin a look, at everything if it must be; several may be under way."""
+        since = NIL if whole else self._since
+        counted = since == NIL and (self.long or self._clock() >= self._count_from)
+        return Walk(since, self._asked, self._now(), self._clock(), counted=counted)
+
+    def end(
+        self, walk: Walk, leases: Sequence[Lease], *, entries: int | None, left_none: bool
+    ) -> None:
+        """Hear what a claim leased, how many entries it read, and whether it left none."""
+        if walk.since == NIL:
+            self._answered = walk.asked
+            self._count(walk, None if entries is None else entries - len(leases))
+            # Oldest first: one that leased new ones alone has left new ones alone. Else a worker
+            # that is sent more than it can take at once would never look at new ones again.
+            if not (left_none or (self.long and self._are_new(leases))):
+                self._cleared_at = None
+        if left_none and (walk.since == NIL or self._cleared_at is not None):
+            self._cleared_at = walk.began_at
+
+    def end_poll(self, walk: Walk, *, entries: int, found_none: bool) -> None:
+        """Hear of a look at everything that leased nothing, at whether there is anything."""
+        if found_none:
+            self._count(walk, entries)
+            self._answered, self._cleared_at = walk.asked, walk.began_at
+
     @property
-    def since(self) -> bytes:
-        """The first id that may wait, as far as is known; NIL where it may be any."""
+    def _since(self) -> bytes:
         if (
             self._cleared_at is None
             or self._answered < self._asked
@@ -59,51 +87,20 @@ class Walks:
             return NIL
         return self._floor(self._cleared_at)
 
-    def need_whole(self) -> None:
-        """Have everything looked at, since an old id may wait again."""
-        self._asked += 1
-
-    def renew(self) -> None:
-        """Do the same over a new connection, which may lead further than the last one."""
-        self.need_whole()
-        self._quickest_s, self._last_s = inf, 0.0
-
-    def begin(self, *, whole: bool = False) -> Walk:
-        """Begin a look, at everything if it must be; several may be under way."""
-        return Walk(NIL if whole else self.since, self._asked, self._now(), self._clock())
-
-    def end(self, walk: Walk, leases: Sequence[Lease], *, left_none: bool) -> None:
-        """Hear what a claim leased, and whether it left none that could be had."""
-        if walk.since == NIL:
-            self._answered = walk.asked
-            self._measure(walk, rows=len(leases))
-            # Oldest first: one that leased new ones alone has left new ones alone. Else a worker
-            # that is sent more than it can take at once would never look at new ones again.
-            if not (left_none or (self.long and self._are_new(leases))):
-                self._cleared_at = None
-        if left_none and (walk.since == NIL or self._cleared_at is not None):
-            self._cleared_at = walk.began_at
-
-    def end_poll(self, walk: Walk, *, rows: int, found_none: bool) -> None:
-        """Hear of a look at everything that leased nothing, at whether there is anything."""
-        self._measure(walk, rows=rows)
-        if found_none:
-            self._answered, self._cleared_at = walk.asked, walk.began_at
-
     def _are_new(self, leases: Sequence[Lease]) -> bool:
         if self._cleared_at is None:
             return False
         floor = self._floor(self._cleared_at)
         return all(lease.id >= floor for lease in leases)
 
-    def _measure(self, walk: Walk, *, rows: int) -> None:
+    def _count(self, walk: Walk, entries: int | None) -> None:
+        if entries is None:
+            return
         ended = self._clock()
-        walk_s = max(ended - walk.began - rows * _ROW_S, 0.0)
-        self._quickest_s = min(self._quickest_s, walk_s)
-        # Of two, since the first one over a connection plans, and any one may have waited.
-        self.long = min(walk_s, self._last_s) - self._quickest_s > _LONG_S
-        self._last_s = walk_s
-        self._whole_from = ended + min(walk_s / _SHARE, _LONGEST_S) if self.long else 0.0
+        self.long = entries > _MANY
+        self._count_from = ended + _COUNT_EVERY_S
+        share_s = min((ended - walk.began) / _SHARE, _LONGEST_S)
+        self._whole_from = ended + share_s if self.long else 0.0
 
     @staticmethod
     def _floor(cleared_at: float) -> bytes:
@@ -111,12 +108,18 @@ class Walks:
 
 
 class Walk:
-    """One look for work: from which id on, what had been asked for, and when, by both clocks."""
+    """One look for work: from which id on, what had been asked for, and when, by both clocks.
 
-    __slots__ = ("asked", "began", "began_at", "since")
+    `counted` asks for the number of index entries it reads.
+    """
 
-    def __init__(self, since: bytes, asked: int, began_at: float, began: float) -> None:
+    __slots__ = ("asked", "began", "began_at", "counted", "since")
+
+    def __init__(
+        self, since: bytes, asked: int, began_at: float, began: float, *, counted: bool
+    ) -> None:
         self.since = since
         self.asked = asked
         self.began_at = began_at
         self.began = began
+        self.counted = counted

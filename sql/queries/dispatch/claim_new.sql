@@ -1,7 +1,8 @@
 -- What claim_plain.sql does, from id $9 on: what is older was claimed, or is dead and cannot be
--- removed yet; its index entries are passed over without a look at their rows. By itself, since the
--- condition costs a claim of everything a tenth. Queue and tenant are compared as one throughout:
--- by tenant and id alone the planner would read the primary key, and sort.
+-- removed yet. By itself, since it wants another plan: from PostgreSQL 18 on the index is searched
+-- anew for each priority of each lane, and what is older is not even read; before, its entries are
+-- passed over inside the index, without a look at their rows. A plan that reads the primary key
+-- and sorts would do as well: all that it reads is new.
 WITH RECURSIVE walk AS (
     SELECT q.queue, head.user_id
     FROM unnest($1::text[]) AS q (queue)
@@ -10,15 +11,14 @@ WITH RECURSIVE walk AS (
         FROM signalstack.jobs AS j
         WHERE
             NOT j.delayed
-            AND (j.queue, j.user_id) > (q.queue, $2::uuid)
+            AND j.queue = q.queue
+            AND j.user_id > $2::uuid
             AND j.id >= $9::uuid
             AND j.lease_token IS NULL
-        ORDER BY j.queue, j.user_id
+        ORDER BY j.queue, j.user_id, j.priority DESC, j.id
         LIMIT 1
     ) AS head
-    WHERE
-        head.queue = q.queue
-        AND EXISTS (SELECT FROM signalstack.workers AS w WHERE w.id = $5::uuid)
+    WHERE EXISTS (SELECT FROM signalstack.workers AS w WHERE w.id = $5::uuid)
     UNION ALL
     SELECT walk.queue, next.user_id
     FROM walk
@@ -27,13 +27,13 @@ WITH RECURSIVE walk AS (
         FROM signalstack.jobs AS j
         WHERE
             NOT j.delayed
-            AND (j.queue, j.user_id) > (walk.queue, walk.user_id)
+            AND j.queue = walk.queue
+            AND j.user_id > walk.user_id
             AND j.id >= $9::uuid
             AND j.lease_token IS NULL
-        ORDER BY j.queue, j.user_id
+        ORDER BY j.queue, j.user_id, j.priority DESC, j.id
         LIMIT 1
     ) AS next
-    WHERE next.queue = walk.queue
 ),
 
 lane AS MATERIALIZED (
@@ -67,11 +67,11 @@ chosen AS MATERIALIZED (
         FROM signalstack.jobs AS j
         WHERE
             NOT j.delayed
-            AND (j.queue, j.user_id) >= (lane.queue, lane.user_id)
-            AND (j.queue, j.user_id) <= (lane.queue, lane.user_id)
+            AND j.queue = lane.queue
+            AND j.user_id = lane.user_id
             AND j.id >= $9::uuid
             AND j.lease_token IS NULL
-        ORDER BY j.queue, j.user_id, j.priority DESC, j.id
+        ORDER BY j.priority DESC, j.id
         LIMIT (SELECT share.jobs FROM share)
         FOR UPDATE SKIP LOCKED
     ) AS waiting
