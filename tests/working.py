@@ -35,6 +35,12 @@ if TYPE_CHECKING:
 # So rare that a test which needs the poll without meaning to does not pass.
 NEVER_S: Final = 300.0
 POLL_S: Final = 0.2
+# After a start of PostgreSQL nobody is taken for dead; a negative time is none.
+_UNTIL_RESCUES: Final = """
+    SELECT pg_sleep(extract(EPOCH FROM
+        pg_postmaster_start_time() + interval '3.1 seconds' - clock_timestamp()
+    ))
+"""
 _ENOUGH_S: Final = 20.0
 _TERMINAL: Final = (Outcome.SUCCEEDED, Outcome.FAILED)
 
@@ -165,6 +171,7 @@ class Shop:
 
     async def bury(self, worker_id: UUID) -> None:
         """Let a worker's lease run out and rescue what it had, as the maintenance leader would."""
+        await self.rows(_UNTIL_RESCUES)
         await self.rows(
             "UPDATE signalstack.workers SET lease_until = now() - interval '1 s' WHERE id = %s",
             worker_id,
