@@ -602,7 +602,7 @@ CREATE TABLE signalstack.jobs (
     limited boolean DEFAULT false NOT NULL,
     postponed_since timestamp with time zone
 )
-WITH (fillfactor='40', autovacuum_vacuum_scale_factor='0.0', autovacuum_vacuum_threshold='5000', autovacuum_vacuum_insert_scale_factor='0.0', autovacuum_vacuum_insert_threshold='50000', autovacuum_analyze_scale_factor='0.0', autovacuum_analyze_threshold='50000', autovacuum_vacuum_cost_delay='0');
+WITH (fillfactor='40', autovacuum_vacuum_threshold='5000', autovacuum_vacuum_insert_threshold='50000', autovacuum_analyze_scale_factor='0.0', autovacuum_analyze_threshold='50000', autovacuum_vacuum_cost_delay='0', vacuum_index_cleanup='on', autovacuum_vacuum_scale_factor='0.005', autovacuum_vacuum_insert_scale_factor='0.05');
 
 CREATE TABLE signalstack.leaders (
     name text NOT NULL,

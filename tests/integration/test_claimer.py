@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
 from time import time
 from typing import TYPE_CHECKING, Any
 
@@ -11,8 +12,9 @@ import anyio
 import anyio.to_thread
 
 from recording import RecordingObserver
-from rows import add_dead_jobs, connect
+from rows import add_dead_jobs, add_jobs, connect
 from signalstack.core.errors import UnavailableError
+from signalstack.core.ids import id_floor
 from signalstack.core.job import Outcome
 from signalstack.store.dispatch import (
     CLAIM_SESSION,
@@ -26,7 +28,7 @@ from signalstack.store.link import Link
 from signalstack.store.listener import AGAIN, READY
 from signalstack.store.workers import WorkerLease
 from signalstack.worker.claimer import Claimer
-from working import NEVER_S, open_shop
+from working import NEVER_S, POLL_S, open_shop
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
@@ -91,7 +93,9 @@ class Desk:
 
 
 @asynccontextmanager
-async def _at_work(database_url: str, kind: type[Dispatch]) -> AsyncGenerator[tuple[Desk, Any]]:
+async def _at_work(
+    database_url: str, kind: type[Dispatch], *, hears: bool = True, poll_s: float = NEVER_S
+) -> AsyncGenerator[tuple[Desk, Any]]:
     """Have a claimer claim by way of such a dispatch."""
     facts = RecordingObserver()
     lease = WorkerLease(database_url, name="test", queues=(), concurrency=10, lease_s=30)
@@ -115,7 +119,8 @@ async def _at_work(database_url: str, kind: type[Dispatch]) -> AsyncGenerator[tu
         put=desk.put,
         on_claimed=lambda: None,
         on_polled=lambda _token: None,
-        poll_interval_s=NEVER_S,
+        hears=lambda: hears,
+        poll_interval_s=poll_s,
         rng=random.Random(),  # noqa: S311 - a lease token is no secret
     )
     async with open_shop(database_url) as desk.shop, anyio.create_task_group() as tasks:
@@ -166,3 +171,26 @@ async def test_beside_dead_rows_claims_are_at_new_ids_until_an_old_one_waits_aga
     assert [one.job_id for one in leases] == [*jobs, jobs[0]]
     assert [since == NIL for since in looked] == [True, False, False]
     assert noted.sinces[3] == NIL
+
+
+async def test_who_hears_nothing_looks_at_everything_with_each_poll(database_url: str) -> None:
+    async with (
+        connect(database_url) as conn,
+        connect(database_url) as idler,
+        idler.transaction(),
+    ):
+        await idler.execute("SELECT pg_current_xact_id()")
+        await add_dead_jobs(conn, 20_000)
+        async with (
+            _at_work(database_url, _Noted, hears=False, poll_s=POLL_S) as (desk, noted),
+            anyio.create_task_group() as tasks,
+        ):
+            await desk.shop.enqueue("noop")
+            await desk.leased(1)
+            tasks.start_soon(desk.claimer.look_forever)
+            old = id_floor(datetime.now(UTC) - timedelta(hours=1))
+            await add_jobs(conn, desk.shop.user_id, ids=[old])  # by hand: no bell is rung
+            leases = await desk.leased(2)
+            assert leases[1].job_id == old
+            assert noted.sinces == [NIL, NIL]
+            tasks.cancel_scope.cancel()

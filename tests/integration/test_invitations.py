@@ -412,6 +412,7 @@ async def test_what_comes_into_doubt_while_another_is_given_back_is_not_forgotte
             put=lambda _: None,
             on_claimed=lambda: None,
             on_polled=lambda _token: None,
+            hears=lambda: True,
             poll_interval_s=NEVER_S,
             rng=random.Random(),  # noqa: S311 - nothing is claimed
         )

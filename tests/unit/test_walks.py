@@ -136,6 +136,7 @@ def test_a_short_one_ends_it(burdened: Looks) -> None:
 
 def test_everything_is_looked_at_again_within_a_share_of_the_time(burdened: Looks) -> None:
     burdened.time = 0.1 + 19.9
+    due = burdened.walks.due
     before = burdened.look()
     burdened.time = 0.1 + 20.1
     after = burdened.look(entries=MANY, takes_s=1.0)
@@ -145,6 +146,7 @@ def test_everything_is_looked_at_again_within_a_share_of_the_time(burdened: Look
     last = burdened.look()
 
     assert [before == NIL, after == NIL, later == NIL, last == NIL] == [False, True, False, True]
+    assert (due, burdened.walks.due) == (False, True)
 
 
 def test_a_long_look_that_leases_an_old_one_and_leaves_some_is_followed_by_one_at_everything(

@@ -44,7 +44,8 @@ _log: Final = get_logger("signalstack.worker")
 class Claimer:
     """Claims for one worker; `room` says how many jobs it can take, `put` takes them.
 
-    `on_polled` is told the token of the worker's open invitation, which each poll looks for.
+    `on_polled` is told the token of the worker's open invitation, which each poll looks for;
+    `hears` tells whether notifications arrive.
     """
 
     def __init__(
@@ -58,6 +59,7 @@ class Claimer:
         put: Callable[[list[Lease]], None],
         on_claimed: Callable[[], None],
         on_polled: Callable[[int | None], None],
+        hears: Callable[[], bool],
         poll_interval_s: float,
         rng: Random,
     ) -> None:
@@ -70,6 +72,7 @@ class Claimer:
         self._put = put
         self._on_claimed = on_claimed
         self._on_polled = on_polled
+        self._hears = hears
         self._poll_interval_s = poll_interval_s
         self._rng = rng
         self._cause: Wake | None = None
@@ -254,10 +257,11 @@ class Claimer:
             if self._doubtful:
                 await self._disown()
             walk = self._walks.begin(whole=True)
+            busy = poll and self._serves_all and (self._walks.due or not self._hears())
             promotion = await self._dispatch.promote(
-                busy=poll and self._serves_all, host=self._worker_id() if poll else None
+                busy=busy, host=self._worker_id() if poll else None
             )
-            if poll and self._serves_all:
+            if busy:
                 self._walks.end_poll(walk, entries=promotion.entries, found_none=not promotion.busy)
             elsewhere = [queue for queue in promotion.queues if not self._serves(queue)]
             if self._stopping or promotion.count > self._room() or elsewhere:
@@ -274,19 +278,20 @@ class Claimer:
             self._wake(Wake.TIMER)
         if poll:
             self._on_polled(promotion.invited)
-            self._take_polled(promotion.busy)
+            self._take_polled(promotion.busy if busy else None)
         if promotion.count >= PROMOTE_LIMIT:
             return 0.0
         return self._poll_interval_s if promotion.next_s is None else promotion.next_s
 
-    def _take_polled(self, busy: list[str]) -> None:
+    def _take_polled(self, busy: list[str] | None) -> None:
         """Look into the queues that have jobs, unless all queues were looked at and none has."""
-        if not self._serves_all or busy:
-            self._walks.need_whole()
+        if busy is None or busy:
+            if not self._hears():
+                self._walks.need_whole()  # nobody says what waits again
             self._wake(Wake.POLL)
         else:
             self._on_claimed()
-        if self._serves_all:
+        if busy is not None:
             # Only these are known to be queues: names that were just heard make room for them.
             known = () if len(self._queues) >= _KNOWN_QUEUES_LIMIT else self._queues
             self._queues = dict.fromkeys((DEFAULT_QUEUE, *known, *busy))

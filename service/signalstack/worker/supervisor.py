@@ -148,6 +148,7 @@ class Worker:
             put=self._executor.put,
             on_claimed=self._refresh_host,
             on_polled=self._polled,
+            hears=self._hears,
             poll_interval_s=options.poll_interval_s,
             rng=rng,
         )
@@ -309,6 +310,9 @@ class Worker:
 
     def _polled(self, token: int | None) -> None:
         self._host.looked(token)
+
+    def _hears(self) -> bool:
+        return self._options.listen and self._listener.fault is None
 
     def _refresh_host(self) -> None:
         self._host.refresh()

@@ -47,6 +47,11 @@ class Walks:
         self._asked = 1
         self._answered = 0
 
+    @property
+    def due(self) -> bool:
+        """Whether everything may be looked at: always, but for a while after a long look."""
+        return self._clock() >= self._whole_from
+
     def need_whole(self) -> None:
         """Have everything looked at, since an old id may wait again."""
         self._asked += 1
@@ -79,11 +84,7 @@ class Walks:
 
     @property
     def _since(self) -> bytes:
-        if (
-            self._cleared_at is None
-            or self._answered < self._asked
-            or self._clock() >= self._whole_from
-        ):
+        if self._cleared_at is None or self._answered < self._asked or self.due:
             return NIL
         return self._floor(self._cleared_at)
 
