@@ -14,6 +14,7 @@ import pytest
 
 from recording import RecordingObserver
 from rows import (
+    add_dead_jobs,
     add_jobs,
     add_user,
     add_worker,
@@ -342,6 +343,21 @@ async def test_a_plain_claim_that_was_cut_short_says_so(
 
     assert not (await _claim(dispatch, worker, 10, lanes=3, plain=True)).plain
     assert (await _claim(dispatch, worker, 10, lanes=3, plain=True)).plain
+
+
+async def test_a_counted_claim_tells_of_the_dead_it_stepped_over_and_not_of_what_runs(
+    dispatch: Dispatch, conn: Database, database_url: str, worker: UUID, tenant: UUID
+) -> None:
+    async with connect(database_url) as idler, idler.transaction():
+        await idler.execute("SELECT pg_current_xact_id()")
+        await add_dead_jobs(conn, 50)
+        promotion = await dispatch.promote(busy=True)
+        await add_jobs(conn, tenant, 20)
+        uncounted = await _claim(dispatch, worker, 10)
+        counted = await _claim(dispatch, worker, 10, counted=True)
+
+    # The walk of a claim meets them once: they are of a lane that nobody is in any more.
+    assert (uncounted.dead, counted.dead, promotion.dead) == (None, 50, 50)
 
 
 async def test_empty_claim_is_drained(dispatch: Dispatch, worker: UUID) -> None:

@@ -223,6 +223,15 @@ MUTANTS: Final = (
         ),
     ),
     Mutant(
+        name="the claim of everything by who hears nothing",
+        file="service/signalstack/worker/claimer.py",
+        edits=(("            if not self._hears():\n", "            if False:\n"),),
+        test=(
+            "tests/integration/test_claimer.py"
+            "::test_who_hears_nothing_looks_at_everything_with_each_poll"
+        ),
+    ),
+    Mutant(
         name="the time that a doubt lasts",
         file="service/signalstack/worker/claimer.py",
         edits=(

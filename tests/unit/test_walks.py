@@ -30,21 +30,18 @@ class Looks:
     def look(
         self,
         *,
-        entries: int = 10,
+        dead: int = 10,
         takes_s: float = 0.001,
         made_at: Sequence[float] = (),
         leaves: bool = False,
     ) -> bytes:
-        """Look, and lease jobs that were made at these times; tells from which id on.
-
-        It reads so many entries of jobs that are not to be had.
-        """
+        """Look, and lease jobs that were made at these times; tells from which id on."""
         walk = self.walks.begin()
         self.time += takes_s
         self.walks.end(
             walk,
             [_lease(seconds) for seconds in made_at],
-            entries=entries + len(made_at) if walk.counted else None,
+            dead=dead if walk.counted else None,
             left_none=not leaves,
         )
         return walk.since
@@ -52,7 +49,7 @@ class Looks:
 
 @pytest.fixture
 def looks() -> Looks:
-    """Looks that have begun with one that read little, a minute ago."""
+    """Looks that have begun with one that stepped over few, a minute ago."""
     looks = Looks()
     looks.time = -60.0
     looks.look()
@@ -62,8 +59,8 @@ def looks() -> Looks:
 
 @pytest.fixture
 def burdened(looks: Looks) -> Looks:
-    """Looks of which the last one read much; it began at 0 s."""
-    looks.look(entries=MANY, takes_s=0.1)
+    """Looks of which the last one stepped over many; it began at 0 s."""
+    looks.look(dead=MANY, takes_s=0.1)
     return looks
 
 
@@ -90,25 +87,19 @@ def _since(seconds: float) -> bytes:
     return id_floor(EPOCH + timedelta(seconds=seconds) - SKEW).bytes
 
 
-def test_looks_that_read_little_are_all_at_everything(looks: Looks) -> None:
-    found = [looks.look(entries=MANY - 1, takes_s=3.0) for _ in range(5)]
+def test_looks_that_step_over_few_are_all_at_everything(looks: Looks) -> None:
+    found = [looks.look(dead=MANY - 1, takes_s=3.0) for _ in range(5)]
 
     assert (set(found), looks.walks.long) == ({NIL}, False)
 
 
-def test_a_look_that_leases_many_is_not_taken_for_a_long_walk(looks: Looks) -> None:
-    looks.look(made_at=[0.0] * MANY)
-
-    assert looks.look() == NIL
-
-
-def test_entries_are_counted_now_and_then_and_always_while_they_are_many(looks: Looks) -> None:
+def test_the_dead_are_counted_now_and_then_and_always_while_they_are_many(looks: Looks) -> None:
     counted = [looks.walks.begin().counted]
     looks.look()
     counted.append(looks.walks.begin().counted)
     looks.time += 5.1
     counted.append(looks.walks.begin().counted)
-    looks.look(entries=MANY)
+    looks.look(dead=MANY)
     looks.walks.need_whole()
     counted.append(looks.walks.begin().counted)
 
@@ -139,7 +130,7 @@ def test_everything_is_looked_at_again_within_a_share_of_the_time(burdened: Look
     due = burdened.walks.due
     before = burdened.look()
     burdened.time = 0.1 + 20.1
-    after = burdened.look(entries=MANY, takes_s=1.0)
+    after = burdened.look(dead=MANY, takes_s=1.0)
     burdened.time += 29.9
     later = burdened.look()
     burdened.time += 0.2
@@ -153,14 +144,14 @@ def test_a_long_look_that_leases_an_old_one_and_leaves_some_is_followed_by_one_a
     burdened: Looks,
 ) -> None:
     burdened.walks.need_whole()
-    burdened.look(entries=MANY, takes_s=0.1, made_at=[-60.0, 0.0], leaves=True)
+    burdened.look(dead=MANY, takes_s=0.1, made_at=[-60.0, 0.0], leaves=True)
 
-    assert (burdened.look(entries=MANY, takes_s=0.1), burdened.look() == NIL) == (NIL, False)
+    assert (burdened.look(dead=MANY, takes_s=0.1), burdened.look() == NIL) == (NIL, False)
 
 
 def test_who_is_sent_more_than_it_takes_at_once_goes_on_with_new_ones(burdened: Looks) -> None:
     burdened.walks.need_whole()
-    everything = burdened.look(entries=MANY, takes_s=0.1, made_at=[0.0, 0.1], leaves=True)
+    everything = burdened.look(dead=MANY, takes_s=0.1, made_at=[0.0, 0.1], leaves=True)
 
     assert (everything, burdened.look()) == (NIL, _since(0.0))
 
@@ -172,7 +163,7 @@ def test_a_poll_clears_what_it_finds_empty_and_hides_nothing(
     burdened.time = 5.0
     poll = burdened.walks.begin(whole=True)
     burdened.time += 0.1
-    burdened.walks.end_poll(poll, entries=MANY, found_none=found_none)
+    burdened.walks.end_poll(poll, dead=MANY, found_none=found_none)
 
     assert (poll.since, burdened.look()) == (NIL, _since(since))
 
@@ -181,7 +172,7 @@ def test_what_waits_again_is_looked_for_once(burdened: Looks) -> None:
     burdened.walks.need_whole()
     asked = burdened.walks.begin().since
 
-    assert (asked, burdened.look(entries=MANY, takes_s=0.1), burdened.look() == NIL) == (
+    assert (asked, burdened.look(dead=MANY, takes_s=0.1), burdened.look() == NIL) == (
         NIL,
         NIL,
         False,
@@ -191,7 +182,7 @@ def test_what_waits_again_is_looked_for_once(burdened: Looks) -> None:
 def test_what_waits_again_during_a_look_is_looked_for_after_it(burdened: Looks) -> None:
     walk = burdened.walks.begin()
     burdened.walks.need_whole()
-    burdened.walks.end(walk, [], entries=MANY, left_none=True)
+    burdened.walks.end(walk, [], dead=MANY, left_none=True)
 
     assert burdened.look() == NIL
 
@@ -200,8 +191,8 @@ def test_two_looks_at_once_do_not_hide_what_one_of_them_left(burdened: Looks) ->
     new, burdened.time = burdened.walks.begin(), burdened.time + 60.0
     everything = burdened.walks.begin()
     burdened.time += 0.1
-    burdened.walks.end(everything, [_lease(-60.0)], entries=MANY, left_none=False)
-    burdened.walks.end(new, [], entries=None, left_none=True)
+    burdened.walks.end(everything, [_lease(-60.0)], dead=MANY, left_none=False)
+    burdened.walks.end(new, [], dead=None, left_none=True)
 
     assert [new.since == NIL, everything.since == NIL, burdened.look() == NIL] == [
         False,

@@ -22,7 +22,7 @@ _CLAIM: Final = Statement("dispatch/claim")
 _CLAIM_PLAIN: Final = Statement("dispatch/claim_plain")
 _CLAIM_NEW: Final = Statement("dispatch/claim_new")
 _DO_NOT_SORT: Final = Statement("dispatch/do_not_sort", aside=True)
-_ENTRIES: Final = Statement("dispatch/entries", aside=True)
+_DEAD: Final = Statement("dispatch/dead_entries", aside=True)
 _PROMOTE: Final = Statement("dispatch/promote")
 _BUSY: Final = Statement("dispatch/busy_queues")
 _LOOK: Final = Statement("invitations/look")
@@ -38,7 +38,7 @@ CLAIM_STATEMENTS: Final = (
     _CLAIM_PLAIN,
     _CLAIM_NEW,
     _DO_NOT_SORT,
-    _ENTRIES,
+    _DEAD,
     _PROMOTE,
     _BUSY,
     _LOOK,
@@ -71,8 +71,9 @@ SESSION: Final = {
 # Bitmap scans need an index condition: a plan made while the table was empty cannot read an index
 # from end to end once it is full.
 SETTLE_SESSION: Final = {**SESSION, "enable_indexscan": "off", "enable_indexonlyscan": "off"}
-# A lost claim is only a claim to be made again, so its commit need not wait for the disk.
-CLAIM_SESSION: Final = {**SESSION, "synchronous_commit": "off"}
+# A lost claim is only a claim to be made again, so its commit need not wait for the disk. A bitmap
+# would read a whole lane to take its first jobs.
+CLAIM_SESSION: Final = {**SESSION, "enable_bitmapscan": "off", "synchronous_commit": "off"}
 
 # Columns of the claims, behind those that are the same in all rows.
 _COMMON, _ID = 6, 7
@@ -112,7 +113,7 @@ class Claim(msgspec.Struct, frozen=True, kw_only=True):
 
     `wait_s` is the time until a queue's rate limit allows more, None where none stands in the way.
     `plain` says that the walk came to its end and met no limits; else a plain claim left lanes
-    alone. `entries` is how many entries of the ready index were read, where that was asked for.
+    alone. `dead` is how many index entries of jobs that are gone were stepped over, where counted.
     """
 
     leases: list[Lease]
@@ -120,7 +121,7 @@ class Claim(msgspec.Struct, frozen=True, kw_only=True):
     cursor: bytes
     wait_s: float | None
     plain: bool
-    entries: int | None = None
+    dead: int | None = None
 
 
 class Settlement(msgspec.Struct, frozen=True, kw_only=True):
@@ -154,16 +155,16 @@ class Ended(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 class Promotion(msgspec.Struct, frozen=True, kw_only=True):
     """Which queues got due jobs, how many, and how long until the next (None: none is waiting).
 
-    `busy` are all queues that have jobs which wait or run, `entries` is how many entries of the
-    ready index were read to find them, `invited` is the token of the worker's open invitation,
-    where they were asked for.
+    `busy` are all queues that have jobs which wait or run, `dead` is how many entries of jobs that
+    are gone were stepped over to find them, `invited` is the token of the worker's open
+    invitation, where they were asked for.
     """
 
     queues: list[str]
     count: int
     next_s: float | None
     busy: list[str] = []
-    entries: int = 0
+    dead: int = 0
     invited: int | None = None
 
 
@@ -208,7 +209,8 @@ class Dispatch:
         """Lease up to `limit` jobs: an even share of each of up to `lanes` lanes past `cursor`.
 
         A `plain` claim costs half, leaves lanes with limits alone, and looks at ids from `since`
-        on. Small payloads come along unless `with_payloads` is False.
+        on. One that is `counted` tells how many dead entries it stepped over. Small payloads come
+        along unless `with_payloads` is False.
         """
         inline = min(INLINE_BYTES, CLAIM_BYTES // limit) if with_payloads else 0
         parameters = (
@@ -222,13 +224,13 @@ class Dispatch:
             binary.pack_int4(inline),
         )
         call = Call(_CLAIM_PLAIN if plain else _CLAIM, parameters)
-        entries = None
+        dead = None
         if plain and since != NIL:
             call = Call(_CLAIM_NEW, (*parameters, since))
             _, result = await self._claims.run(Call(_DO_NOT_SORT), call)
         elif counted:
-            before, result, after = await self._claims.run(Call(_ENTRIES), call, Call(_ENTRIES))
-            entries = _read_count(after) - _read_count(before)
+            before, result, after = await self._claims.run(Call(_DEAD), call, Call(_DEAD))
+            dead = _read_count(after) - _read_count(before)
         else:
             (result,) = await self._claims.run(call)
         rows = binary.read_rows(result)
@@ -242,7 +244,7 @@ class Dispatch:
             cursor=last.bytes if cut and last is not None else NIL,
             wait_s=None if wait_s is None else max(wait_s, 0.0),
             plain=not cut and not held,
-            entries=entries,
+            dead=dead,
         )
 
     async def disown(self, tokens: Sequence[int]) -> int:
@@ -259,7 +261,7 @@ class Dispatch:
         if host is not None:
             calls.append(Call(_LOOK, (host.bytes,)))
         if busy:
-            calls += [Call(_ENTRIES), Call(_BUSY), Call(_ENTRIES)]
+            calls += [Call(_DEAD), Call(_BUSY), Call(_DEAD)]
         promoted, *asked = map(binary.read_rows, await self._claims.run(*calls))
         ((queues, count, next_s),) = promoted
         invited = [token for (token,) in asked.pop(0)] if host is not None else []
@@ -269,7 +271,7 @@ class Dispatch:
             count=count,
             next_s=None if next_s is None else max(next_s, 0.0),
             busy=[queue for (queue,) in found],
-            entries=after - before,
+            dead=after - before,
             invited=invited[0] if invited else None,
         )
 

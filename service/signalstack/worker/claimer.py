@@ -229,7 +229,7 @@ class Claimer:
         )
         more = not claim.drained or len(claim.leases) >= limit
         left_none = plain and claim.plain and not more
-        self._walks.end(walk, claim.leases, entries=claim.entries, left_none=left_none)
+        self._walks.end(walk, claim.leases, dead=claim.dead, left_none=left_none)
         if not claim.plain:
             self._plain_from = anyio.current_time() + _PLAIN_AFTER_S
             if plain:
@@ -262,7 +262,7 @@ class Claimer:
                 busy=busy, host=self._worker_id() if poll else None
             )
             if busy:
-                self._walks.end_poll(walk, entries=promotion.entries, found_none=not promotion.busy)
+                self._walks.end_poll(walk, dead=promotion.dead, found_none=not promotion.busy)
             elsewhere = [queue for queue in promotion.queues if not self._serves(queue)]
             if self._stopping or promotion.count > self._room() or elsewhere:
                 await self._dispatch.ring(promotion.queues)

@@ -1,9 +1,9 @@
 """From which id on a worker looks for work: from the first, or only at what is new.
 
-Who looks steps over the index entries of all jobs that run, and of those that have ended since the
-oldest transaction began, since no vacuum may remove them. Where they are many, jobs older than the
-last look that left none are not looked for, as new ids are later ids, until somebody says that an
-old one waits again, or for too long nobody looked.
+Who looks steps over the index entries of all jobs that have ended since the oldest transaction
+began, and looks at their rows, since no vacuum may remove them. Where they are many, jobs older
+than the last look that left none are not looked for, as new ids are later ids, until somebody says
+that an old one waits again, or for too long nobody looked.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 # By so much the clocks of those who make ids may differ, and so long a commit may take.
 _SKEW_S: Final = 2.0
-# So many entries read, beyond those of the jobs that were leased, are many: a millisecond or more.
+# To step over so many takes a millisecond or more.
 _MANY: Final = 5_000
 # To count them takes a twentieth of a millisecond.
 _COUNT_EVERY_S: Final = 5.0
@@ -63,12 +63,12 @@ class Walks:
         return Walk(since, self._asked, self._now(), self._clock(), counted=counted)
 
     def end(
-        self, walk: Walk, leases: Sequence[Lease], *, entries: int | None, left_none: bool
+        self, walk: Walk, leases: Sequence[Lease], *, dead: int | None, left_none: bool
     ) -> None:
-        """Hear what a claim leased, how many entries it read, and whether it left none."""
+        """Hear what a claim leased, how many it stepped over, and whether it left none."""
         if walk.since == NIL:
             self._answered = walk.asked
-            self._count(walk, None if entries is None else entries - len(leases))
+            self._count(walk, dead)
             # Oldest first: one that leased new ones alone has left new ones alone. Else a worker
             # that is sent more than it can take at once would never look at new ones again.
             if not (left_none or (self.long and self._are_new(leases))):
@@ -76,10 +76,10 @@ class Walks:
         if left_none and (walk.since == NIL or self._cleared_at is not None):
             self._cleared_at = walk.began_at
 
-    def end_poll(self, walk: Walk, *, entries: int, found_none: bool) -> None:
+    def end_poll(self, walk: Walk, *, dead: int, found_none: bool) -> None:
         """Hear of a look at everything that leased nothing, at whether there is anything."""
         if found_none:
-            self._count(walk, entries)
+            self._count(walk, dead)
             self._answered, self._cleared_at = walk.asked, walk.began_at
 
     @property
@@ -94,11 +94,11 @@ class Walks:
         floor = self._floor(self._cleared_at)
         return all(lease.id >= floor for lease in leases)
 
-    def _count(self, walk: Walk, entries: int | None) -> None:
-        if entries is None:
+    def _count(self, walk: Walk, dead: int | None) -> None:
+        if dead is None:
             return
         ended = self._clock()
-        self.long = entries > _MANY
+        self.long = dead > _MANY
         self._count_from = ended + _COUNT_EVERY_S
         share_s = min((ended - walk.began) / _SHARE, _LONGEST_S)
         self._whole_from = ended + share_s if self.long else 0.0
@@ -111,7 +111,7 @@ class Walks:
 class Walk:
     """One look for work: from which id on, what had been asked for, and when, by both clocks.
 
-    `counted` asks for the number of index entries it reads.
+    `counted` asks how many jobs that are gone it steps over.
     """
 
     __slots__ = ("asked", "began", "began_at", "counted", "since")
