@@ -207,6 +207,35 @@ async def test_flood_of_one_tenant_does_not_starve_another(
     assert len((await _claim(dispatch, worker, 10)).leases) == 10
 
 
+@_either_claim
+@pytest.mark.parametrize("queue", ["default", "mail"])
+async def test_a_flood_starves_nobody_where_there_is_room_for_one_job_at_a_time(
+    dispatch: Dispatch, conn: Database, worker: UUID, way: dict[str, Any], queue: str
+) -> None:
+    flood, small = await add_user(conn, "flood"), await add_user(conn, "small")
+    await add_jobs(conn, flood, 100)
+    (one,) = await add_jobs(conn, small if queue == "default" else flood, 1, queue=queue)
+
+    assert one in await _claim_one_by_one(dispatch, worker, **way)
+
+
+async def test_a_flood_in_a_shared_queue_starves_no_other_where_there_is_room_for_one_job(
+    dispatch: Dispatch, conn: Database, worker: UUID, tenant: UUID
+) -> None:
+    await conn.execute("UPDATE signalstack.queues SET concurrency = 999 WHERE name = 'default'")
+    await add_jobs(conn, tenant, 100)
+    (one,) = await add_jobs(conn, tenant, 1, queue="mail")
+
+    assert one in await _claim_one_by_one(dispatch, worker)
+
+
+async def _claim_one_by_one(dispatch: Dispatch, worker: UUID, **way: Any) -> list[UUID]:
+    """Claim so often that a lane out of two which has a chance is passed over once in 2⁴⁰ times."""
+    queues = ["default", "mail"]
+    claims = [await _claim(dispatch, worker, 1, queues=queues, **way) for _ in range(40)]
+    return [id_ for claim in claims for id_ in _ids(claim)]
+
+
 async def test_each_lane_gets_an_even_share(
     dispatch: Dispatch, conn: Database, worker: UUID
 ) -> None:

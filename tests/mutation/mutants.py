@@ -209,6 +209,30 @@ MUTANTS: Final = (
         test=f"{_INVITATIONS}::test_an_invitation_that_outlived_its_worker_is_not_taken_and_goes",
     ),
     Mutant(
+        name="chance among the lanes of a claim, plain",
+        file=_CLAIM_PLAIN,
+        edits=(
+            (
+                "ORDER BY hashtextextended(walked.queue,"
+                " uuid_hash_extended(walked.user_id, $6::bigint))\n",
+                "ORDER BY walked.user_id, walked.queue\n",
+            ),
+        ),
+        test=(
+            "tests/integration/test_dispatch.py"
+            "::test_a_flood_starves_nobody_where_there_is_room_for_one_job_at_a_time[default-plain]"
+        ),
+    ),
+    Mutant(
+        name="the look at everything once no new jobs are left",
+        file="service/signalstack/worker/walks.py",
+        edits=(("            if left_none and self._unsure:", "            if False:"),),
+        test=(
+            "tests/unit/test_walks.py"
+            "::test_an_old_one_of_less_priority_is_looked_for_when_no_new_ones_are_left"
+        ),
+    ),
+    Mutant(
         name="the claim of everything when an old job waits again",
         file="service/signalstack/worker/claimer.py",
         edits=(
@@ -225,7 +249,7 @@ MUTANTS: Final = (
     Mutant(
         name="the claim of everything by who hears nothing",
         file="service/signalstack/worker/claimer.py",
-        edits=(("            if not self._hears():\n", "            if False:\n"),),
+        edits=(("if not self._hears() or not self._queues", "if not self._queues"),),
         test=(
             "tests/integration/test_claimer.py"
             "::test_who_hears_nothing_looks_at_everything_with_each_poll"

@@ -34,6 +34,7 @@ class Looks:
         takes_s: float = 0.001,
         made_at: Sequence[float] = (),
         leaves: bool = False,
+        no_limits: bool = True,
     ) -> bytes:
         """Look, and lease jobs that were made at these times; tells from which id on."""
         walk = self.walks.begin()
@@ -43,6 +44,7 @@ class Looks:
             [_lease(seconds) for seconds in made_at],
             dead=dead if walk.counted else None,
             left_none=not leaves,
+            no_limits=no_limits,
         )
         return walk.since
 
@@ -156,6 +158,36 @@ def test_who_is_sent_more_than_it_takes_at_once_goes_on_with_new_ones(burdened: 
     assert (everything, burdened.look()) == (NIL, _since(0.0))
 
 
+def test_an_old_one_of_less_priority_is_looked_for_when_no_new_ones_are_left(
+    burdened: Looks,
+) -> None:
+    burdened.walks.need_whole()
+    burdened.look(dead=MANY, takes_s=0.1, made_at=[0.1], leaves=True)
+    burdened.time = 5.0
+    looks = [burdened.look(leaves=True), burdened.look(), burdened.look(dead=MANY)]
+
+    assert [since == NIL for since in looks] == [False, False, True]
+    assert burdened.look() == _since(5.001 + 0.001)
+
+
+@pytest.mark.parametrize(("made_at", "no_limits"), [((), True), ((0.0,), False)])
+def test_a_look_that_leased_none_or_met_limits_is_followed_by_one_at_everything(
+    burdened: Looks, *, made_at: tuple[float, ...], no_limits: bool
+) -> None:
+    burdened.walks.need_whole()
+    burdened.look(dead=MANY, takes_s=0.1, made_at=made_at, leaves=True, no_limits=no_limits)
+
+    assert burdened.look() == NIL
+
+
+def test_a_poll_allows_for_slower_commits_than_a_bell(burdened: Looks) -> None:
+    burdened.time = 60.0
+    burdened.look(dead=MANY, takes_s=0.1)
+    bell, poll = burdened.walks.begin(), burdened.walks.begin(poll=True)
+
+    assert (bell.since, poll.since) == (_since(60.0), _since(60.0 - 15.0 + SKEW.total_seconds()))
+
+
 @pytest.mark.parametrize(("found_none", "since"), [(False, 0.0), (True, 5.0)])
 def test_a_poll_clears_what_it_finds_empty_and_hides_nothing(
     burdened: Looks, *, found_none: bool, since: float
@@ -182,7 +214,7 @@ def test_what_waits_again_is_looked_for_once(burdened: Looks) -> None:
 def test_what_waits_again_during_a_look_is_looked_for_after_it(burdened: Looks) -> None:
     walk = burdened.walks.begin()
     burdened.walks.need_whole()
-    burdened.walks.end(walk, [], dead=MANY, left_none=True)
+    burdened.walks.end(walk, [], dead=MANY, left_none=True, no_limits=True)
 
     assert burdened.look() == NIL
 
@@ -191,8 +223,8 @@ def test_two_looks_at_once_do_not_hide_what_one_of_them_left(burdened: Looks) ->
     new, burdened.time = burdened.walks.begin(), burdened.time + 60.0
     everything = burdened.walks.begin()
     burdened.time += 0.1
-    burdened.walks.end(everything, [_lease(-60.0)], dead=MANY, left_none=False)
-    burdened.walks.end(new, [], dead=None, left_none=True)
+    burdened.walks.end(everything, [_lease(-60.0)], dead=MANY, left_none=False, no_limits=True)
+    burdened.walks.end(new, [], dead=None, left_none=True, no_limits=True)
 
     assert [new.since == NIL, everything.since == NIL, burdened.look() == NIL] == [
         False,

@@ -55,6 +55,7 @@ INLINE_BYTES: Final = 65_536
 PAYLOAD_LIMIT: Final = 67_108_864
 PROMOTE_LIMIT: Final = 1_000
 NIL: Final = bytes(16)
+_CLOCK_LATE_S: Final = 0.1
 
 # Plans that hold while the table goes from empty to millions and back within one statistics run.
 SESSION: Final = {
@@ -174,18 +175,23 @@ class Dispatch:
     def __init__(self, claims: Link, settlements: Link) -> None:
         self._claims = claims
         self._settlements = settlements
-        self._offset_s = 0.0
+        self._offset_s: float | None = None
 
     def now(self) -> float:
         """Tell the Unix time by the database's clock, as well as it is known here."""
-        return time() + self._offset_s
+        return time() + (self._offset_s or 0.0)
 
     async def read_clock(self) -> None:
-        """Compare the database's clock with ours; `now` goes by it from then on."""
+        """Compare the database's clock with ours; `now` goes by it from then on.
+
+        An answer that waited for a claim tells little, and only the first one is taken.
+        """
         began_at, began = time(), perf_counter()
         (result,) = await self._claims.run(Call(_CLOCK))
-        middle = began_at + (perf_counter() - began) / 2
-        self._offset_s = binary.read_unix(result.get_value(0, 0) or b"") - middle
+        took_s = perf_counter() - began
+        if self._offset_s is None or took_s < _CLOCK_LATE_S:
+            middle = began_at + took_s / 2
+            self._offset_s = binary.read_unix(result.get_value(0, 0) or b"") - middle
 
     async def ring(self, queues: Sequence[str]) -> None:
         """Wake the workers of queues that this one cannot serve."""

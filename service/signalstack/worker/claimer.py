@@ -189,7 +189,7 @@ class Claimer:
         began = perf_counter()
         cursor, token = self._cursor, self._rng.getrandbits(63)
         plain = cursor == NIL and anyio.current_time() >= self._plain_from
-        walk = self._walks.begin(whole=not plain)
+        walk = self._walks.begin(whole=not plain, poll=cause is Wake.POLL)
         try:
             claim = await self._dispatch.claim(
                 list(self._queues),
@@ -228,8 +228,15 @@ class Claimer:
             )
         )
         more = not claim.drained or len(claim.leases) >= limit
-        left_none = plain and claim.plain and not more
-        self._walks.end(walk, claim.leases, dead=claim.dead, left_none=left_none)
+        no_limits = plain and claim.plain
+        if self._walks.end(
+            walk,
+            claim.leases,
+            dead=claim.dead,
+            left_none=no_limits and not more,
+            no_limits=no_limits,
+        ):
+            self._wake(Wake.BACKLOG)
         if not claim.plain:
             self._plain_from = anyio.current_time() + _PLAIN_AFTER_S
             if plain:
@@ -263,6 +270,11 @@ class Claimer:
             )
             if busy:
                 self._walks.end_poll(walk, dead=promotion.dead, found_none=not promotion.busy)
+            if promotion.count:
+                self._walks.need_whole()
+            if promotion.count or anyio.current_time() >= self._claim_at:
+                self._claim_at = inf
+                self._wake(Wake.TIMER)
             elsewhere = [queue for queue in promotion.queues if not self._serves(queue)]
             if self._stopping or promotion.count > self._room() or elsewhere:
                 await self._dispatch.ring(promotion.queues)
@@ -271,11 +283,6 @@ class Claimer:
         except StatementError as error:
             _log.warning("promotion_failed", error=str(error), sqlstate=error.sqlstate)
             return self._poll_interval_s
-        if promotion.count:
-            self._walks.need_whole()
-        if promotion.count or anyio.current_time() >= self._claim_at:
-            self._claim_at = inf
-            self._wake(Wake.TIMER)
         if poll:
             self._on_polled(promotion.invited)
             self._take_polled(promotion.busy if busy else None)
@@ -286,8 +293,9 @@ class Claimer:
     def _take_polled(self, busy: list[str] | None) -> None:
         """Look into the queues that have jobs, unless all queues were looked at and none has."""
         if busy is None or busy:
-            if not self._hears():
-                self._walks.need_whole()  # nobody says what waits again
+            # Nobody says what waits again, or a queue was not among those that were looked at.
+            if not self._hears() or not self._queues.keys() >= set(busy or ()):
+                self._walks.need_whole()
             self._wake(Wake.POLL)
         else:
             self._on_claimed()

@@ -21,8 +21,10 @@ if TYPE_CHECKING:
 
     from signalstack.store.dispatch import Lease
 
-# By so much the clocks of those who make ids may differ, and so long a commit may take.
+# By so much the clocks of those who make ids may differ, and so long a commit may take. Polls are
+# rare, and allow for what no healthy intake takes.
 _SKEW_S: Final = 2.0
+_POLL_SKEW_S: Final = 15.0
 # To step over so many takes a millisecond or more.
 _MANY: Final = 5_000
 # To count them takes a twentieth of a millisecond.
@@ -43,6 +45,7 @@ class Walks:
         self._cleared_at: float | None = None
         self._whole_from = 0.0
         self._count_from = 0.0
+        self._unsure = False  # whether the last look at everything may have left old ones
         self.long = False  # whether the last look at everything that was counted was
         self._asked = 1
         self._answered = 0
@@ -56,43 +59,61 @@ class Walks:
         """Have everything looked at, since an old id may wait again."""
         self._asked += 1
 
-    def begin(self, *, whole: bool = False) -> Walk:
+    def begin(self, *, whole: bool = False, poll: bool = False) -> Walk:
         """Begin a look, at everything if it must be; several may be under way."""
-        since = NIL if whole else self._since
+        since = NIL if whole else self._since(_POLL_SKEW_S if poll else _SKEW_S)
         counted = since == NIL and (self.long or self._clock() >= self._count_from)
         return Walk(since, self._asked, self._now(), self._clock(), counted=counted)
 
     def end(
-        self, walk: Walk, leases: Sequence[Lease], *, dead: int | None, left_none: bool
-    ) -> None:
-        """Hear what a claim leased, how many it stepped over, and whether it left none."""
-        if walk.since == NIL:
-            self._answered = walk.asked
-            self._count(walk, dead)
-            # Oldest first: one that leased new ones alone has left new ones alone. Else a worker
-            # that is sent more than it can take at once would never look at new ones again.
-            if not (left_none or (self.long and self._are_new(leases))):
-                self._cleared_at = None
-        if left_none and (walk.since == NIL or self._cleared_at is not None):
-            self._cleared_at = walk.began_at
+        self,
+        walk: Walk,
+        leases: Sequence[Lease],
+        *,
+        dead: int | None,
+        left_none: bool,
+        no_limits: bool,
+    ) -> bool:
+        """Hear what a claim leased, what it stepped over, and what it left.
+
+        It left none that could be had, or it met `no_limits` and left only what there was no room
+        for. Returns whether to look again, since an old one may be left.
+        """
+        if walk.since != NIL:
+            if left_none and self._unsure:
+                self.need_whole()
+                return True
+            if left_none and self._cleared_at is not None:
+                self._cleared_at = walk.began_at
+            return False
+        self._answered = walk.asked
+        self._count(walk, dead)
+        if left_none:
+            self._cleared_at, self._unsure = walk.began_at, False
+        elif no_limits and self.long and self._are_new(leases):
+            # Else a worker that is sent more than it can take at once would never look at new ones
+            # alone. Old ones may be left all the same, of lower priority or another lane.
+            self._unsure = True
+        else:
+            self._cleared_at = None
+        return False
 
     def end_poll(self, walk: Walk, *, dead: int, found_none: bool) -> None:
         """Hear of a look at everything that leased nothing, at whether there is anything."""
         if found_none:
             self._count(walk, dead)
-            self._answered, self._cleared_at = walk.asked, walk.began_at
+            self._answered, self._cleared_at, self._unsure = walk.asked, walk.began_at, False
 
-    @property
-    def _since(self) -> bytes:
+    def _since(self, skew_s: float) -> bytes:
         if self._cleared_at is None or self._answered < self._asked or self.due:
             return NIL
-        return self._floor(self._cleared_at)
+        return self._floor(self._cleared_at, skew_s)
 
     def _are_new(self, leases: Sequence[Lease]) -> bool:
         if self._cleared_at is None:
             return False
-        floor = self._floor(self._cleared_at)
-        return all(lease.id >= floor for lease in leases)
+        floor = self._floor(self._cleared_at, _SKEW_S)
+        return bool(leases) and all(lease.id >= floor for lease in leases)
 
     def _count(self, walk: Walk, dead: int | None) -> None:
         if dead is None:
@@ -104,8 +125,8 @@ class Walks:
         self._whole_from = ended + share_s if self.long else 0.0
 
     @staticmethod
-    def _floor(cleared_at: float) -> bytes:
-        return id_floor(datetime.fromtimestamp(cleared_at - _SKEW_S, UTC)).bytes
+    def _floor(cleared_at: float, skew_s: float) -> bytes:
+        return id_floor(datetime.fromtimestamp(cleared_at - skew_s, UTC)).bytes
 
 
 class Walk:

@@ -3,6 +3,8 @@
 -- flood starves another. The walk skips from lane to lane by the index and never reads a lane to
 -- its end; a lane whose jobs all run already takes no share, nor does it keep a claimer going
 -- round for nothing.
+-- Where there is not room for one of each lane, chance says whose turn it is: the token orders the
+-- lanes, and those of shared queues come before or behind all others.
 -- It goes by (queue, user_id) as one: with a condition for each of them the planner may take the
 -- primary key's index, once one tenant has most rows, and read a million of them to find none of
 -- another queue.
@@ -64,6 +66,7 @@ lane AS MATERIALIZED (
     LEFT JOIN signalstack.queues AS o
         ON o.user_id = '00000000-0000-0000-0000-000000000000' AND walked.queue = o.name
     WHERE q.paused IS NOT true AND o.paused IS NOT true
+    ORDER BY hashtextextended(walked.queue, uuid_hash_extended(walked.user_id, $6::bigint))
 ),
 
 quota AS MATERIALIZED (
@@ -177,16 +180,18 @@ rivals AS MATERIALIZED (
     WHERE allowed.shared
 ),
 
+ranked AS MATERIALIZED (
+    SELECT
+        rivals.spot,
+        rivals.together,
+        row_number() OVER (PARTITION BY rivals.queue ORDER BY rivals.turn, rivals.id) AS place
+    FROM rivals
+),
+
 chosen AS MATERIALIZED (
     SELECT ranked.spot
-    FROM (
-        SELECT
-            rivals.spot,
-            rivals.together,
-            row_number() OVER (PARTITION BY rivals.queue ORDER BY rivals.turn, rivals.id) AS place
-        FROM rivals
-    ) AS ranked
-    WHERE ranked.place <= ranked.together
+    FROM ranked
+    WHERE ranked.place <= ranked.together AND $6::bigint % 2 = 0
     UNION ALL
     SELECT waiting.spot
     FROM allowed
@@ -203,6 +208,10 @@ chosen AS MATERIALIZED (
         FOR UPDATE SKIP LOCKED
     ) AS waiting
     WHERE NOT allowed.shared
+    UNION ALL
+    SELECT ranked.spot
+    FROM ranked
+    WHERE ranked.place <= ranked.together AND $6::bigint % 2 <> 0
     LIMIT $3::integer
 ),
 

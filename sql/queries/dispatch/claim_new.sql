@@ -1,8 +1,8 @@
 -- What claim_plain.sql does, from id $9 on: what is older was claimed, or is dead and cannot be
 -- removed yet. By itself, since it wants another plan: from PostgreSQL 18 on the index is searched
 -- anew for each priority of each lane, and what is older is not even read; before, its entries are
--- passed over inside the index, without a look at their rows. A plan that reads the primary key
--- and sorts would do as well: all that it reads is new.
+-- passed over inside the index, without a look at their rows. do_not_sort.sql goes with it: the
+-- planner would sort all that is new.
 WITH RECURSIVE walk AS (
     SELECT q.queue, head.user_id
     FROM unnest($1::text[]) AS q (queue)
@@ -46,6 +46,7 @@ lane AS MATERIALIZED (
     LEFT JOIN signalstack.queues AS q ON walked.user_id = q.user_id AND walked.queue = q.name
     LEFT JOIN signalstack.queues AS o
         ON o.user_id = '00000000-0000-0000-0000-000000000000' AND walked.queue = o.name
+    ORDER BY hashtextextended(walked.queue, uuid_hash_extended(walked.user_id, $6::bigint))
 ),
 
 share AS MATERIALIZED (

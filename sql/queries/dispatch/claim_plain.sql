@@ -44,6 +44,7 @@ lane AS MATERIALIZED (
     LEFT JOIN signalstack.queues AS q ON walked.user_id = q.user_id AND walked.queue = q.name
     LEFT JOIN signalstack.queues AS o
         ON o.user_id = '00000000-0000-0000-0000-000000000000' AND walked.queue = o.name
+    ORDER BY hashtextextended(walked.queue, uuid_hash_extended(walked.user_id, $6::bigint))
 ),
 
 share AS MATERIALIZED (
