@@ -213,9 +213,8 @@ MUTANTS: Final = (
         file=_CLAIM_PLAIN,
         edits=(
             (
-                "ORDER BY hashtextextended(walked.queue,"
-                " uuid_hash_extended(walked.user_id, $6::bigint))\n",
-                "ORDER BY walked.user_id, walked.queue\n",
+                "ORDER BY hashtextextended(",
+                "ORDER BY walked.user_id, hashtextextended(",
             ),
         ),
         test=(
