@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.slow
 
+# Lanes are walked in this order: the flood is met first.
+FLOOD, SMALL = TENANTS
 ROUNDS: Final = 3
 PROBES: Final = 40
 OVERTAKEN: Final = AHEAD_LIMIT
@@ -73,15 +75,15 @@ async def test_a_million_jobs_of_a_tenant_leave_the_starts_of_another_alone(
 async def _compare(dsn: str, folder: Path, *, jobs: int) -> None:
     """Measure in turns, so that whatever else the machine does meets both alike."""
     async with open_stack(folder, dsn=dsn, workers=1) as stack:
-        async with stack.client(TENANTS[1]) as other:
+        async with stack.client(FLOOD) as other:
             assert (await other.post("/v1/queues/default/pause")).is_success
-        await stack.rows(_FILL, jobs, TENANTS[1])
+        await stack.rows(_FILL, jobs, FLOOD)
         await stack.rows("VACUUM (ANALYZE) signalstack.jobs")  # else it comes when we measure
         for _ in range(ROUNDS):
             await _probe(stack, "calm")
-            await stack.rows(_HOLD, "off", TENANTS[1])
+            await stack.rows(_HOLD, "off", FLOOD)
             await _probe(stack, "flood")
-            await stack.rows(_HOLD, "on", TENANTS[1])
+            await stack.rows(_HOLD, "on", FLOOD)
         figures = {when: await _figures(stack, when) for when in ("calm", "flood")}
         left = await stack.rows("SELECT count(*) AS n FROM signalstack.jobs")
     sys.stdout.write(f"starts {figures}\n")
@@ -93,7 +95,7 @@ async def _compare(dsn: str, folder: Path, *, jobs: int) -> None:
 async def _probe(stack: Stack, when: str) -> None:
     rng = random.Random(2)  # noqa: S311 - it is to be repeatable
     body = {"type": "chaos", "payload": {"tick": when}}
-    async with stack.client(TENANTS[0], timeout_s=30) as client, anyio.create_task_group() as tasks:
+    async with stack.client(SMALL, timeout_s=30) as client, anyio.create_task_group() as tasks:
 
         async def ask() -> None:
             answer = await client.post("/v1/jobs", json=body, headers={"prefer": "wait=20"})
