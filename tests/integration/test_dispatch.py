@@ -625,3 +625,23 @@ async def test_the_clock_goes_by_the_databases(dispatch: Dispatch) -> None:
     await dispatch.read_clock()
 
     assert dispatch.now() == pytest.approx(time(), abs=5)
+
+
+async def test_a_clock_that_was_read_behind_something_slow_is_not_believed(
+    dispatch: Dispatch, conn: Database, database_url: str, worker: UUID, tenant: UUID
+) -> None:
+    (job,) = await add_jobs(conn, tenant)
+    (lease,) = (await _claim(dispatch, worker, 1)).leases
+    await dispatch.read_clock()
+    before = dispatch.now() - time()
+    async with connect(database_url) as rival, anyio.create_task_group() as tasks:
+        await rival.execute("BEGIN")
+        await lock_job(rival, job)
+        tasks.start_soon(dispatch.disown, [lease.token])
+        await until_someone_waits(conn)
+        tasks.start_soon(dispatch.read_clock)
+        await anyio.sleep(0.5)  # what makes it slow
+        await rival.execute("ROLLBACK")
+
+    # Believed, it would be a quarter of a second ahead.
+    assert dispatch.now() - time() == pytest.approx(before, abs=0.1)
