@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Final
 import anyio
 
 from signalstack.core.ids import id_floor
+from signalstack.core.log import get_logger
 from signalstack.store.dispatch import NIL
 
 if TYPE_CHECKING:
@@ -32,6 +33,7 @@ _COUNT_EVERY_S: Final = 5.0
 # The share of its time that a worker looks at everything, and how long it goes without.
 _SHARE: Final = 0.005
 _LONGEST_S: Final = 30.0
+_log: Final = get_logger("signalstack.worker")
 
 
 class Walks:
@@ -119,7 +121,9 @@ class Walks:
         if dead is None:
             return
         ended = self._clock()
-        self.long = dead > _MANY
+        if self.long != (dead > _MANY):
+            self.long = not self.long
+            _log.warning("dead_rows_passed_over" if self.long else "dead_rows_gone", dead=dead)
         self._count_from = ended + _COUNT_EVERY_S
         share_s = min((ended - walk.began) / _SHARE, _LONGEST_S)
         self._whole_from = ended + share_s if self.long else 0.0
