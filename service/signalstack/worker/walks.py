@@ -123,7 +123,10 @@ class Walks:
         ended = self._clock()
         if self.long != (dead > _MANY):
             self.long = not self.long
-            _log.warning("dead_rows_passed_over" if self.long else "dead_rows_gone", dead=dead)
+            if self.long:
+                _log.warning("dead_rows_passed_over", dead=dead)
+            else:
+                _log.info("dead_rows_gone", dead=dead)
         self._count_from = ended + _COUNT_EVERY_S
         share_s = min((ended - walk.began) / _SHARE, _LONGEST_S)
         self._whole_from = ended + share_s if self.long else 0.0
