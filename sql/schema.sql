@@ -571,7 +571,8 @@ CREATE UNLOGGED TABLE signalstack.invitations (
     channel text NOT NULL,
     queues text[] NOT NULL,
     lock_key bigint NOT NULL,
-    token bigint
+    token bigint,
+    since uuid DEFAULT '00000000-0000-0000-0000-000000000000'::uuid NOT NULL
 )
 WITH (fillfactor='10', autovacuum_vacuum_scale_factor='0', autovacuum_vacuum_threshold='1000', autovacuum_vacuum_cost_delay='0');
 
