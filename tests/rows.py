@@ -138,10 +138,14 @@ async def add_jobs(
     return ids
 
 
-async def add_dead_jobs(conn: Database, count: int) -> None:
-    """Make jobs and remove them; while an older transaction is open they stay in the indexes."""
-    ids = await add_jobs(conn, await add_user(conn, "ghost"), count)
-    await conn.execute("DELETE FROM signalstack.jobs WHERE id = ANY(%s)", (ids,))
+@asynccontextmanager
+async def dead_jobs(dsn: str, conn: Database, count: int) -> AsyncGenerator[None]:
+    """Have so many jobs that are gone stay in the indexes: an older transaction is open."""
+    async with connect(dsn) as idler, idler.transaction():
+        await idler.execute("SELECT pg_current_xact_id()")
+        ids = await add_jobs(conn, await add_user(conn, "ghost"), count)
+        await conn.execute("DELETE FROM signalstack.jobs WHERE id = ANY(%s)", (ids,))
+        yield
 
 
 async def add_worker(conn: Database, *, lease_s: float = 60) -> UUID:

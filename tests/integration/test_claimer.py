@@ -12,7 +12,7 @@ import anyio
 import anyio.to_thread
 
 from recording import RecordingObserver
-from rows import add_dead_jobs, add_jobs, connect
+from rows import add_jobs, connect, dead_jobs
 from signalstack.core.errors import UnavailableError
 from signalstack.core.ids import id_floor
 from signalstack.core.job import Outcome
@@ -149,13 +149,7 @@ async def test_jobs_of_a_claim_whose_answer_was_lost_are_leased_anew(database_ur
 async def test_beside_dead_rows_claims_are_at_new_ids_until_an_old_one_waits_again(
     database_url: str,
 ) -> None:
-    async with (
-        connect(database_url) as conn,
-        connect(database_url) as idler,
-        idler.transaction(),
-    ):
-        await idler.execute("SELECT pg_current_xact_id()")
-        await add_dead_jobs(conn, 20_000)
+    async with connect(database_url) as conn, dead_jobs(database_url, conn, 20_000):
         async with _at_work(database_url, _Noted) as (desk, noted):
             jobs: list[UUID] = []
             for n in range(3):
@@ -174,13 +168,7 @@ async def test_beside_dead_rows_claims_are_at_new_ids_until_an_old_one_waits_aga
 
 
 async def test_who_hears_nothing_looks_at_everything_with_each_poll(database_url: str) -> None:
-    async with (
-        connect(database_url) as conn,
-        connect(database_url) as idler,
-        idler.transaction(),
-    ):
-        await idler.execute("SELECT pg_current_xact_id()")
-        await add_dead_jobs(conn, 20_000)
+    async with connect(database_url) as conn, dead_jobs(database_url, conn, 20_000):
         async with (
             _at_work(database_url, _Noted, hears=False, poll_s=POLL_S) as (desk, noted),
             anyio.create_task_group() as tasks,

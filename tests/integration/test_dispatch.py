@@ -14,11 +14,11 @@ import pytest
 
 from recording import RecordingObserver
 from rows import (
-    add_dead_jobs,
     add_jobs,
     add_user,
     add_worker,
     connect,
+    dead_jobs,
     lock_job,
     new_write,
     open_dispatch,
@@ -377,9 +377,7 @@ async def test_a_plain_claim_that_was_cut_short_says_so(
 async def test_a_counted_claim_tells_of_the_dead_it_stepped_over_and_not_of_what_runs(
     dispatch: Dispatch, conn: Database, database_url: str, worker: UUID, tenant: UUID
 ) -> None:
-    async with connect(database_url) as idler, idler.transaction():
-        await idler.execute("SELECT pg_current_xact_id()")
-        await add_dead_jobs(conn, 50)
+    async with dead_jobs(database_url, conn, 50):
         promotion = await dispatch.promote(busy=True)
         await add_jobs(conn, tenant, 20)
         uncounted = await _claim(dispatch, worker, 10)

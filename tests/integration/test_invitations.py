@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING, Any, cast
 
 import anyio
@@ -11,10 +12,10 @@ import pytest
 
 from recording import RecordingObserver
 from rows import (
-    add_dead_jobs,
     add_jobs,
     add_worker,
     connect,
+    dead_jobs,
     lock_job,
     new_event,
     new_job,
@@ -219,16 +220,14 @@ async def test_only_what_a_worker_serves_is_handed_to_it(shop: Shop) -> None:
 async def test_beside_dead_rows_nobody_invites_since_who_stores_a_job_would_step_over_them(
     shop: Shop, database_url: str, conn: Database
 ) -> None:
-    async with connect(database_url) as idler:
-        await idler.execute("BEGIN")
-        await idler.execute("SELECT pg_current_xact_id()")
-        await add_dead_jobs(conn, 6_000)
-        async with shop.worker(HANDLERS, listen=True, poll_interval_s=POLL_S) as crew:
+    async with AsyncExitStack() as held:
+        await held.enter_async_context(dead_jobs(database_url, conn, 6_000))
+        async with shop.worker(HANDLERS, poll_interval_s=POLL_S) as crew:
             await crew.facts.seen(Queried, query="dispatch/promote", count=2)
             await crew.ended(await shop.enqueue("echo"))
             assert (_handed(crew), crew.facts.facts(Queried, query="invitations/open")) == (0, [])
 
-            await idler.execute("COMMIT")
+            await held.aclose()
             await conn.execute("VACUUM signalstack.jobs")
             await _at_rest(crew)
             await crew.ended(await shop.enqueue("echo"))
