@@ -149,18 +149,21 @@ async def test_jobs_of_a_claim_whose_answer_was_lost_are_leased_anew(database_ur
 async def test_beside_dead_rows_claims_are_at_new_ids_until_an_old_one_waits_again(
     database_url: str,
 ) -> None:
-    async with connect(database_url) as conn, dead_jobs(database_url, conn, 20_000):
-        async with _at_work(database_url, _Noted) as (desk, noted):
-            jobs: list[UUID] = []
-            for n in range(3):
-                jobs.append(await desk.shop.enqueue("noop"))
-                await desk.leased(n + 1)
-            looked = list(noted.sinces)
-            handed_back = Ended(
-                lease=desk.leases[0], outcome=Outcome.RELEASED, started_at=None, finished_at=time()
-            )
-            await noted.settle([handed_back], worker_id=desk.worker_id)
-            leases = await desk.leased(4)
+    async with (
+        connect(database_url) as conn,
+        dead_jobs(database_url, conn, 20_000),
+        _at_work(database_url, _Noted) as (desk, noted),
+    ):
+        jobs: list[UUID] = []
+        for n in range(3):
+            jobs.append(await desk.shop.enqueue("noop"))
+            await desk.leased(n + 1)
+        looked = list(noted.sinces)
+        handed_back = Ended(
+            lease=desk.leases[0], outcome=Outcome.RELEASED, started_at=None, finished_at=time()
+        )
+        await noted.settle([handed_back], worker_id=desk.worker_id)
+        leases = await desk.leased(4)
 
     assert [one.job_id for one in leases] == [*jobs, jobs[0]]
     assert [since == NIL for since in looked] == [True, False, False]
@@ -168,17 +171,18 @@ async def test_beside_dead_rows_claims_are_at_new_ids_until_an_old_one_waits_aga
 
 
 async def test_who_hears_nothing_looks_at_everything_with_each_poll(database_url: str) -> None:
-    async with connect(database_url) as conn, dead_jobs(database_url, conn, 20_000):
-        async with (
-            _at_work(database_url, _Noted, hears=False, poll_s=POLL_S) as (desk, noted),
-            anyio.create_task_group() as tasks,
-        ):
-            await desk.shop.enqueue("noop")
-            await desk.leased(1)
-            tasks.start_soon(desk.claimer.look_forever)
-            old = id_floor(datetime.now(UTC) - timedelta(hours=1))
-            await add_jobs(conn, desk.shop.user_id, ids=[old])  # by hand: no bell is rung
-            leases = await desk.leased(2)
-            assert leases[1].job_id == old
-            assert set(noted.sinces) == {NIL}
-            tasks.cancel_scope.cancel()
+    async with (
+        connect(database_url) as conn,
+        dead_jobs(database_url, conn, 20_000),
+        _at_work(database_url, _Noted, hears=False, poll_s=POLL_S) as (desk, noted),
+        anyio.create_task_group() as tasks,
+    ):
+        await desk.shop.enqueue("noop")
+        await desk.leased(1)
+        tasks.start_soon(desk.claimer.look_forever)
+        old = id_floor(datetime.now(UTC) - timedelta(hours=1))
+        await add_jobs(conn, desk.shop.user_id, ids=[old])  # by hand: no bell is rung
+        leases = await desk.leased(2)
+        assert leases[1].job_id == old
+        assert set(noted.sinces) == {NIL}
+        tasks.cancel_scope.cancel()
