@@ -51,6 +51,14 @@ async def test_up_down_up_leaves_the_same_schema(empty_database_url: str) -> Non
     assert await schema.dump(empty_database_url) == before
 
 
+def test_no_migration_was_edited_after_it_landed() -> None:
+    folder = sql_root() / "migrations"
+    landed = [line.split() for line in (folder / "landed.sha256").read_text().splitlines()]
+    there = [[each.checksum, each.up.name] for each in migrate.known(folder)]
+
+    assert there[: len(landed)] == landed, "databases have it: restore it, and write a new one"
+
+
 async def test_the_committed_schema_is_what_the_migrations_make(database_url: str) -> None:
     committed = (sql_root() / "schema.sql").read_text()
 

@@ -167,8 +167,9 @@ MEANINGS: Final = {
         " this. 1 for long: somebody forgot POST /v1/queues/{name}/resume."
     ),
     "workers": (
-        "Registered workers, by whether their lease holds; only the leader has this. Stale above 0"
-        " for a minute: rescuing fails, see chore_duration_seconds of rescue."
+        "Registered workers, by whether their lease holds or is over for more than a second; only"
+        " the leader has this. Stale above 0 for a minute: rescuing fails, see"
+        " chore_duration_seconds of rescue."
     ),
     "queue_gauges_timestamp_seconds": (
         "Unix time at which the gauges of queues and workers were read; only the leader has this."
