@@ -115,6 +115,8 @@ class Claim(msgspec.Struct, frozen=True, kw_only=True):
     `wait_s` is the time until a queue's rate limit allows more, None where none stands in the way.
     `plain` says that the walk came to its end and met no limits; else a plain claim left lanes
     alone. `dead` is how many index entries of jobs that are gone were stepped over, where counted.
+    `reached` is the id before which no lane has more, save of lower priority than was leased there;
+    None where that is not known.
     """
 
     leases: list[Lease]
@@ -123,6 +125,7 @@ class Claim(msgspec.Struct, frozen=True, kw_only=True):
     wait_s: float | None
     plain: bool
     dead: int | None = None
+    reached: bytes | None = None
 
 
 class Settlement(msgspec.Struct, frozen=True, kw_only=True):
@@ -242,6 +245,7 @@ class Dispatch:
         rows = binary.read_rows(result)
         walked, share, last, chosen, held, wait_s = rows[0][:_COMMON]
         leases = _read_leases(rows, token)
+        ends = {(lease.queue, lease.user_id): lease.id for lease in leases}  # as they are in order
         full = len(leases) >= share and (walked == 1 or _some_lane_is_full(leases, share))
         cut = walked >= lanes
         return Claim(
@@ -251,6 +255,7 @@ class Dispatch:
             wait_s=None if wait_s is None else max(wait_s, 0.0),
             plain=not cut and not held,
             dead=dead,
+            reached=min(ends.values()) if leases and len(ends) == walked and not cut else None,
         )
 
     async def disown(self, tokens: Sequence[int]) -> int:

@@ -235,6 +235,7 @@ class Claimer:
             dead=claim.dead,
             left_none=no_limits and not more,
             no_limits=no_limits,
+            reached=claim.reached if no_limits else None,
         ):
             self._wake(Wake.BACKLOG)
         if not claim.plain:

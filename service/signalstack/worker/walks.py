@@ -4,6 +4,9 @@ Who looks steps over the index entries of all jobs that have ended since the old
 began, and looks at their rows, since no vacuum may remove them. Where they are many, jobs older
 than the last look that left none are not looked for, as new ids are later ids, until somebody says
 that an old one waits again, or for too long nobody looked.
+
+Who empties a backlog steps over all that it took before. So a claim that follows a full one begins
+where that one ended: for a moment, since it does not see jobs of lower priority that are older.
 """
 
 from __future__ import annotations
@@ -30,6 +33,10 @@ _POLL_SKEW_S: Final = 15.0
 _MANY: Final = 5_000
 # To count them takes a twentieth of a millisecond.
 _COUNT_EVERY_S: Final = 5.0
+# Where fewer jobs were leased, there is little to step over.
+_FOLLOW: Final = 50
+_FOLLOW_S: Final = 0.25
+_FOLLOW_SKEW_S: Final = 0.1
 # The share of its time that a worker looks at everything, and how long it goes without.
 _SHARE: Final = 0.005
 _LONGEST_S: Final = 30.0
@@ -47,6 +54,8 @@ class Walks:
         self._cleared_at: float | None = None
         self._whole_from = 0.0
         self._count_from = 0.0
+        self._reached: bytes | None = None  # where the last claim ended, if another may follow it
+        self._follow_until = 0.0
         self._unsure = False  # whether the last look at everything may have left old ones
         self.long = False  # whether the last look at everything that was counted was
         self._asked = 1
@@ -63,9 +72,14 @@ class Walks:
 
     def begin(self, *, whole: bool = False, poll: bool = False) -> Walk:
         """Begin a look, at everything if it must be; several may be under way."""
-        since = NIL if whole else self._since(_POLL_SKEW_S if poll else _SKEW_S)
+        follows = not (whole or poll) and self._may_follow()
+        if self._reached is not None and follows:
+            since = min(self._reached, self._floor(self._now(), _FOLLOW_SKEW_S))
+        else:
+            since = NIL if whole else self._since(_POLL_SKEW_S if poll else _SKEW_S)
         counted = since == NIL and (self.long or self._clock() >= self._count_from)
-        return Walk(since, self._asked, self._now(), self._clock(), counted=counted)
+        began_at, began = self._now(), self._clock()
+        return Walk(since, self._asked, began_at, began, counted=counted, follows=follows)
 
     def end(
         self,
@@ -75,12 +89,18 @@ class Walks:
         dead: int | None,
         left_none: bool,
         no_limits: bool,
+        reached: bytes | None = None,
     ) -> bool:
         """Hear what a claim leased, what it stepped over, and what it left.
 
         It left none that could be had, or it met `no_limits` and left only what there was no room
-        for. Returns whether to look again, since an old one may be left.
+        for: then, where `reached` is given, jobs that come behind it in their lanes. Returns
+        whether to look again, since an old one may be left.
         """
+        self._reached = None if left_none or len(leases) < _FOLLOW else reached
+        if walk.follows:
+            return left_none
+        self._follow_until = self._clock() + _FOLLOW_S
         if walk.since != NIL:
             if left_none and self._unsure:
                 self.need_whole()
@@ -105,6 +125,13 @@ class Walks:
         if found_none:
             self._count(walk, dead)
             self._answered, self._cleared_at, self._unsure = walk.asked, walk.began_at, False
+
+    def _may_follow(self) -> bool:
+        return (
+            self._reached is not None
+            and self._answered >= self._asked
+            and self._clock() < self._follow_until
+        )
 
     def _since(self, skew_s: float) -> bytes:
         if self._cleared_at is None or self._answered < self._asked or self.due:
@@ -139,16 +166,25 @@ class Walks:
 class Walk:
     """One look for work: from which id on, what had been asked for, and when, by both clocks.
 
-    `counted` asks how many jobs that are gone it steps over.
+    `counted` asks how many jobs that are gone it steps over, `follows` says that it begins where
+    a claim ended.
     """
 
-    __slots__ = ("asked", "began", "began_at", "counted", "since")
+    __slots__ = ("asked", "began", "began_at", "counted", "follows", "since")
 
     def __init__(
-        self, since: bytes, asked: int, began_at: float, began: float, *, counted: bool
+        self,
+        since: bytes,
+        asked: int,
+        began_at: float,
+        began: float,
+        *,
+        counted: bool,
+        follows: bool = False,
     ) -> None:
         self.since = since
         self.asked = asked
         self.began_at = began_at
         self.began = began
         self.counted = counted
+        self.follows = follows
