@@ -8,11 +8,11 @@ WITH gone AS (
         $7::text[], $8::jsonb[]
     ) AS o (user_id, id, token, status, started_at, finished_at, error, result)
     WHERE j.user_id = o.user_id AND j.id = o.id AND j.lease_token = o.token
+    -- What most of those who read this want comes first: the rest of a row is not looked at then.
     RETURNING
-        j.user_id, j.id, j.type, j.queue, j.priority, o.status, j.attempt, j.max_attempts,
-        j.timeout_s, j.run_at, j.created_at, o.started_at, o.finished_at, j.worker_id, j.wake,
-        j.event_id, j.idempotency_key, j.traceparent, o.error, j.payload, o.result, j.limited,
-        j.watch
+        j.user_id, j.id, j.limited, j.watch, o.finished_at, o.status, j.type, j.queue, j.priority,
+        j.attempt, j.max_attempts, j.timeout_s, j.run_at, j.created_at, o.started_at, j.worker_id,
+        j.wake, j.event_id, j.idempotency_key, j.traceparent, o.error, j.payload, o.result
 ),
 
 kept AS (
@@ -53,12 +53,12 @@ counted AS (
     )
     SELECT
         gone.user_id,
-        date_trunc('hour', gone.finished_at, 'UTC'),
+        date_bin('1 hour', gone.finished_at, '2000-01-01 00:00:00+00'),
         count(*) FILTER (WHERE gone.status = 'succeeded'),
         count(*) FILTER (WHERE gone.status = 'failed'),
         count(*) FILTER (WHERE gone.status = 'cancelled')
     FROM gone
-    GROUP BY gone.user_id, date_trunc('hour', gone.finished_at, 'UTC')
+    GROUP BY gone.user_id, date_bin('1 hour', gone.finished_at, '2000-01-01 00:00:00+00')
 ),
 
 -- A run that counts does so in its tenant's queue and in the operator's of that name, where these
