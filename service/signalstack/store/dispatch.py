@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from operator import attrgetter
 from time import perf_counter, time
 from typing import TYPE_CHECKING, Any, Final
 from uuid import UUID
@@ -79,6 +80,7 @@ CLAIM_SESSION: Final = {**SESSION, "enable_bitmapscan": "off", "synchronous_comm
 # Columns of the claims, behind those that are the same in all rows.
 _COMMON, _ID = 6, 7
 _WAKES: Final = {wake.value: wake for wake in Wake}
+_lock_order: Final = attrgetter("lease.user_id", "lease.id")
 _TERMINAL: Final = frozenset({Outcome.SUCCEEDED, Outcome.FAILED, Outcome.CANCELLED})
 _NEXT_WAKE: Final = {
     Outcome.RETRIED: Wake.RETRY.value,
@@ -149,11 +151,6 @@ class Ended(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     error: str | None = None
     result: bytes | None = None
     delay_s: float = 0.0
-
-    @property
-    def terminal(self) -> bool:
-        """Whether the job is over with this run."""
-        return self.outcome in _TERMINAL
 
 
 class Promotion(msgspec.Struct, frozen=True, kw_only=True):
@@ -251,7 +248,7 @@ class Dispatch:
         return Claim(
             leases=leases,
             drained=not cut and chosen == len(leases) and not full,
-            cursor=last.bytes if cut and last is not None else NIL,
+            cursor=last if cut and last is not None else NIL,
             wait_s=None if wait_s is None else max(wait_s, 0.0),
             plain=not cut and not held,
             dead=dead,
@@ -297,7 +294,7 @@ class Dispatch:
                 ),
             )
         )
-        return {id_.bytes for (id_,) in binary.read_rows(result)}
+        return {id_ for (id_,) in binary.read_rows(result)}
 
     async def settle(self, ended: Sequence[Ended], *, worker_id: UUID) -> Settlement:
         """Record the ends of runs in one transaction.
@@ -305,19 +302,19 @@ class Dispatch:
         A run that was to go back while its job was cancelled is left as it is, and must be settled
         as cancelled.
         """
-        ordered = sorted(ended, key=lambda end: (end.lease.user_id, end.lease.id))
-        over = [end for end in ordered if end.terminal]
-        back = [end for end in ordered if not end.terminal]
+        ordered = sorted(ended, key=_lock_order)
+        over = [end for end in ordered if end.outcome in _TERMINAL]
+        back = [end for end in ordered if end.outcome not in _TERMINAL] if len(over) < len(ordered) else []
         calls: list[Call] = []
         if over:
             calls.append(Call(_FINISH, _finish_parameters(over)))
         if back:
             calls.append(Call(_REQUEUE, _requeue_parameters(back, worker_id)))
-        settled: set[bytes] = set()
+        results = await self._settlements.run(*calls)
+        settled = _read_settled(results[0], over) if over else set[bytes]()
         cancelled: set[bytes] = set()
-        for result in await self._settlements.run(*calls):
-            for id_, *flagged in binary.read_rows(result):
-                (cancelled if any(flagged) else settled).add(id_.bytes)
+        for id_, flagged in binary.read_rows(results[-1]) if back else ():
+            (cancelled if flagged else settled).add(id_)
         return Settlement(settled=settled, cancelled=cancelled)
 
     async def payload(self, lease: Lease) -> bytes:
@@ -355,12 +352,12 @@ def _read_count(result: PGresult) -> int:
 def _read_leases(rows: Sequence[tuple[Any, ...]], token: int) -> list[Lease]:
     if rows[0][_ID] is None:
         return []
-    unix = binary.unix
+    unix, read_uuid = binary.unix, binary.read_uuid
     return [
         Lease(
-            user_id=user_id.bytes,
-            id=job_id.bytes,
-            job_id=job_id,
+            user_id=user_id,
+            id=id_,
+            job_id=read_uuid(id_),
             type=type_,
             queue=queue,
             attempt=attempt,
@@ -376,7 +373,7 @@ def _read_leases(rows: Sequence[tuple[Any, ...]], token: int) -> list[Lease]:
         for (
             *_,
             user_id,
-            job_id,
+            id_,
             type_,
             queue,
             attempt,
@@ -391,6 +388,11 @@ def _read_leases(rows: Sequence[tuple[Any, ...]], token: int) -> list[Lease]:
     ]
 
 
+def _read_settled(result: PGresult, over: Sequence[Ended]) -> set[bytes]:
+    ids = result.get_value(0, 0)
+    return {end.lease.id for end in over} if ids is None else set(binary.read_uuid_array(ids))
+
+
 def _some_lane_is_full(leases: Sequence[Lease], share: int) -> bool:
     counts = Counter((lease.user_id, lease.queue) for lease in leases)
     return max(counts.values(), default=0) >= share
@@ -401,7 +403,7 @@ def _finish_parameters(over: Sequence[Ended]) -> tuple[bytes, ...]:
         binary.uuid_array([end.lease.user_id for end in over]),
         binary.uuid_array([end.lease.id for end in over]),
         binary.int8_array([end.lease.token for end in over]),
-        binary.text_array([end.outcome.value for end in over]),
+        binary.text_array([end.outcome for end in over]),
         binary.timestamptz_array_from_unix([end.started_at for end in over]),
         binary.timestamptz_array_from_unix([end.finished_at for end in over]),
         binary.text_array([end.error for end in over]),
@@ -414,7 +416,7 @@ def _requeue_parameters(back: Sequence[Ended], worker_id: UUID) -> tuple[bytes, 
         binary.uuid_array([end.lease.user_id for end in back]),
         binary.uuid_array([end.lease.id for end in back]),
         binary.int8_array([end.lease.token for end in back]),
-        binary.text_array([end.outcome.value for end in back]),
+        binary.text_array([end.outcome for end in back]),
         binary.timestamptz_array_from_unix([end.started_at for end in back]),
         binary.timestamptz_array_from_unix([end.finished_at for end in back]),
         binary.text_array([end.error for end in back]),

@@ -110,6 +110,9 @@ class Settler:
     def _gather(self) -> list[Ended]:
         """Take what goes into one batch."""
         self._was_full = self._was_full or self.full
+        if self._bytes <= _BATCH_BYTES:
+            batch, self._ended = self._ended[:BATCH], self._ended[BATCH:]
+            return batch
         count = size = 0
         for ended in self._ended[:BATCH]:
             size += _size(ended)
@@ -141,7 +144,7 @@ class Settler:
         self._unheard -= ids
         self._observer.tell(
             Settled(
-                jobs=tuple(end.lease.job_id for end in batch if end.lease.id in done.settled),
+                jobs=tuple([end.lease.job_id for end in batch if end.lease.id in done.settled]),
                 stale=len(batch) - len(done.settled) - len(done.cancelled) - len(recorded),
                 duration_s=perf_counter() - began,
             )
