@@ -68,8 +68,9 @@ def fail(reason: str) -> None:
 def test_a_json_line_has_its_keys_in_order() -> None:
     job = UUID("018f0000-0000-7000-8000-000000000001")
 
-    with log.bind(request_id="r-1"):
-        line = Json().format(record(queue="mail", job_id=job, late_s=0.25, again=False))
+    bound = log.bind(request_id="r-1")
+    line = Json().format(record(queue="mail", job_id=job, late_s=0.25, again=False))
+    log.unbind(bound)
 
     assert line == (
         '{"ts":"2026-05-04T03:02:01.987Z","level":"info","event":"job.started",'

@@ -12,7 +12,7 @@ from starlette.routing import Match, Router
 from signalstack.api import codec, headers, problems, target
 from signalstack.api.operation import EXCHANGE, Exchange
 from signalstack.core.errors import NotFoundError
-from signalstack.core.log import bind, get_logger
+from signalstack.core.log import bind, get_logger, unbind
 from signalstack.core.stage import Requested
 
 if TYPE_CHECKING:
@@ -57,8 +57,11 @@ class Edge:
         folded = headers.fold(scope["headers"])
         request_id = headers.request_id(folded)
         wire = _Wire(receive, send, request_id, pending=headers.expects_body(folded))
-        with bind(request_id=request_id):
+        bound = bind(request_id=request_id)
+        try:
             await self._watch(scope, wire, folded, request_id)
+        finally:
+            unbind(bound)
 
     async def _watch(
         self, scope: Scope, wire: _Wire, folded: headers.Headers, request_id: str

@@ -23,7 +23,7 @@ import msgspec
 
 from signalstack.core.handler import Fail
 from signalstack.core.job import Outcome
-from signalstack.core.log import bind, get_logger
+from signalstack.core.log import bind, get_logger, unbind
 from signalstack.core.stage import Finished, Started
 from signalstack.store.dispatch import Ended
 from signalstack.worker.run import Run
@@ -247,15 +247,12 @@ class Executor:
         started_at = self._now()
         began = perf_counter()
         first = lease.attempt == 1
-        with (
-            bind(job_id=lease.job_id, attempt=lease.attempt),
-            self._observer.span(
-                f"process {lease.queue}",
-                "consumer",
-                parent=lease.traceparent if first else None,
-                link=None if first else lease.traceparent,
-            ) as span,
-        ):
+        with self._observer.span(
+            f"process {lease.queue}",
+            "consumer",
+            parent=lease.traceparent if first else None,
+            link=None if first else lease.traceparent,
+        ) as span:
             if span.recorded:
                 span.set(_attributes(lease))
             # Told inside the span, which stands beside the figures as their example.
@@ -279,10 +276,12 @@ class Executor:
                 span=span,
             )
             self._begin(run)
+            bound = bind(job_id=lease.job_id, attempt=lease.attempt)
             try:
                 verdict, result = await self._call(run, seat, span)
             finally:
                 self._end(run)
+                unbind(bound)
             duration_s = perf_counter() - began
             self._observer.tell(
                 Finished(
