@@ -94,7 +94,12 @@ class Desk:
 
 @asynccontextmanager
 async def _at_work(
-    database_url: str, kind: type[Dispatch], *, hears: bool = True, poll_s: float = NEVER_S
+    database_url: str,
+    kind: type[Dispatch],
+    *,
+    hears: bool = True,
+    poll_s: float = NEVER_S,
+    room: int = 10,
 ) -> AsyncGenerator[tuple[Desk, Any]]:
     """Have a claimer claim by way of such a dispatch."""
     facts = RecordingObserver()
@@ -115,7 +120,7 @@ async def _at_work(
         facts,
         queues=(),
         worker_id=lambda: desk.worker_id,
-        room=lambda: 10,
+        room=lambda: room,
         put=desk.put,
         on_claimed=lambda: None,
         on_polled=lambda _token: None,
@@ -168,6 +173,25 @@ async def test_beside_dead_rows_claims_are_at_new_ids_until_an_old_one_waits_aga
     assert [one.job_id for one in leases] == [*jobs, jobs[0]]
     assert [since == NIL for since in looked] == [True, False, False]
     assert noted.sinces[3] == NIL
+
+
+async def test_who_empties_a_backlog_steps_over_what_it_took_and_leaves_none(
+    database_url: str,
+) -> None:
+    async with (
+        connect(database_url) as conn,
+        _at_work(database_url, _Noted, room=60) as (desk, noted),
+    ):
+        # Of the lowest priority are the oldest: while others follow each other they are not seen.
+        made_at = datetime.now(UTC) - timedelta(hours=1)
+        ids = [id_floor(made_at + timedelta(seconds=n)) for n in range(240)]
+        await add_jobs(conn, desk.shop.user_id, ids=ids[:60], priority=-1)
+        await add_jobs(conn, desk.shop.user_id, ids=ids[60:])
+        desk.claimer.look()
+        leases = await desk.leased(240)
+
+    assert [one.job_id for one in leases] == [*ids[60:], *ids[:60]]
+    assert {NIL} < set(noted.sinces)
 
 
 async def test_who_hears_nothing_looks_at_everything_with_each_poll(database_url: str) -> None:

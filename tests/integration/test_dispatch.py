@@ -207,6 +207,38 @@ async def test_flood_of_one_tenant_does_not_starve_another(
     assert len((await _claim(dispatch, worker, 10)).leases) == 10
 
 
+async def test_a_claim_tells_before_which_id_no_lane_has_more(
+    dispatch: Dispatch, conn: Database, worker: UUID
+) -> None:
+    one, other = await add_user(conn, "one"), await add_user(conn, "other")
+    jobs = await add_jobs(conn, one, 20)
+    await add_jobs(conn, other, 20)
+    await add_jobs(conn, one, 1, priority=-1)
+    urgent = await add_jobs(conn, one, 1, priority=1)
+
+    first = await _claim(dispatch, worker, 10, plain=True)
+    follows = await _claim(dispatch, worker, 10, plain=True, since=first.reached)
+
+    assert set(urgent) < set(_ids(first))
+    assert first.reached == jobs[3].bytes  # five of each, the urgent one among them
+    assert min(_ids(follows)) > jobs[3]
+    assert follows.reached == jobs[8].bytes
+
+
+async def test_where_a_lane_got_nothing_or_was_not_reached_no_id_is_told(
+    dispatch: Dispatch, conn: Database, worker: UUID
+) -> None:
+    for name in ("one", "two", "three"):
+        await add_jobs(conn, await add_user(conn, name), 20)
+
+    nothing_for_one = await _claim(dispatch, worker, 4, plain=True)  # two, two and none
+    cut = await _claim(dispatch, worker, 10, plain=True, lanes=2)
+    empty = await _claim(dispatch, worker, 10, plain=True, queues=["mail"])
+
+    assert [len(claim.leases) for claim in (nothing_for_one, cut, empty)] == [4, 10, 0]
+    assert [claim.reached for claim in (nothing_for_one, cut, empty)] == [None, None, None]
+
+
 @_either_claim
 @pytest.mark.parametrize("queue", ["default", "mail"])
 async def test_a_flood_starves_nobody_where_there_is_room_for_one_job_at_a_time(

@@ -62,6 +62,12 @@ MUTANTS: Final = (
         test=f"{_DISPATCH}::test_outcome_of_a_lost_lease_changes_nothing",
     ),
     Mutant(
+        name="the empty list of outcomes none of which is ours",
+        file=_FINISH,
+        edits=(("coalesce(array_agg(gone.id), '{}')", "array_agg(gone.id)"),),
+        test=f"{_DISPATCH}::test_outcome_told_twice_is_recorded_once",
+    ),
+    Mutant(
         name="the fencing token of a retry",
         file=_REQUEUE,
         edits=(
@@ -229,6 +235,24 @@ MUTANTS: Final = (
         test=(
             "tests/unit/test_walks.py"
             "::test_an_old_one_of_less_priority_is_looked_for_when_no_new_ones_are_left"
+        ),
+    ),
+    Mutant(
+        name="the look at everything once none follow a full claim",
+        file="service/signalstack/worker/walks.py",
+        edits=(("            return left_none\n", "            return False\n"),),
+        test=(
+            "tests/integration/test_claimer.py"
+            "::test_who_empties_a_backlog_steps_over_what_it_took_and_leaves_none"
+        ),
+    ),
+    Mutant(
+        name="the look at everything for a lane that a full claim did not reach",
+        file="service/signalstack/store/dispatch.py",
+        edits=(("if leases and len(ends) == walked and not cut", "if leases and not cut"),),
+        test=(
+            "tests/integration/test_dispatch.py"
+            "::test_where_a_lane_got_nothing_or_was_not_reached_no_id_is_told"
         ),
     ),
     Mutant(

@@ -120,15 +120,17 @@ def test_configuring_twice_prints_once() -> None:
     assert stream.line()["event"] == "once"
 
 
-def test_bound_fields_nest_and_end_with_their_block() -> None:
+def test_bound_fields_nest_and_end_where_they_are_unbound() -> None:
     stream = out()
     logger = log.get_logger("signalstack.worker")
 
-    with log.bind(request_id="r", job_id="outer"):
-        with log.bind(job_id="inner"):
-            logger.info("a")
-            logger.info("b", job_id="own")
-        logger.info("c")
+    outer = log.bind(request_id="r", job_id="outer")
+    inner = log.bind(job_id="inner")
+    logger.info("a")
+    logger.info("b", job_id="own")
+    log.unbind(inner)
+    logger.info("c")
+    log.unbind(outer)
     logger.info("d")
 
     seen = [(line["event"], line.get("request_id"), line.get("job_id")) for line in stream.lines()]
@@ -138,8 +140,9 @@ def test_bound_fields_nest_and_end_with_their_block() -> None:
 async def test_bound_fields_reach_a_plain_handler_in_its_thread() -> None:
     stream = out()
 
-    with log.bind(job_id="j"):
-        await to_thread.run_sync(log.get_logger("signalstack.worker").info, "in.thread")
+    bound = log.bind(job_id="j")
+    await to_thread.run_sync(log.get_logger("signalstack.worker").info, "in.thread")
+    log.unbind(bound)
 
     assert stream.line()["job_id"] == "j"
 

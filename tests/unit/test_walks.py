@@ -21,10 +21,11 @@ MANY = 5_001
 
 
 class Looks:
-    """Looks of one worker, on a clock that only they move."""
+    """Looks of one worker, on a clock that only they move; `again` is what the last one asked."""
 
     def __init__(self) -> None:
         self.time = 0.0
+        self.again = False
         self.walks = Walks(lambda: EPOCH.timestamp() + self.time, clock=lambda: 1_000.0 + self.time)
 
     def look(
@@ -35,18 +36,24 @@ class Looks:
         made_at: Sequence[float] = (),
         leaves: bool = False,
         no_limits: bool = True,
+        reached: bytes | None = None,
     ) -> bytes:
         """Look, and lease jobs that were made at these times; tells from which id on."""
         walk = self.walks.begin()
         self.time += takes_s
-        self.walks.end(
+        self.again = self.walks.end(
             walk,
             [_lease(seconds) for seconds in made_at],
             dead=dead if walk.counted else None,
             left_none=not leaves,
             no_limits=no_limits,
+            reached=reached,
         )
         return walk.since
+
+    def fill(self, reached: float) -> bytes:
+        """Claim as much as there is room for, up to a job that was made at this time."""
+        return self.look(made_at=[reached] * 50, leaves=True, reached=_id(reached))
 
 
 @pytest.fixture
@@ -83,6 +90,10 @@ def _lease(made_at: float) -> Lease:
         payload=b"null",
         token=1,
     )
+
+
+def _id(made_at: float) -> bytes:
+    return id_floor(EPOCH + timedelta(seconds=made_at)).bytes
 
 
 def _since(seconds: float) -> bytes:
@@ -231,3 +242,36 @@ def test_two_looks_at_once_do_not_hide_what_one_of_them_left(burdened: Looks) ->
         True,
         True,
     ]
+
+
+def test_a_claim_that_follows_a_full_one_begins_where_that_one_ended(looks: Looks) -> None:
+    found = [looks.fill(reached) for reached in (-9.0, -5.0, -0.05)]
+    soon = looks.time - 0.1  # who commits just now made its ids a moment ago
+    found.append(looks.look())
+
+    assert found == [NIL, _id(-9.0), _id(-5.0), _id(soon)]
+    assert (looks.again, looks.look(), looks.again) == (True, NIL, False)
+
+
+@pytest.mark.parametrize("why", ["time", "old", "few", "unknown", "whole", "poll"])
+def test_no_claim_follows(looks: Looks, why: str) -> None:
+    looks.fill(-9.0)
+    if why == "time":
+        looks.fill(-5.0)
+        looks.time += 0.26
+    elif why == "old":
+        looks.walks.need_whole()
+    elif why in {"few", "unknown"}:
+        reached = None if why == "unknown" else _id(-5.0)
+        looks.look(made_at=[-5.0] * (50 if why == "unknown" else 49), leaves=True, reached=reached)
+
+    assert looks.walks.begin(whole=why == "whole", poll=why == "poll").since == NIL
+
+
+def test_beside_dead_rows_what_follows_is_followed_by_a_look_at_what_is_new(
+    burdened: Looks,
+) -> None:
+    burdened.time = 5.0
+    found = [burdened.fill(4.0), burdened.fill(4.5), burdened.look(), burdened.look()]
+
+    assert found == [_since(0.0), _id(4.0), _id(4.5), _since(0.0)]

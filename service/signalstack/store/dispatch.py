@@ -304,7 +304,11 @@ class Dispatch:
         """
         ordered = sorted(ended, key=_lock_order)
         over = [end for end in ordered if end.outcome in _TERMINAL]
-        back = [end for end in ordered if end.outcome not in _TERMINAL] if len(over) < len(ordered) else []
+        back = (
+            [end for end in ordered if end.outcome not in _TERMINAL]
+            if len(over) < len(ordered)
+            else []
+        )
         calls: list[Call] = []
         if over:
             calls.append(Call(_FINISH, _finish_parameters(over)))

@@ -6,16 +6,15 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final, Literal
 from uuid import UUID
 
+import anyio
 import msgspec
 
 from signalstack.core.log import get_logger
+from signalstack.core.stage import Span
+from signalstack.store.dispatch import Lease
 
 if TYPE_CHECKING:
-    import anyio
-
     from signalstack.core.log import Log
-    from signalstack.core.stage import Span
-    from signalstack.store.dispatch import Lease
 
 Stop = Literal["timeout", "shutdown", "lost", "cancelled"]
 _log: Final = get_logger("signalstack.job")

@@ -1,7 +1,7 @@
 -- Record terminal outcomes: live rows move to the finished table, and analytics get their share in
--- the same transaction. The lease token is the guard: a row that is not ours any more is left alone.
--- Gives the ids of those that were ours, or NULL: all of them, which needs no list. Callers send ids
--- in order, so that locks are taken in order.
+-- the same transaction. The lease token is the guard: a row that is not ours any more is left
+-- alone. Gives the ids of those that were ours, or NULL for all of them, which needs no list.
+-- Callers send ids in order, so that locks are taken in order.
 WITH gone AS (
     DELETE FROM signalstack.jobs AS j
     USING unnest(
