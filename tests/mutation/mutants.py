@@ -117,9 +117,7 @@ MUTANTS: Final = (
     Mutant(
         name="the lock order of a settlement",
         file="service/signalstack/store/dispatch.py",
-        edits=(
-            ("sorted(ended, key=lambda end: (end.lease.user_id, end.lease.id))", "list(ended)"),
-        ),
+        edits=(("sorted(ended, key=_lock_order)", "list(ended)"),),
         test=f"{_DISPATCH}::test_rows_are_locked_in_their_order_whatever_ended_first",
     ),
     Mutant(
