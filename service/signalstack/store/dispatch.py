@@ -375,7 +375,12 @@ def _read_leases(rows: Sequence[tuple[Any, ...]], token: int) -> list[Lease]:
             postponed_at=None if postponed is None else unix(postponed),
         )
         for (
-            *_,
+            _walked,
+            _share,
+            _last,
+            _chosen,
+            _held,
+            _wait_s,
             user_id,
             id_,
             type_,

@@ -224,7 +224,7 @@ class Claimer:
                 count=len(claim.leases),
                 limit=limit,
                 duration_s=duration_s,
-                wakes=Counter(lease.wake for lease in claim.leases),
+                wakes=Counter([lease.wake for lease in claim.leases]),
             )
         )
         more = not claim.drained or len(claim.leases) >= limit
