@@ -25,7 +25,7 @@ class Looks:
 
     def __init__(self) -> None:
         self.time = 0.0
-        self.again = False
+        self.again: float | None = None
         self.walks = Walks(lambda: EPOCH.timestamp() + self.time, clock=lambda: 1_000.0 + self.time)
 
     def look(
@@ -53,7 +53,7 @@ class Looks:
 
     def fill(self, reached: float) -> bytes:
         """Claim as much as there is room for, up to a job that was made at this time."""
-        return self.look(made_at=[reached] * 50, leaves=True, reached=_id(reached))
+        return self.look(made_at=[reached] * 20, leaves=True, reached=_id(reached))
 
 
 @pytest.fixture
@@ -250,7 +250,27 @@ def test_a_claim_that_follows_a_full_one_begins_where_that_one_ended(looks: Look
     found.append(looks.look())
 
     assert found == [NIL, _id(-9.0), _id(-5.0), _id(soon)]
-    assert (looks.again, looks.look(), looks.again) == (True, NIL, False)
+    assert (looks.again, looks.look(), looks.again) == (0.0, NIL, None)
+
+
+def test_in_a_flow_a_claim_begins_a_moment_before_the_last_one_began(looks: Looks) -> None:
+    found, again = [], []
+    for at in (0.0, 0.1, 0.2, 0.3):
+        looks.time = at
+        found.append(looks.look(made_at=[at] * 20))
+        again.append(looks.again)
+    looks.time = 0.4
+    found.append(looks.look())
+    again.append(looks.again)
+
+    assert found == [NIL, _id(-0.1), _id(0.0), NIL, _id(0.2)]
+    # Who was slow to commit is found when everything is looked at, also where nothing follows.
+    assert again == [
+        None,
+        *(pytest.approx(left) for left in (0.15, 0.05)),
+        None,
+        pytest.approx(0.15),
+    ]
 
 
 @pytest.mark.parametrize("why", ["time", "old", "few", "unknown", "whole", "poll"])
@@ -263,7 +283,7 @@ def test_no_claim_follows(looks: Looks, why: str) -> None:
         looks.walks.need_whole()
     elif why in {"few", "unknown"}:
         reached = None if why == "unknown" else _id(-5.0)
-        looks.look(made_at=[-5.0] * (50 if why == "unknown" else 49), leaves=True, reached=reached)
+        looks.look(made_at=[-5.0] * (20 if why == "unknown" else 19), leaves=True, reached=reached)
 
     assert looks.walks.begin(whole=why == "whole", poll=why == "poll").since == NIL
 

@@ -229,15 +229,18 @@ class Claimer:
         )
         more = not claim.drained or len(claim.leases) >= limit
         no_limits = plain and claim.plain
-        if self._walks.end(
+        again_s = self._walks.end(
             walk,
             claim.leases,
             dead=claim.dead,
             left_none=no_limits and not more,
             no_limits=no_limits,
             reached=claim.reached if no_limits else None,
-        ):
+        )
+        if again_s == 0.0:
             self._wake(Wake.BACKLOG)
+        elif again_s is not None:
+            self._claim_in(again_s)
         if not claim.plain:
             self._plain_from = anyio.current_time() + _PLAIN_AFTER_S
             if plain:
@@ -249,8 +252,7 @@ class Claimer:
     def _go_on(self, claim: Claim, cursor: bytes, *, more: bool) -> None:
         self._cursor = claim.cursor
         if claim.wait_s is not None:
-            self._claim_at = min(self._claim_at, anyio.current_time() + claim.wait_s)
-            self.expect(claim.wait_s)
+            self._claim_in(claim.wait_s)
         self._fruitful = self._fruitful or bool(claim.leases)
         if cursor != NIL and claim.cursor == NIL:
             # Round: lanes before the start are due again, unless a whole round found nothing but
@@ -258,6 +260,10 @@ class Claimer:
             more, self._fruitful = self._fruitful, False
         if self._cause is None and more:
             self._cause = Wake.BACKLOG
+
+    def _claim_in(self, delay_s: float) -> None:
+        self._claim_at = min(self._claim_at, anyio.current_time() + delay_s)
+        self.expect(delay_s)
 
     async def _promote(self, *, poll: bool) -> float:
         """Promote what is due; returns the seconds until more will be."""

@@ -5,8 +5,9 @@ began, and looks at their rows, since no vacuum may remove them. Where they are 
 than the last look that left none are not looked for, as new ids are later ids, until somebody says
 that an old one waits again, or for too long nobody looked.
 
-Who empties a backlog steps over all that it took before. So a claim that follows a full one begins
-where that one ended: for a moment, since it does not see jobs of lower priority that are older.
+Who takes many jobs steps over all that it took before. So a claim that follows one of many begins
+where that one ended: for a moment, since it sees neither what was slow to commit nor, where there
+are more than there is room for, older jobs of lower priority.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ _MANY: Final = 5_000
 # To count them takes a twentieth of a millisecond.
 _COUNT_EVERY_S: Final = 5.0
 # Where fewer jobs were leased, there is little to step over.
-_FOLLOW: Final = 50
+_FOLLOW: Final = 20
 _FOLLOW_S: Final = 0.25
 _FOLLOW_SKEW_S: Final = 0.1
 # The share of its time that a worker looks at everything, and how long it goes without.
@@ -56,6 +57,7 @@ class Walks:
         self._count_from = 0.0
         self._reached: bytes | None = None  # where the last claim ended, if another may follow it
         self._follow_until = 0.0
+        self._passed_by = False  # whether those that followed may have left older ones
         self._unsure = False  # whether the last look at everything may have left old ones
         self.long = False  # whether the last look at everything that was counted was
         self._asked = 1
@@ -90,24 +92,29 @@ class Walks:
         left_none: bool,
         no_limits: bool,
         reached: bytes | None = None,
-    ) -> bool:
+    ) -> float | None:
         """Hear what a claim leased, what it stepped over, and what it left.
 
         It left none that could be had, or it met `no_limits` and left only what there was no room
-        for: then, where `reached` is given, jobs that come behind it in their lanes. Returns
-        whether to look again, since an old one may be left.
+        for: then, where `reached` is given, jobs that come behind it in their lanes. Returns in how
+        many seconds to look again, where an old one may be left.
         """
-        self._reached = None if left_none or len(leases) < _FOLLOW else reached
+        if left_none:
+            reached = self._floor(walk.began_at, _FOLLOW_SKEW_S)
+        self._reached = None if len(leases) < _FOLLOW else reached
+        self._passed_by = not left_none or (walk.follows and self._passed_by)
         if walk.follows:
-            return left_none
+            if not left_none:
+                return None
+            return 0.0 if self._passed_by else max(self._follow_until - self._clock(), 0.0)
         self._follow_until = self._clock() + _FOLLOW_S
         if walk.since != NIL:
             if left_none and self._unsure:
                 self.need_whole()
-                return True
+                return 0.0
             if left_none and self._cleared_at is not None:
                 self._cleared_at = walk.began_at
-            return False
+            return None
         self._answered = walk.asked
         self._count(walk, dead)
         if left_none:
@@ -118,7 +125,7 @@ class Walks:
             self._unsure = True
         else:
             self._cleared_at = None
-        return False
+        return None
 
     def end_poll(self, walk: Walk, *, dead: int, found_none: bool) -> None:
         """Hear of a look at everything that leased nothing, at whether there is anything."""
