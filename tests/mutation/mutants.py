@@ -238,7 +238,7 @@ MUTANTS: Final = (
     Mutant(
         name="the look at everything once none follow a full claim",
         file="service/signalstack/worker/walks.py",
-        edits=(("            return left_none\n", "            return False\n"),),
+        edits=(("            return 0.0 if self._passed_by else ", "            return "),),
         test=(
             "tests/integration/test_claimer.py"
             "::test_who_empties_a_backlog_steps_over_what_it_took_and_leaves_none"

@@ -254,7 +254,8 @@ def test_a_claim_that_follows_a_full_one_begins_where_that_one_ended(looks: Look
 
 
 def test_in_a_flow_a_claim_begins_a_moment_before_the_last_one_began(looks: Looks) -> None:
-    found, again = [], []
+    found: list[bytes] = []
+    again: list[float | None] = []
     for at in (0.0, 0.1, 0.2, 0.3):
         looks.time = at
         found.append(looks.look(made_at=[at] * 20))
