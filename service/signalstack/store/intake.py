@@ -57,6 +57,7 @@ _FLUSH_BYTES: Final = 8 * 1024**2
 # What waits while PostgreSQL does not answer; beyond it callers are refused at once.
 WAITING_JOBS: Final = 20_000
 WAITING_BYTES: Final = 32 * 1024**2
+_KEY_FIELDS: Final = 5  # of who holds a key
 # Data exceptions, statement too complex or too large: the row's fault, not PostgreSQL's.
 _ROW_FAULTS: Final = ("22", "54")
 # Lost against another, out of resources, locked for too long, told to stop: later it may do.
@@ -211,17 +212,21 @@ class Intake:
     def _send_parts(self, parts: list[list[_Pending]]) -> asyncio.Future[list[PGresult]]:
         try:
             alone = len(parts) == 1 and len(parts[0]) == 1 and _may_be_handed(parts[0][0].write)
-            calls = [_call([pending.write for pending in part], alone=alone) for part in parts]
+            writes = [pending.write for part in parts for pending in part]
+            durable = any(write.durable for write in writes)
+            hurry = not durable or (alone and writes[0].key is None)
+            calls = [
+                _call([pending.write for pending in part], alone=alone, hurry=hurry)
+                for part in parts
+            ]
         except (ValueError, OverflowError, struct.error) as error:
             refused: asyncio.Future[list[PGresult]] = self._link.new_future()
             refused.set_exception(InvalidError(f"PostgreSQL cannot store this: {error}"))
             return refused
-        writes = [pending.write for part in parts for pending in part]
-        durable = any(write.durable for write in writes)
-        if durable and not (alone and writes[0].key is None):
-            return self._link.send(*calls)
-        stored = self._link.send(*calls, Call(_DO_NOT_FLUSH))
-        return self._once_on_disk(stored) if durable else stored
+        if hurry and calls[-1].statement is not _ENQUEUE_ONE:
+            calls.append(Call(_DO_NOT_FLUSH))
+        stored = self._link.send(*calls)
+        return self._once_on_disk(stored) if hurry and durable else stored
 
     def _once_on_disk(
         self, stored: asyncio.Future[list[PGresult]]
@@ -328,14 +333,18 @@ def _may_be_handed(write: Write) -> bool:
     return job.run_at is None and not job.delay_s and job.max_attempts > 1
 
 
-def _call(writes: Sequence[Write], *, alone: bool) -> Call:
-    """Make the call for writes of one kind; a job that comes `alone` may be handed over."""
+def _call(writes: Sequence[Write], *, alone: bool, hurry: bool) -> Call:
+    """Make the call for writes of one kind; a job that comes `alone` may be handed over.
+
+    The statement for one job can be told to `hurry` and not wait for the disk.
+    """
     first = writes[0]
     handed = binary.pack_bool(alone)
     if first.event is not None:
         return Call(_ACCEPT, [*_accept_parameters(writes), handed])
     if len(writes) == len(first.jobs) == 1 and first.key is None:
-        return Call(_ENQUEUE_ONE, [*_job_parameters(first.user_id, first.jobs[0]), handed])
+        one = _job_parameters(first.user_id, first.jobs[0])
+        return Call(_ENQUEUE_ONE, [*one, handed, binary.pack_bool(hurry)])
     return Call(_ENQUEUE, [*_enqueue_parameters(writes), handed])
 
 
@@ -363,11 +372,11 @@ def _hand_out(part: list[_Pending], result: PGresult) -> None:
 
 def _read_owners(result: PGresult, first_key: int) -> dict[tuple[bytes, str, str], Owner]:
     owners: dict[tuple[bytes, str, str], Owner] = {}
-    if result.nfields <= first_key + 1:  # a statement without keys
+    if result.nfields < first_key + _KEY_FIELDS:  # a statement without keys
         return owners
     for row in range(result.ntuples):
         user_id, route, key, fingerprint, ref = (
-            result.get_value(row, first_key + column) for column in range(5)
+            result.get_value(row, first_key + column) for column in range(_KEY_FIELDS)
         )
         if user_id is not None and route is not None and key is not None:
             owners[user_id, route.decode(), key.decode()] = Owner(

@@ -102,7 +102,7 @@ counted AS (
     INSERT INTO signalstack.metrics_delta (user_id, hour, events_received, jobs_created)
     SELECT
         event.user_id,
-        date_trunc('hour', now(), 'UTC'),
+        date_bin('1 hour', now(), '2000-01-01 00:00:00+00'),
         count(*),
         (SELECT count(*) FROM job WHERE job.user_id = event.user_id)
     FROM event

@@ -73,7 +73,7 @@ job AS (
 
 counted AS (
     INSERT INTO signalstack.metrics_delta (user_id, hour, jobs_created)
-    SELECT job.user_id, date_trunc('hour', now(), 'UTC'), count(*)
+    SELECT job.user_id, date_bin('1 hour', now(), '2000-01-01 00:00:00+00'), count(*)
     FROM job
     GROUP BY job.user_id
 ),

@@ -1,7 +1,8 @@
 -- Store one job without a key: what enqueue.sql does, but nothing that needs setting up for many.
 -- Requests that come alone wait for this; it takes half as long.
 -- With $13 the job is handed to a worker that invited, if there is one: leased to it from the
--- start.
+-- start. With $14 the commit does not wait for the disk: do_not_flush.sql behind this would take
+-- as long as all that is done for the notification.
 WITH host AS MATERIALIZED (
     SELECT i.worker_id, i.token, i.channel
     FROM signalstack.take_invitation($4::text, $1::uuid) AS i
@@ -46,7 +47,7 @@ job AS (
 
 counted AS (
     INSERT INTO signalstack.metrics_delta (user_id, hour, jobs_created)
-    SELECT job.user_id, date_trunc('hour', now(), 'UTC'), 1
+    SELECT job.user_id, date_bin('1 hour', now(), '2000-01-01 00:00:00+00'), 1
     FROM job
 )
 
@@ -60,6 +61,7 @@ SELECT
         ELSE pg_notify(
             CASE WHEN job.delayed THEN 'signalstack_later' ELSE 'signalstack_ready' END, job.queue
         )
-    END::text AS rung
+    END::text AS rung,
+    CASE WHEN $14::boolean THEN set_config('synchronous_commit', 'off', true) END AS hurried
 FROM job
 LEFT JOIN host ON true
