@@ -75,6 +75,7 @@ async def test_queues_are_counted_as_they_are_with_all_tenants_together(
     )
     await add_worker(conn)
     await add_worker(conn, lease_s=-5)
+    due = await add_worker(conn, lease_s=0)
     await conn.execute(
         "INSERT INTO signalstack.workers (id, name, queues, concurrency, lease_until) "
         "VALUES (gen_random_uuid(), 'mailer', '{mail}', 1, now() + interval '1 hour')"
@@ -91,7 +92,13 @@ async def test_queues_are_counted_as_they_are_with_all_tenants_together(
     assert 90 <= found["mail"].oldest_s < 150
     assert found["idle"].oldest_s == 0
     assert [name for name, queue in found.items() if queue.paused] == ["idle"]
-    assert (workers.alive, workers.stale) == (2, 1)
+    ended_at = await value(
+        conn,
+        "SELECT extract(EPOCH FROM lease_until)::float8 FROM signalstack.workers WHERE id = %s",
+        due,
+    )
+    late = workers.at - ended_at > 1  # usually it is not: it may yet be rescued in time
+    assert (workers.alive, workers.stale) == (2, 2 if late else 1)
 
 
 async def test_beyond_the_budget_the_estimate_of_postgresql_is_shown(

@@ -95,7 +95,7 @@ async def _serve(
 def _spare_collections() -> None:
     """Look for cycles among new objects less often, and never among those that are there to stay.
 
-    That was a tenth of what a worker did: every job makes some dozens of objects, none in a cycle.
+    That was a fifteenth of what a busy worker did, and what we make for a job has no cycles.
     """
     gc.collect()
     gc.freeze()

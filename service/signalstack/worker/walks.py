@@ -74,14 +74,13 @@ class Walks:
 
     def begin(self, *, whole: bool = False, poll: bool = False) -> Walk:
         """Begin a look, at everything if it must be; several may be under way."""
-        follows = not (whole or poll) and self._may_follow()
-        if self._reached is not None and follows:
-            since = min(self._reached, self._floor(self._now(), _FOLLOW_SKEW_S))
-        else:
-            since = NIL if whole else self._since(_POLL_SKEW_S if poll else _SKEW_S)
-        counted = since == NIL and (self.long or self._clock() >= self._count_from)
         began_at, began = self._now(), self._clock()
-        return Walk(since, self._asked, began_at, began, counted=counted, follows=follows)
+        follows = None if whole or poll else self._behind_the_last(began_at)
+        since = follows or (NIL if whole else self._since(_POLL_SKEW_S if poll else _SKEW_S))
+        counted = since == NIL and (self.long or began >= self._count_from)
+        return Walk(
+            since, self._asked, began_at, began, counted=counted, follows=follows is not None
+        )
 
     def end(
         self,
@@ -133,12 +132,15 @@ class Walks:
             self._count(walk, dead)
             self._answered, self._cleared_at, self._unsure = walk.asked, walk.began_at, False
 
-    def _may_follow(self) -> bool:
-        return (
-            self._reached is not None
-            and self._answered >= self._asked
-            and self._clock() < self._follow_until
-        )
+    def _behind_the_last(self, began_at: float) -> bytes | None:
+        """Tell where the last claim ended, if one may follow it."""
+        if (
+            self._reached is None
+            or self._answered < self._asked
+            or self._clock() >= self._follow_until
+        ):
+            return None
+        return min(self._reached, self._floor(began_at, _FOLLOW_SKEW_S))
 
     def _since(self, skew_s: float) -> bytes:
         if self._cleared_at is None or self._answered < self._asked or self.due:
@@ -187,7 +189,7 @@ class Walk:
         began: float,
         *,
         counted: bool,
-        follows: bool = False,
+        follows: bool,
     ) -> None:
         self.since = since
         self.asked = asked

@@ -1,8 +1,8 @@
 -- Store one job without a key: what enqueue.sql does, but nothing that needs setting up for many.
 -- Requests that come alone wait for this; it takes half as long.
 -- With $13 the job is handed to a worker that invited, if there is one: leased to it from the
--- start. With $14 the commit does not wait for the disk: do_not_flush.sql behind this would take
--- as long as all that is done for the notification.
+-- start. With $14 the commit does not wait for the disk, as behind do_not_flush.sql, but with no
+-- statement more between the job and its notification.
 WITH host AS MATERIALIZED (
     SELECT i.worker_id, i.token, i.channel
     FROM signalstack.take_invitation($4::text, $1::uuid) AS i
