@@ -11,6 +11,7 @@ import msgspec
 import pytest
 
 from recording import RecordingObserver
+from rows import connect
 from signalstack.core.errors import UnavailableError
 from signalstack.core.ids import new_id
 from signalstack.core.job import Outcome, Wake
@@ -33,6 +34,8 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Sequence
     from uuid import UUID
 
+    from rows import Database
+
 PATIENCE_S = 10
 
 
@@ -48,7 +51,7 @@ class Desk:
     def __init__(self, settler: Settler, dispatch: Dispatch, facts: RecordingObserver) -> None:
         self.settler = settler
         self.facts = facts
-        self._dispatch = dispatch
+        self.dispatch = dispatch
         self._worker_id = new_id()
 
     async def lease(self, shop: Shop, count: int) -> list[Lease]:
@@ -59,7 +62,7 @@ class Desk:
             " VALUES (%s, 'desk', '{}', 1, now() + interval '1 h') ON CONFLICT DO NOTHING",
             self._worker_id,
         )
-        claim = await self._dispatch.claim(
+        claim = await self.dispatch.claim(
             ["default"],
             worker_id=self._worker_id,
             token=new_id().int % 2**63,
@@ -89,6 +92,16 @@ class _HardOfHearing(Dispatch):
         return settlement
 
 
+class _Counting(Dispatch):
+    """Takes down how many outcomes each settlement had."""
+
+    sizes: list[int]
+
+    async def settle(self, ended: Sequence[Ended], *, worker_id: UUID) -> Settlement:
+        vars(self).setdefault("sizes", []).append(len(ended))
+        return await super().settle(ended, worker_id=worker_id)
+
+
 @asynccontextmanager
 async def _desk(dsn: str, kind: type[Dispatch] = Dispatch) -> AsyncGenerator[Desk]:
     facts = RecordingObserver()
@@ -111,6 +124,11 @@ def _succeeded(lease: Lease, **given: Any) -> Ended:
     return msgspec.structs.replace(ended, **given)
 
 
+async def _hold(rival: Database, lease: Lease) -> None:
+    await rival.execute("BEGIN")
+    await rival.execute("SELECT FROM signalstack.jobs WHERE id = %s FOR UPDATE", (lease.job_id,))
+
+
 async def _finished(shop: Shop) -> dict[str, int]:
     rows = await shop.rows("SELECT status, count(*) AS n FROM signalstack.finished_jobs GROUP BY 1")
     return {row["status"]: row["n"] for row in rows}
@@ -124,6 +142,46 @@ async def test_what_ends_together_is_recorded_together(shop: Shop) -> None:
         await desk.drained()
         assert [len(fact.jobs) for fact in desk.facts.facts(Settled)] == [BATCH, 500]
     assert await _finished(shop) == {"succeeded": BATCH + 500}
+
+
+async def test_a_full_batch_goes_along_behind_the_one_in_flight(shop: Shop) -> None:
+    async with _desk(shop.dsn, _Counting) as desk, connect(shop.dsn) as rival:
+        first, *others = await desk.lease(shop, BATCH + 11)
+        await _hold(rival, first)
+        desk.settler.add(_succeeded(first))
+        await anyio.wait_all_tasks_blocked()
+        for lease in others[:10]:
+            desk.settler.add(_succeeded(lease))
+        await anyio.wait_all_tasks_blocked()
+        few = list(vars(desk.dispatch)["sizes"])
+        for lease in others[10:]:
+            desk.settler.add(_succeeded(lease))
+        await anyio.wait_all_tasks_blocked()
+        many = list(vars(desk.dispatch)["sizes"])
+        await rival.rollback()
+        await desk.drained()
+    assert (few, many) == ([1], [1, BATCH])
+    assert await _finished(shop) == {"succeeded": BATCH + 11}
+
+
+async def test_what_comes_back_of_the_second_batch_is_settled_though_nothing_more_ends(
+    shop: Shop,
+) -> None:
+    async with _desk(shop.dsn) as desk, connect(shop.dsn) as rival:
+        first, *others = await desk.lease(shop, BATCH + 1)
+        await shop.rows(
+            "UPDATE signalstack.jobs SET cancel_requested = true WHERE id = %s", others[-1].job_id
+        )
+        await _hold(rival, first)
+        desk.settler.add(_succeeded(first))
+        await anyio.wait_all_tasks_blocked()
+        for lease in others[:-1]:
+            desk.settler.add(_succeeded(lease))
+        desk.settler.add(_succeeded(others[-1], outcome=Outcome.RETRIED))
+        await anyio.wait_all_tasks_blocked()
+        await rival.rollback()
+        await desk.drained()
+    assert await _finished(shop) == {"succeeded": BATCH, "cancelled": 1}
 
 
 async def test_large_outcomes_leave_in_small_batches_and_stop_the_claiming(shop: Shop) -> None:

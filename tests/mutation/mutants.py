@@ -121,6 +121,17 @@ MUTANTS: Final = (
         test=f"{_DISPATCH}::test_rows_are_locked_in_their_order_whatever_ended_first",
     ),
     Mutant(
+        name="the news that a settlement came back",
+        file="service/signalstack/worker/settler.py",
+        edits=(
+            ("            self._signal.set()  # for the other one", "            pass  # for the"),
+        ),
+        test=(
+            "tests/integration/test_settler.py"
+            "::test_what_comes_back_of_the_second_batch_is_settled_though_nothing_more_ends"
+        ),
+    ),
+    Mutant(
         name="the lock order of a rescue",
         file=_RESCUE,
         edits=(("    ORDER BY j.user_id, j.id\n    FOR UPDATE OF j\n", "    FOR UPDATE OF j\n"),),

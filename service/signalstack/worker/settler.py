@@ -1,4 +1,7 @@
-"""Records how runs ended: one batch in flight, the next one gathers meanwhile."""
+"""Records how runs ended: one batch in flight, the next one gathers meanwhile.
+
+Once that one is full it is sent as well, so that PostgreSQL need not wait for us in between.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +24,7 @@ if TYPE_CHECKING:
     from signalstack.core.stage import Observer
     from signalstack.store.dispatch import Dispatch, Ended
 
-BATCH: Final = 1_000
+BATCH: Final = 500
 # With more than this unsettled, the worker claims no more until PostgreSQL has caught up.
 BACKLOG_LIMIT: Final = 2_000
 BACKLOG_BYTES: Final = 64 * 1024**2
@@ -60,6 +63,7 @@ class Settler:
         self._was_full = False
         self._unheard: set[bytes] = set()
         self._signal = anyio.Event()
+        self._batch_full = anyio.Event()
         self._empty = anyio.Event()
 
     @property
@@ -77,6 +81,8 @@ class Settler:
         self._ended.append(ended)
         self._bytes += _size(ended)
         self._signal.set()
+        if len(self._ended) >= BATCH:
+            self._batch_full.set()
 
     def reconnected(self) -> None:
         """Say that PostgreSQL is back."""
@@ -84,28 +90,48 @@ class Settler:
 
     async def run(self) -> None:
         """Settle until cancelled."""
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(self._settle_full_batches)
+            while True:
+                if not self._ended:
+                    await self._until_news()
+                await self._settle_next()
+
+    async def _settle_full_batches(self) -> None:
+        """Send a second batch behind the one in flight whenever there is a full one."""
         while True:
-            if not self._ended:
-                self._empty.set()
-                self._signal = anyio.Event()
-                await self._signal.wait()
-                continue
-            batch = self._gather()
-            self._in_flight = len(batch)
-            # The outcome of work that was done is worth waiting for, whoever wants to stop.
-            left = batch
-            with anyio.CancelScope(shield=True):
-                left = await self._settle(batch)
-            self._in_flight = 0
-            self._ended[:0] = left
-            self._bytes = sum(map(_size, self._ended)) if self._ended else 0
-            if left:
-                self._signal = anyio.Event()
-                with anyio.move_on_after(_RETRY_S):
-                    await self._signal.wait()
-            elif len(batch) == BATCH or self._was_full:
-                self._was_full = False
-                self._on_room()
+            if len(self._ended) < BATCH:
+                self._batch_full = anyio.Event()
+                await self._batch_full.wait()
+            await self._settle_next()
+
+    async def _settle_next(self) -> None:
+        batch = self._gather()
+        if not batch:
+            return
+        self._in_flight += len(batch)
+        # The outcome of work that was done is worth waiting for, whoever wants to stop.
+        left = batch
+        with anyio.CancelScope(shield=True):
+            left = await self._settle(batch)
+        self._in_flight -= len(batch)
+        self._ended[:0] = left
+        self._bytes = sum(map(_size, self._ended)) if self._ended else 0
+        if left:
+            with anyio.move_on_after(_RETRY_S):
+                await self._until_news()
+            self._signal.set()  # for the other one, if it has nothing to do
+            return
+        if not self.backlog:
+            self._empty.set()
+        if len(batch) == BATCH or self._was_full:
+            self._was_full = False
+            self._on_room()
+
+    async def _until_news(self) -> None:
+        if self._signal.is_set():
+            self._signal = anyio.Event()
+        await self._signal.wait()
 
     def _gather(self) -> list[Ended]:
         """Take what goes into one batch."""
