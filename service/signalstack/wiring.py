@@ -42,6 +42,7 @@ from signalstack.settings import Settings
 from signalstack.store import embedded, intake, migrate, query, tenancy, watch
 from signalstack.store.cache import MessageCache
 from signalstack.store.intake import Intake
+from signalstack.store.link import Link
 from signalstack.store.listener import CHANGED, Listener
 from signalstack.store.partitions import Keep
 from signalstack.store.pool import Pool, wait_for_database
@@ -67,7 +68,7 @@ if TYPE_CHECKING:
 
 # What a process opens beside its pool.
 MAINTENANCE_CONNECTIONS: Final = 3
-API_CONNECTIONS: Final = 1  # intake
+API_CONNECTIONS: Final = 2  # intake, and what is beside it
 WORKER_CONNECTIONS: Final = 3 + MAINTENANCE_CONNECTIONS  # claim, settle, heartbeat
 
 _CHORE_TIMEOUT_S: Final = 60.0
@@ -422,12 +423,20 @@ async def _build_app(background: TaskGroup, parts: _Parts, worker: Worker | None
         statements=(*intake.STATEMENTS, *watch.STATEMENTS),
         settings=intake.SESSION,
     )
+    beside = Link(
+        "intake beside",
+        parts.database.direct_dsn,
+        intake.STATEMENTS,
+        parts.observer,
+        settings=intake.SESSION,
+    )
     await background.start(listener.run)
+    background.start_soon(beside.keep)
     background.start_soon(watchers.run, parts.shutdown)
     known_queues = queues.KnownQueues(pool)
     acceptor = Acceptor(
         pool,
-        Intake(listener.link, parts.observer),
+        Intake(listener.link, parts.observer, beside=beside),
         parts.job_types,
         parts.observer,
         known_queues,

@@ -157,13 +157,27 @@ async def open_rig(
             observer,
             settings=intake.SESSION,
         )
+        beside = Link(
+            "bench beside",
+            database.direct_dsn,
+            intake.STATEMENTS,
+            observer,
+            settings=intake.SESSION,
+        )
         async with anyio.create_task_group() as tasks:
             await tasks.start(link.keep)
+            await tasks.start(beside.keep)
             rig = Rig(
                 database=database,
                 pool=pool,
                 link=link,
-                acceptor=_make_acceptor(settings, wiring.build_registry(own), pool, link, observer),
+                acceptor=_make_acceptor(
+                    settings,
+                    pool,
+                    Intake(link, observer, beside=beside),
+                    wiring.build_registry(own),
+                    observer,
+                ),
                 observer=observer,
                 user_id=user_id,
                 key=key,
@@ -203,11 +217,11 @@ async def _tidy(rig: Rig) -> None:
 
 
 def _make_acceptor(
-    settings: Settings, registry: Registry, pool: Pool, link: Link, observer: Observer
+    settings: Settings, pool: Pool, intake: Intake, registry: Registry, observer: Observer
 ) -> Acceptor:
     return Acceptor(
         pool,
-        Intake(link, observer),
+        intake,
         registry,
         observer,
         queues.KnownQueues(pool),

@@ -2,11 +2,13 @@
 
 A job that is stored by itself is handed to a worker that invited, where there is one.
 
-A worker may begin with it before it is on disk, unless it has a key; its caller is answered after.
+A worker may begin with what few send at one moment before it is on disk, unless there is a key
+among it; callers are answered after. While one connection waits for the disk a second one stores
+what comes, so that a slow disk holds up nobody's start.
 
-There is no timer. A write that finds the link idle is sent at once; those that arrive while a
-flush is in flight gather and leave together when it ends. A flush that PostgreSQL refuses is sent
-again write by write, so that a bad row hurts only its own caller.
+There is no timer. A write that finds nothing being stored is sent at once; those that arrive
+meanwhile gather and leave together when that ends. A flush that PostgreSQL refuses is sent again
+write by write, so that a bad row hurts only its own caller.
 """
 
 from __future__ import annotations
@@ -27,6 +29,7 @@ from signalstack.core.job import NewJob
 from signalstack.core.stage import Flushed
 from signalstack.store import binary
 from signalstack.store.link import Call, Link, Statement, StatementError
+from signalstack.store.wal import FLUSH_WAL, WalFlusher
 
 if TYPE_CHECKING:
     import asyncio
@@ -35,12 +38,13 @@ if TYPE_CHECKING:
 
     from signalstack.core.stage import Observer
 
+    _Sent = asyncio.Future[list[PGresult]]
+
 _ENQUEUE: Final = Statement("intake/enqueue")
 _ENQUEUE_ONE: Final = Statement("intake/enqueue_one")
 _ACCEPT: Final = Statement("intake/accept")
 _DO_NOT_FLUSH: Final = Statement("intake/do_not_flush")
-_FLUSH_WAL: Final = Statement("intake/flush_wal")
-STATEMENTS: Final = (_ENQUEUE, _ENQUEUE_ONE, _ACCEPT, _DO_NOT_FLUSH, _FLUSH_WAL)
+STATEMENTS: Final = (_ENQUEUE, _ENQUEUE_ONE, _ACCEPT, _DO_NOT_FLUSH, FLUSH_WAL)
 
 # Plans that hold however the tables grow; a request waits for no longer than this.
 SESSION: Final = {
@@ -54,6 +58,9 @@ SESSION: Final = {
 }
 _FLUSH_JOBS: Final = 1_000
 _FLUSH_BYTES: Final = 8 * 1024**2
+# So few are stored before they are on disk: a flush by itself costs more than it spares when many
+# share it.
+_HURRIED_WRITES: Final = 8
 # What waits while PostgreSQL does not answer; beyond it callers are refused at once.
 WAITING_JOBS: Final = 20_000
 WAITING_BYTES: Final = 32 * 1024**2
@@ -121,10 +128,15 @@ class _Pending:
 
 
 class Intake:
-    """Where every event and job enters the database."""
+    """Where every event and job enters the database.
 
-    def __init__(self, link: Link, observer: Observer) -> None:
+    It goes `beside` while `link` waits for the disk, where there is such a second link.
+    """
+
+    def __init__(self, link: Link, observer: Observer, *, beside: Link | None = None) -> None:
         self._link = link
+        self._beside = beside
+        self._wal = WalFlusher(link)
         self._observer = observer
         self._waiting: deque[_Pending] = deque()
         self._waiting_jobs = 0
@@ -134,8 +146,8 @@ class Intake:
     async def submit(self, write: Write) -> Receipt:
         """Store a write with whatever else arrives just now; returns once it is committed.
 
-        A job that is alone, without a key, may start before it is on disk: where it gets lost
-        together with PostgreSQL, its caller has no answer, and would make a new one in any case.
+        Jobs without a key may start before they are on disk: where one gets lost together with
+        PostgreSQL, its caller has no answer, and would make a new one in any case.
 
         Raises:
             UnavailableError: PostgreSQL is away, or so slow that too much waits for it; if it went
@@ -154,10 +166,7 @@ class Intake:
         Raises:
             UnavailableError: PostgreSQL is away, or cannot now.
         """
-        try:
-            await self._link.run(Call(_FLUSH_WAL))
-        except StatementError as error:
-            raise UnavailableError(f"PostgreSQL cannot flush its log: {error}") from error
+        await self._wal.flush(self._link.opened)
 
     def _take_in(self, pending: _Pending) -> None:
         if (
@@ -206,68 +215,86 @@ class Intake:
         plain = [pending for pending in group if pending.write.event is None]
         events = [pending for pending in group if pending.write.event is not None]
         parts = [part for part in (plain, events) if part]
-        sent = self._send_parts(parts)
-        sent.add_done_callback(lambda done: self._flushed(done, group, parts, began, again=again))
+        stored, kept = self._send_parts(parts)
+        kept.add_done_callback(lambda done: self._kept(done, group, parts, began, again=again))
+        stored.add_done_callback(self._stored)
 
-    def _send_parts(self, parts: list[list[_Pending]]) -> asyncio.Future[list[PGresult]]:
+    def _send_parts(self, parts: list[list[_Pending]]) -> tuple[_Sent, _Sent]:
+        """Send a group; gives what ends when it is stored, and when it may be answered."""
         try:
             alone = len(parts) == 1 and len(parts[0]) == 1 and _may_be_handed(parts[0][0].write)
             writes = [pending.write for part in parts for pending in part]
             durable = any(write.durable for write in writes)
-            hurry = not durable or (alone and writes[0].key is None)
+            few = len(writes) <= _HURRIED_WRITES and all(write.key is None for write in writes)
+            hurry = few or not durable
             calls = [
                 _call([pending.write for pending in part], alone=alone, hurry=hurry)
                 for part in parts
             ]
         except (ValueError, OverflowError, struct.error) as error:
-            refused: asyncio.Future[list[PGresult]] = self._link.new_future()
+            refused: _Sent = self._link.new_future()
             refused.set_exception(InvalidError(f"PostgreSQL cannot store this: {error}"))
-            return refused
+            return refused, refused
         if hurry and calls[-1].statement is not _ENQUEUE_ONE:
             calls.append(Call(_DO_NOT_FLUSH))
-        stored = self._link.send(*calls)
-        return self._once_on_disk(stored) if hurry and durable else stored
+        link = self._free_link()
+        stored = link.send(*calls)
+        return stored, self._once_on_disk(stored, link) if hurry and durable else stored
 
-    def _once_on_disk(
-        self, stored: asyncio.Future[list[PGresult]]
-    ) -> asyncio.Future[list[PGresult]]:
-        """Let what was `stored` be answered when it is on disk; sent at once, behind it."""
-        durable: asyncio.Future[list[PGresult]] = self._link.new_future()
+    def _free_link(self) -> Link:
+        """Choose the link that does not wait for the disk."""
+        beside = self._beside
+        if not self._wal.busy or beside is None or not beside.up or beside.pooled:
+            return self._link
+        # A flush says nothing of another server: after a failover one link may be ahead.
+        return beside if beside.server == self._link.server else self._link
 
-        def conclude(flushed: asyncio.Future[list[PGresult]]) -> None:
-            error, doubt = stored.exception(), flushed.exception()
-            if error is None and doubt is not None:
-                # Never sent again, as what is refused may be: it is there, and may run already.
-                error = UnavailableError(f"PostgreSQL cannot flush its log: {doubt}")
-            if error is not None:
-                durable.set_exception(error)
+    def _once_on_disk(self, stored: _Sent, link: Link) -> _Sent:
+        """Let what was `stored` be answered when it is on disk."""
+        kept: _Sent = self._link.new_future()
+        opened = self._link.opened
+
+        def conclude(flushed: asyncio.Future[None]) -> None:
+            refusal, doubt = stored.exception(), flushed.exception()
+            # What is in doubt is never sent again, as what is refused may be: it is there, and
+            # may run already.
+            if (error := refusal or doubt) is not None:
+                kept.set_exception(error)
             else:
-                durable.set_result(stored.result())
+                kept.set_result(stored.result())
 
-        self._link.send(Call(_FLUSH_WAL)).add_done_callback(conclude)
-        return durable
+        def flush(_: _Sent) -> None:
+            self._wal.flush(opened).add_done_callback(conclude)
 
-    def _flushed(
+        if link is self._link and not self._wal.busy:
+            flush(stored)  # sent along with it, and done behind it
+        else:
+            stored.add_done_callback(flush)
+        return kept
+
+    def _stored(self, _: _Sent) -> None:
+        self._in_flight -= 1
+        if not self._in_flight:
+            self._flush()
+
+    def _kept(
         self,
-        done: asyncio.Future[list[PGresult]],
+        done: _Sent,
         group: list[_Pending],
         parts: list[list[_Pending]],
         began: float,
         *,
         again: bool,
     ) -> None:
-        self._in_flight -= 1
         smaller = _smaller(done.exception(), group, again=again)
         for part in smaller:
             self._send(part, again=True)
         if not smaller:
             self._conclude(done, group, parts, began)
-        if not self._in_flight:
-            self._flush()
 
     def _conclude(
         self,
-        done: asyncio.Future[list[PGresult]],
+        done: _Sent,
         group: list[_Pending],
         parts: list[list[_Pending]],
         began: float,

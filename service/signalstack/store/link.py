@@ -93,7 +93,11 @@ class _Batch:
 
 
 class Link:
-    """A connection that is reopened when it is lost; every batch in flight then fails."""
+    """A connection that is reopened when it is lost; every batch in flight then fails.
+
+    `opened` counts the connections that there were. `server` is where the last one leads: it tells
+    one server from another, as after a failover.
+    """
 
     def __init__(
         self,
@@ -124,6 +128,8 @@ class Link:
         self.reason = "not connected yet"
         self.pooled = False
         self.backend_pid = 0
+        self.opened = 0
+        self.server = ""
 
     @property
     def up(self) -> bool:
@@ -270,8 +276,10 @@ class Link:
 
     async def _prepare_session(self, connection: psycopg.AsyncConnection) -> None:
         pg = connection.pgconn
-        row = await (await connection.execute("SELECT pg_backend_pid()")).fetchone()
-        self.backend_pid = int(row[0]) if row else 0
+        cursor = await connection.execute(
+            "SELECT pg_backend_pid(), extract(EPOCH FROM pg_postmaster_start_time())::text"
+        )
+        self.backend_pid, self.server = await cursor.fetchone() or (0, "")
         # A pooler answers with a process id of its own: behind one, no session state may be set.
         self.pooled = self.backend_pid != pg.backend_pid
         for channel in self._channels:
@@ -284,6 +292,7 @@ class Link:
         pg.nonblocking = 1
         pg.enter_pipeline_mode()
         self._pg, self._connection, self._fd = pg, connection, pg.socket
+        self.opened += 1
         self._lost = anyio.Event()
         asyncio.get_running_loop().add_reader(self._fd, self._on_readable)
         self._take_notifications(pg)
