@@ -173,9 +173,11 @@ async def open_front(
             channels=(CHANGED,),
             on_notify=watchers.heard,
         )
+        beside = Link("intake beside", dsn, STATEMENTS, witness, settings=SESSION)
         await link.open()
+        await beside.open()
         queues = KnownQueues(pool)
-        intake = Intake(link, witness)
+        intake = Intake(link, witness, beside=beside)
         parts = Parts(
             pool=pool,
             acceptor=Acceptor(pool, intake, registry, witness, queues, max_attempts=3),
@@ -207,6 +209,7 @@ async def open_front(
                 stranger=stranger,
             )
         link.drop("closed")
+        beside.drop("closed")
 
 
 async def make_key(pool: Pool, tenant: str, *scopes: Scope) -> str:

@@ -9,10 +9,11 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
 import anyio
-import psycopg
 import pytest
 
 from front import open_front
+from holding import PATIENCE_S, Server
+from rows import connect, value
 from signalstack.core.stage import Finished, Started
 from signalstack.store import embedded, migrate
 from working import open_shop
@@ -25,51 +26,6 @@ if TYPE_CHECKING:
 
     from front import Front
     from working import Crew
-
-PATIENCE_S = 20
-
-
-class Server:
-    """A PostgreSQL of a test's own whose durable commits can be held up."""
-
-    def __init__(self, dsn: str) -> None:
-        self.dsn = dsn
-
-    async def hold_commits(self, standby: str = "nobody") -> None:
-        """Have every durable commit wait from now on; with no standby: not any more."""
-        async with await psycopg.AsyncConnection.connect(self.dsn, autocommit=True) as conn:
-            await conn.execute(f"ALTER SYSTEM SET synchronous_standby_names = '{standby}'".encode())
-            await conn.execute("SELECT pg_reload_conf()")
-            # A walsender's place is none of ours: backends read the change at their next command.
-            await self._until(
-                conn, "SELECT current_setting('synchronous_standby_names') = %s", standby
-            )
-
-    async def held(self, name: str) -> None:
-        """Wait until a connection of this name waits in a commit."""
-        async with await psycopg.AsyncConnection.connect(self.dsn, autocommit=True) as conn:
-            await self._until(
-                conn,
-                "SELECT EXISTS (SELECT FROM pg_stat_activity"
-                " WHERE application_name = %s AND wait_event = 'SyncRep')",
-                f"signalstack {name}",
-            )
-
-    async def end(self, name: str) -> None:
-        """End a connection of this name that waits in a commit."""
-        await self.held(name)
-        async with await psycopg.AsyncConnection.connect(self.dsn, autocommit=True) as conn:
-            await conn.execute(
-                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
-                " WHERE application_name = %s",
-                [f"signalstack {name}"],
-            )
-
-    @staticmethod
-    async def _until(conn: psycopg.AsyncConnection, query: str, parameter: str) -> None:
-        with anyio.fail_after(PATIENCE_S):
-            while (await (await conn.execute(query.encode(), [parameter])).fetchone()) != (True,):
-                await anyio.lowlevel.checkpoint()
 
 
 class Asked:
@@ -129,6 +85,36 @@ async def test_a_job_runs_before_it_is_durable_and_is_answered_after(
 
     assert asked.answer is not None
     assert (asked.answer.status_code, asked.answer.json()["status"]) == answer
+
+
+async def test_a_slow_disk_holds_up_no_start(server: Server) -> None:
+    async with serving(server) as (front, crew), asking(front.client) as first:
+        await server.held("intake")
+        async with asking(front.client) as second, asking(front.client) as third:
+            await crew.facts.seen(Finished, count=3, timeout_s=PATIENCE_S)
+            assert (first.answer, second.answer, third.answer) == (None, None, None)
+            await server.hold_commits("")
+
+    for asked in (first, second, third):
+        assert asked.answer is not None
+        assert asked.answer.status_code == 201
+
+
+async def test_what_was_stored_beside_is_no_success_when_its_flush_is_lost(server: Server) -> None:
+    async with open_front(server.dsn) as front, connect(server.dsn) as conn:
+        await server.hold_commits()
+        async with asking(front.client) as first:
+            await server.held("intake")
+            async with asking(front.client) as second:
+                with anyio.fail_after(PATIENCE_S):
+                    while await value(conn, "SELECT count(*) FROM signalstack.jobs") != 2:
+                        await anyio.lowlevel.checkpoint()
+                await server.end("intake")
+                await server.hold_commits("")
+
+    for asked in (first, second):
+        assert asked.answer is not None
+        assert asked.answer.status_code == 503
 
 
 async def test_a_doubt_about_the_disk_is_no_success_and_no_second_job(server: Server) -> None:

@@ -42,6 +42,7 @@ _RESCUE: Final = "sql/queries/maintenance/rescue.sql"
 _INVITING: Final = "sql/migrations/0010_invitations.up.sql"
 _INVITATIONS: Final = "tests/integration/test_invitations.py"
 _DURABILITY: Final = "tests/integration/test_api_durability.py"
+_WAL: Final = "tests/integration/test_wal.py"
 
 _ONCE_A_ROW: Final = """
     WHERE EXISTS (SELECT FROM chosen) AND j.id IN (
@@ -332,14 +333,31 @@ MUTANTS: Final = (
     Mutant(
         name="the flush before an answer to who creates a job that may run already",
         file="service/signalstack/store/intake.py",
-        edits=(("self._once_on_disk(stored) if hurry and durable else stored", "stored"),),
+        edits=(("self._once_on_disk(stored, link) if hurry and durable else stored", "stored"),),
         test=f"{_DURABILITY}::test_a_job_runs_before_it_is_durable_and_is_answered_after[create]",
     ),
     Mutant(
         name="the flush before a job with a key may run",
         file="service/signalstack/store/intake.py",
-        edits=(("not durable or (alone and writes[0].key is None)", "not durable or alone"),),
+        edits=((" and all(write.key is None for write in writes)", ""),),
         test=f"{_DURABILITY}::test_a_job_with_a_key_is_durable_before_it_runs[create]",
+    ),
+    Mutant(
+        name="the doubt about a flush over a connection that came later",
+        file="service/signalstack/store/wal.py",
+        edits=(("elif since != opened:", "elif False:"),),
+        test=f"{_WAL}::test_a_flush_after_a_reconnect_does_not_stand_for_what_was_stored_before",
+    ),
+    Mutant(
+        name="the doubt about a flush of another server",
+        file="service/signalstack/store/intake.py",
+        edits=(
+            (
+                "return beside if beside.server == self._link.server else self._link",
+                "return beside",
+            ),
+        ),
+        test=f"{_WAL}::test_a_second_link_that_cannot_be_flushed_for_is_not_used",
     ),
 )
 

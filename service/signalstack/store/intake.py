@@ -13,6 +13,7 @@ write by write, so that a bad row hurts only its own caller.
 
 from __future__ import annotations
 
+import asyncio
 import struct
 from collections import deque
 from collections.abc import Sequence
@@ -32,8 +33,6 @@ from signalstack.store.link import Call, Link, Statement, StatementError
 from signalstack.store.wal import FLUSH_WAL, WalFlusher
 
 if TYPE_CHECKING:
-    import asyncio
-
     from psycopg.pq.abc import PGresult
 
     from signalstack.core.stage import Observer
@@ -273,6 +272,10 @@ class Intake:
         return kept
 
     def _stored(self, _: _Sent) -> None:
+        # Behind those who are answered just now: what they send next goes along.
+        asyncio.get_running_loop().call_soon(self._send_next)
+
+    def _send_next(self) -> None:
         self._in_flight -= 1
         if not self._in_flight:
             self._flush()
