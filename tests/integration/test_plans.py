@@ -80,13 +80,13 @@ def _calls(worker: str) -> dict[str, Hot]:
         "dispatch/busy_queues": Hot(arguments="", indexes={"jobs_ready"}),
         "dispatch/finish": Hot(
             arguments=f"{uuids}, {uuids}, {bigints}, {ones}, {times}, {times}, {nulls}, {nulls}",
-            indexes={"jobs_pkey", "queues_pkey"},
+            indexes={"jobs_pkey"},
             session=dispatch.SETTLE_SESSION,
         ),
         "dispatch/requeue": Hot(
             arguments=f"{uuids}, {uuids}, {bigints}, {nulls}, {times}, {times}, {nulls}, "
             f"{ones}, {nulls}, {ones}, {uuids}, {nulls}",
-            indexes={"jobs_pkey", "queues_pkey"},
+            indexes={"jobs_pkey"},
             session=dispatch.SETTLE_SESSION,
         ),
         "dispatch/payload": Hot(
@@ -279,6 +279,30 @@ async def test_taking_an_invitation_reads_one_lane_by_its_index(
         take = "SELECT token FROM signalstack.take_invitation('default', %s)"
         assert await value(conn, take, tenant) is None  # others wait there
         assert await value(conn, f"{seen} WHERE relname = 'jobs'") == 200
+
+
+@pytest.mark.parametrize("statistics", ["fresh", "none"])
+async def test_freeing_slots_reads_the_queues_of_those_runs_alone(
+    conn: Database, statistics: str
+) -> None:
+    tenant = await add_user(conn)
+    await conn.execute(
+        "INSERT INTO signalstack.queues (user_id, name, concurrency, running)"
+        " SELECT %s, 'q' || n, 5, 5 FROM generate_series(1, 10000) AS n",
+        (tenant,),
+    )
+    if statistics == "fresh":
+        await conn.execute("VACUUM ANALYZE signalstack.queues")
+    for setting, wanted in dispatch.SETTLE_SESSION.items():
+        await conn.execute("SELECT set_config(%s, %s, false)", (setting, wanted))
+    seen = "SELECT coalesce(seq_tup_read + idx_tup_fetch, 0) FROM pg_stat_xact_user_tables"
+    async with conn.transaction():
+        free = "SELECT signalstack.free_slots(ARRAY[%s, %s], ARRAY['q7', 'q7'])"
+        await conn.execute(free, (tenant, tenant))
+        assert await value(conn, f"{seen} WHERE relname = 'queues'") < 10
+
+    left = "SELECT array_agg(name || running::text) FROM signalstack.queues WHERE running < 5"
+    assert await value(conn, left) == ["q73"]
 
 
 async def test_rescue_reads_no_job_while_nobody_is_dead(conn: Database) -> None:

@@ -24,39 +24,14 @@ back AS (
     RETURNING j.id, j.queue
 ),
 
--- A run that counts does so in its tenant's queue and in the operator's of that name, where these
--- are limited.
-freed AS (
-    SELECT whose.user_id, unknown.queue, count(*)::integer AS jobs
-    FROM unknown
-    CROSS JOIN unnest(
-        ARRAY[unknown.user_id, '00000000-0000-0000-0000-000000000000'::uuid]
-    ) AS whose (user_id)
-    WHERE unknown.limited
-    GROUP BY whose.user_id, unknown.queue
-),
-
-slot AS MATERIALIZED (
-    SELECT q.user_id, q.name
-    FROM signalstack.queues AS q
-    WHERE
-        coalesce(q.concurrency, q.rate_limit) IS NOT NULL
-        AND (q.user_id, q.name) IN (SELECT freed.user_id, freed.queue FROM freed)
-    ORDER BY q.user_id, q.name
-    FOR UPDATE
-),
-
-released AS (
-    UPDATE signalstack.queues AS q
-    SET running = greatest(q.running - freed.jobs, 0)
-    FROM slot
-    INNER JOIN freed ON slot.user_id = freed.user_id AND slot.name = freed.queue
-    WHERE q.user_id = slot.user_id AND q.name = slot.name
-),
-
 rung AS (
     SELECT pg_notify('signalstack_again', bell.queue)
     FROM (SELECT DISTINCT back.queue FROM back) AS bell
+    UNION ALL
+    SELECT signalstack.free_slots(array_agg(unknown.user_id), array_agg(unknown.queue))
+    FROM unknown
+    WHERE unknown.limited
+    HAVING count(*) > 0
 )
 
 SELECT

@@ -11,9 +11,10 @@ WITH gone AS (
     WHERE j.user_id = o.user_id AND j.id = o.id AND j.lease_token = o.token
     -- What most of those who read this want comes first: the rest of a row is not looked at then.
     RETURNING
-        j.user_id, j.id, j.limited, j.watch, o.finished_at, o.status, j.type, j.queue, j.priority,
-        j.attempt, j.max_attempts, j.timeout_s, j.run_at, j.created_at, o.started_at, j.worker_id,
-        j.wake, j.event_id, j.idempotency_key, j.traceparent, o.error, j.payload, o.result
+        j.user_id, j.id, j.limited, o.finished_at, o.status, j.type, j.queue, j.priority, j.attempt,
+        j.max_attempts, j.timeout_s, j.run_at, j.created_at, o.started_at, j.worker_id, j.wake,
+        j.event_id, j.idempotency_key, j.traceparent, o.error, j.payload, o.result,
+        CASE WHEN j.watch > 0 THEN pg_notify('signalstack_changed', j.id::text) END AS told
 ),
 
 kept AS (
@@ -60,46 +61,12 @@ counted AS (
         count(*) FILTER (WHERE gone.status = 'cancelled')
     FROM gone
     GROUP BY gone.user_id, date_bin('1 hour', gone.finished_at, '2000-01-01 00:00:00+00')
-),
-
--- A run that counts does so in its tenant's queue and in the operator's of that name, where these
--- are limited.
-freed AS (
-    SELECT whose.user_id, gone.queue, count(*)::integer AS jobs
-    FROM gone
-    CROSS JOIN unnest(
-        ARRAY[gone.user_id, '00000000-0000-0000-0000-000000000000'::uuid]
-    ) AS whose (user_id)
-    WHERE gone.limited
-    GROUP BY whose.user_id, gone.queue
-),
-
-slot AS MATERIALIZED (
-    SELECT q.user_id, q.name
-    FROM signalstack.queues AS q
-    WHERE
-        coalesce(q.concurrency, q.rate_limit) IS NOT NULL
-        AND (q.user_id, q.name) IN (SELECT freed.user_id, freed.queue FROM freed)
-    ORDER BY q.user_id, q.name
-    FOR UPDATE
-),
-
-released AS (
-    UPDATE signalstack.queues AS q
-    SET running = greatest(q.running - freed.jobs, 0)
-    FROM slot
-    INNER JOIN freed ON slot.user_id = freed.user_id AND slot.name = freed.queue
-    WHERE q.user_id = slot.user_id AND q.name = slot.name
-),
-
-told AS (
-    SELECT pg_notify('signalstack_changed', gone.id::text) FROM gone WHERE gone.watch > 0
-    UNION ALL
-    -- A slot of a limited queue is free: whoever has room may take its next job.
-    SELECT pg_notify('signalstack_ready', bell.queue)
-    FROM (SELECT DISTINCT freed.queue FROM freed) AS bell
 )
 
-SELECT CASE WHEN count(*) < cardinality($2) THEN coalesce(array_agg(gone.id), '{}') END AS ids
+SELECT
+    CASE WHEN count(*) < cardinality($2) THEN coalesce(array_agg(gone.id), '{}') END AS ids,
+    signalstack.free_slots(
+        array_agg(gone.user_id) FILTER (WHERE gone.limited),
+        array_agg(gone.queue) FILTER (WHERE gone.limited)
+    )::text AS freed
 FROM gone
-CROSS JOIN (SELECT count(*) FROM told) AS done (bells)

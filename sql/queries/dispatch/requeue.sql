@@ -71,45 +71,16 @@ kept AS (
     ON CONFLICT (user_id, job_id, attempt) DO NOTHING
 ),
 
--- A run that counts does so in its tenant's queue and in the operator's of that name, where these
--- are limited.
-freed AS (
-    SELECT whose.user_id, ended.queue, count(*)::integer AS jobs
-    FROM ended
-    CROSS JOIN unnest(
-        ARRAY[ended.user_id, '00000000-0000-0000-0000-000000000000'::uuid]
-    ) AS whose (user_id)
-    WHERE ended.limited AND NOT ended.cancel_requested
-    GROUP BY whose.user_id, ended.queue
-),
-
-slot AS MATERIALIZED (
-    SELECT q.user_id, q.name
-    FROM signalstack.queues AS q
-    WHERE
-        coalesce(q.concurrency, q.rate_limit) IS NOT NULL
-        AND (q.user_id, q.name) IN (SELECT freed.user_id, freed.queue FROM freed)
-    ORDER BY q.user_id, q.name
-    FOR UPDATE
-),
-
-released AS (
-    UPDATE signalstack.queues AS q
-    SET running = greatest(q.running - freed.jobs, 0)
-    FROM slot
-    INNER JOIN freed ON slot.user_id = freed.user_id AND slot.name = freed.queue
-    WHERE q.user_id = slot.user_id AND q.name = slot.name
-),
-
 told AS (
     SELECT pg_notify('signalstack_changed', back.id::text) FROM back WHERE back.watch > 1
     UNION ALL
     SELECT pg_notify('signalstack_again', bell.queue)
-    FROM (
-        SELECT back.queue FROM back WHERE NOT back.delayed
-        UNION
-        SELECT freed.queue FROM freed
-    ) AS bell
+    FROM (SELECT DISTINCT back.queue FROM back WHERE NOT back.delayed) AS bell
+    UNION ALL
+    SELECT signalstack.free_slots(array_agg(ended.user_id), array_agg(ended.queue))
+    FROM ended
+    WHERE ended.limited AND NOT ended.cancel_requested
+    HAVING count(*) > 0
 )
 
 SELECT ended.id, ended.cancel_requested

@@ -1,0 +1,1 @@
+DROP FUNCTION signalstack.free_slots(uuid[], text[]);

@@ -1,0 +1,38 @@
+-- Give back the slots of runs that counted in limited queues: one of `users` and of `names` for each
+-- run. A run counts in its tenant's queue and in the operator's of that name, where these are
+-- limited. Rows are locked in order. Whoever has room may take the next job there, which may have
+-- waited for long: hence that bell. Without any run this is not even called (STRICT), so that
+-- statements which end runs set nothing up for limits that few queues have.
+CREATE FUNCTION signalstack.free_slots(users uuid[], names text[]) RETURNS void
+LANGUAGE plpgsql STRICT
+AS $$
+BEGIN
+    WITH freed AS MATERIALIZED (
+        SELECT whose.user_id, run.queue, count(*)::integer AS jobs
+        FROM unnest(users, names) AS run (user_id, queue)
+        CROSS JOIN LATERAL unnest(
+            ARRAY[run.user_id, '00000000-0000-0000-0000-000000000000'::uuid]
+        ) AS whose (user_id)
+        GROUP BY whose.user_id, run.queue
+    ),
+
+    slot AS MATERIALIZED (
+        SELECT q.user_id, q.name
+        FROM signalstack.queues AS q
+        WHERE
+            coalesce(q.concurrency, q.rate_limit) IS NOT NULL
+            AND (q.user_id, q.name) IN (SELECT freed.user_id, freed.queue FROM freed)
+        ORDER BY q.user_id, q.name
+        FOR UPDATE
+    )
+
+    UPDATE signalstack.queues AS q
+    SET running = greatest(q.running - freed.jobs, 0)
+    FROM slot
+    INNER JOIN freed ON slot.user_id = freed.user_id AND slot.name = freed.queue
+    WHERE q.user_id = slot.user_id AND q.name = slot.name;
+
+    PERFORM pg_notify('signalstack_again', bell.queue)
+    FROM (SELECT DISTINCT run.queue FROM unnest(names) AS run (queue)) AS bell;
+END
+$$;
