@@ -301,8 +301,8 @@ async def test_freeing_slots_reads_the_queues_of_those_runs_alone(
         await conn.execute(free, (tenant, tenant))
         assert await value(conn, f"{seen} WHERE relname = 'queues'") < 10
 
-    left = "SELECT array_agg(name || running::text) FROM signalstack.queues WHERE name ~ '^q' AND running < 5"
-    assert await value(conn, left) == ["q73"]
+    left = "SELECT running FROM signalstack.queues WHERE name = 'q7'"
+    assert await value(conn, left) == 3
 
 
 async def test_rescue_reads_no_job_while_nobody_is_dead(conn: Database) -> None:
