@@ -1,46 +1,43 @@
 """How long the steps of requests may take: one timer of the event loop for all that are under way.
 
 A timer for each step of each request costs more than all else that is done for a small one, and
-few ever reach theirs.
+few ever reach theirs. A request has one cancel scope for all its steps, for the same reason.
 """
 
 from __future__ import annotations
 
 import asyncio
 from math import inf
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Self
 
 import anyio
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
-
-Result = TypeVar("Result")
+    from collections.abc import Callable
+    from types import TracebackType
 
 
 class Deadlines:
     """Cancels what takes longer than it may; for one event loop."""
 
     def __init__(self) -> None:
-        self._steps: set[_Step] = set()
+        self._requests: set[Steps] = set()
         self._timer: asyncio.TimerHandle | None = None
         self._due = inf
 
-    async def within(
-        self, seconds: float, work: Awaitable[Result], excess: Callable[[], Exception]
-    ) -> Result:
-        """Await `work` for so many seconds, then cancel it and raise what `excess` makes."""
-        loop = asyncio.get_running_loop()
-        step = _Step(loop.time() + seconds)
-        if step.ends_at < self._due:  # else the timer fires earlier, and is set anew then
-            self._set_timer(step.ends_at, loop)
-        self._steps.add(step)
-        try:
-            with step.scope:
-                return await work
-        finally:
-            self._steps.discard(step)
-        raise excess()
+    def steps(self) -> Steps:
+        """Begin a request in the task that calls this; its steps are within the context."""
+        return Steps(self)
+
+    def watch(self, request: Steps, loop: asyncio.AbstractEventLoop) -> None:
+        """Cancel a request at its `ends_at`, which may have changed."""
+        self._requests.add(request)
+        if request.ends_at < self._due:  # else the timer fires earlier, and is set anew then
+            self._set_timer(request.ends_at, loop)
+
+    def forget(self, request: Steps) -> None:
+        """Leave a request alone that is over."""
+        self._requests.discard(request)
 
     def _set_timer(self, due: float, loop: asyncio.AbstractEventLoop) -> None:
         if self._timer is not None:
@@ -55,16 +52,47 @@ class Deadlines:
     def _expire(self, loop: asyncio.AbstractEventLoop, due: float) -> None:
         now = max(loop.time(), due)  # a timer may be early by its clock's resolution
         self._timer, self._due = None, inf
-        for step in [step for step in self._steps if step.ends_at <= now]:
-            self._steps.discard(step)
-            step.scope.cancel()
-        if self._steps:
-            self._set_timer(min(step.ends_at for step in self._steps), loop)
+        for request in [request for request in self._requests if request.ends_at <= now]:
+            self._requests.discard(request)
+            request.cancel()
+        if self._requests:
+            self._set_timer(min(request.ends_at for request in self._requests), loop)
 
 
-class _Step:
-    __slots__ = ("ends_at", "scope")
+class Steps:
+    """The steps of one request, one after another: a context in which each has its own time."""
 
-    def __init__(self, ends_at: float) -> None:
-        self.ends_at = ends_at
-        self.scope = anyio.CancelScope()
+    __slots__ = ("_deadlines", "_excess", "_scope", "ends_at")
+
+    def __init__(self, deadlines: Deadlines) -> None:
+        self._deadlines = deadlines
+        self._scope = anyio.CancelScope()
+        self._excess: Callable[[], Exception] = RuntimeError  # of none that is over
+        self.ends_at = inf
+
+    def allow(self, seconds: float, excess: Callable[[], Exception]) -> None:
+        """Give the next step so many seconds; beyond them all ends with what `excess` makes."""
+        loop = asyncio.get_running_loop()
+        self.ends_at = loop.time() + seconds
+        self._excess = excess
+        self._deadlines.watch(self, loop)
+
+    def cancel(self) -> None:
+        """Cancel the step that is under way."""
+        self._scope.cancel()
+
+    def __enter__(self) -> Self:
+        """Begin."""
+        self._scope.__enter__()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """End; raises what stands for the time that was exceeded."""
+        self._deadlines.forget(self)
+        if self._scope.__exit__(kind, error, trace):
+            raise self._excess() from None

@@ -181,40 +181,37 @@ async def _perform(
     exchange: Exchange = scope[EXCHANGE]
     timeout_s = parts.limits.request_timeout_s
     principal = None
-    if operation.needs is not None:
-        asked = (exchange.headers, operation.needs, parts.authenticator)
-        principal = auth.readmit(*asked)
-        if principal is None:
-            principal = await deadlines.within(timeout_s, auth.admit(*asked), _NO_ANSWER)
-        if parts.rate_limit is not None:
-            parts.rate_limit.spend(principal.key_id, exchange.told)
-    query = codec.read_query(scope["query_string"], operation.query)
-    content = await _content(operation, parts, deadlines, exchange.headers, receive)
-    call = Call(
-        parts=parts,
-        principal=principal,
-        exchange=exchange,
-        path=scope["path_params"],
-        body=content,
-        query=query,
-    )
-    with acting("nobody" if principal is None else f"key {principal.key_id}"):
-        patience_s = timeout_s + operation.patience(call)
-        return await deadlines.within(patience_s, operation.handler(call), _NO_ANSWER)
-
-
-async def _content(
-    operation: AnyOperation, parts: Parts, deadlines: Deadlines, headers: Headers, receive: Receive
-) -> object:
-    if operation.body is None:
-        return None
-    body.check_media(headers, operation.media)
-    limits = parts.limits
-    reading = body.read(headers, receive, limit=limits.max_body_bytes)
-    content = await deadlines.within(limits.body_timeout_s, reading, _SLOW_BODY)
-    if operation.decode is not None:
-        return operation.decode(content)
-    return codec.decode(content, operation.body)
+    with deadlines.steps() as steps:
+        if operation.needs is not None:
+            asked = (exchange.headers, operation.needs, parts.authenticator)
+            principal = auth.readmit(*asked)
+            if principal is None:
+                steps.allow(timeout_s, _NO_ANSWER)
+                principal = await auth.admit(*asked)
+            if parts.rate_limit is not None:
+                parts.rate_limit.spend(principal.key_id, exchange.told)
+        query = codec.read_query(scope["query_string"], operation.query)
+        content: object = None
+        if operation.body is not None:
+            body.check_media(exchange.headers, operation.media)
+            steps.allow(parts.limits.body_timeout_s, _SLOW_BODY)
+            limit = parts.limits.max_body_bytes
+            received = await body.read(exchange.headers, receive, limit=limit)
+            if operation.decode is not None:
+                content = operation.decode(received)
+            else:
+                content = codec.decode(received, operation.body)
+        call = Call(
+            parts=parts,
+            principal=principal,
+            exchange=exchange,
+            path=scope["path_params"],
+            body=content,
+            query=query,
+        )
+        with acting("nobody" if principal is None else f"key {principal.key_id}"):
+            steps.allow(timeout_s + operation.patience(call), _NO_ANSWER)
+            return await operation.handler(call)
 
 
 async def _send(answer: Answer, send: Send, *, hide_body: bool) -> None:
