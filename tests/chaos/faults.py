@@ -206,6 +206,11 @@ FAULTS: Final = (
     Fault(name="end of claiming backends", strike=_end_backend("claim"), limit_s=POLL_S + 1),
     Fault(name="end of settling backends", strike=_end_backend("settle"), limit_s=POLL_S + 1),
     Fault(name="end of the intake's backend", strike=_end_backend("intake"), limit_s=POLL_S + 1),
+    Fault(
+        name="end of the backend beside it",
+        strike=_end_backend("intake beside"),
+        limit_s=POLL_S + 1,
+    ),
     Fault(name="end of heartbeat backends", strike=_end_backend("heartbeat"), limit_s=POLL_S + 1),
     Fault(name="end of all listeners", strike=_deaf_listeners, limit_s=POLL_S + 1),
     Fault(name="crash of a backend", strike=_crash_backend, limit_s=5),
