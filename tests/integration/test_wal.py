@@ -132,13 +132,13 @@ async def test_a_flush_after_a_reconnect_does_not_stand_for_what_was_stored_befo
 
 @pytest.mark.parametrize("trouble", ["another server", "gone"])
 async def test_a_second_link_that_cannot_be_flushed_for_is_not_used(
-    server: Server, trouble: str
+    server: Server, monkeypatch: pytest.MonkeyPatch, trouble: str
 ) -> None:
     """As after a failover, when one link may lead to the new server and the other to the old."""
     async with at_desk(server) as desk, anyio.create_task_group() as tasks:
         if trouble == "gone":
             desk.beside.drop("for the test")
-            desk.beside.open = _never  # pyright: ignore[reportAttributeAccessIssue]
+            monkeypatch.setattr(desk.beside, "open", _never)
         else:
             desk.beside.server = "another one"
         tasks.start_soon(desk.submit)

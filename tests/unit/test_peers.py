@@ -10,6 +10,7 @@ from rich.console import Console
 
 from bench.peers.figures import Report, best, found, judge, quantile, ratio
 from bench.peers.install import version
+from bench.peers.pace import share_of_slow
 from bench.peers.roster import PEERS
 from bench.peers.table import show
 from signalstack.bench.figure import Machine
@@ -74,6 +75,7 @@ def test_the_table_has_a_row_a_figure_and_a_column_a_peer() -> None:
         },
         verdicts=judge(_MEDIANS),
         failed=["pgqueuer drain.1: did not start"],
+        slow_share=0.013,
     )
     written = StringIO()
 
@@ -82,5 +84,14 @@ def test_the_table_has_a_row_a_figure_and_a_column_a_peer() -> None:
     lines = written.getvalue().splitlines()
     (row,) = [line for line in lines if "drain, 1 worker process" in line]
     assert row.split()[-4:] == ["30,000", "14,000", "25,000", "1.20"]
+    assert "CPUs ran at less than a third of their pace for 1.3% of the time" in lines
     assert any("missed" in line and "pg-boss" in line for line in lines)
     assert any("failed" in line and "pgqueuer" in line for line in lines)
+
+
+def test_a_machine_that_stands_still_is_told_by_its_pace() -> None:
+    steady, still = [100_000] * 50, [1_000_000] * 5  # 5 ms each
+
+    assert share_of_slow(steady * 10) == 0
+    assert share_of_slow(steady * 9 + still) == 0.1
+    assert share_of_slow([]) == 0

@@ -57,7 +57,7 @@ class Found(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Report(msgspec.Struct, frozen=True, kw_only=True):
-    """One run."""
+    """One run; `slow_share` is how much of the time a busy CPU stood nearly still, by pace.py."""
 
     at: datetime
     seconds: float
@@ -67,6 +67,7 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     figures: dict[str, dict[str, Found]]
     verdicts: list[Verdict]
     failed: list[str]
+    slow_share: float
 
 
 class Target(msgspec.Struct, frozen=True, kw_only=True):

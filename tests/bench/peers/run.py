@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import platform
 import signal
+import statistics
 import sys
 import tempfile
 from collections import defaultdict
@@ -27,7 +28,7 @@ from rich.console import Console
 
 sys.path.insert(0, str(Path(__file__).parents[2]))  # a script's own folder comes first otherwise
 
-from bench.peers import install, measures
+from bench.peers import install, measures, pace
 from bench.peers.figures import Report, found, judge
 from bench.peers.measures import QUICK, Bench, Size
 from bench.peers.process import PeerError
@@ -44,6 +45,7 @@ if TYPE_CHECKING:
 
 _ROUNDS: Final = 3
 _WIDTH: Final = 200
+_PACE_S: Final = 4.0
 _NAMES: Final = tuple(peer.name for peer in PEERS)
 
 
@@ -83,12 +85,14 @@ class Run:
         self._measures = measures
         self.runs: dict[str, dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
         self.failed: list[str] = []
+        self.paces: list[float] = []
 
     async def all(self, *, grown: bool) -> None:
         """Take every measurement in every round, and then those on grown tables."""
         ours = [bench for bench in self._benches if bench.peer.name == OURS]
         for number in range(self._rounds):
             _say(f"round {number + 1} of {self._rounds}")
+            self.paces.append(await pace.slow_share(_PACE_S))
             await self._round(MEASURES, self._benches)
             await self._round(OUR_MEASURES, ours)
         if not grown:
@@ -161,6 +165,7 @@ async def _measure(
             python=platform.python_version(),
             postgresql=server.version,
         ),
+        slow_share=statistics.mean(run.paces),
         versions={peer.title: install.version(peer) for peer in peers},
         figures=figures,
         verdicts=judge({n: {f: v.value for f, v in by.items()} for n, by in figures.items()}),

@@ -26,6 +26,7 @@ def show(report: Report, console: Console) -> None:
         f" · {report.seconds:.0f} s{' · quick' if report.quick else ''}",
         highlight=False,
     )
+    console.print(told_pace(report), highlight=False)
     console.print(" · ".join(f"{name} {number}" for name, number in report.versions.items()))
     console.print(_table(report))
     for verdict in report.verdicts:
@@ -33,6 +34,11 @@ def show(report: Report, console: Console) -> None:
         console.print(f"{mark}  {verdict.target}: {verdict.reached}", highlight=False)
     for failure in report.failed:
         console.print(f"[red]failed[/]  {failure}", highlight=False)
+
+
+def told_pace(report: Report) -> str:
+    """Say how steady the machine was."""
+    return f"CPUs ran at less than a third of their pace for {report.slow_share:.1%} of the time"
 
 
 def markdown(report: Report) -> str:
