@@ -1,8 +1,8 @@
 -- Give back the slots of runs that counted in limited queues: of `users` and `names` one a run. A
--- run counts in its tenant's queue and in the operator's of that name, where these are limited. Rows
--- are locked in order. Whoever has room may take the next job there, which may have waited for long:
--- hence that bell. Without any run this is not even called (STRICT), so that what ends runs sets
--- nothing up for limits that few queues have.
+-- run counts in its tenant's queue and in the operator's of that name, where these are limited.
+-- Rows are locked in order. Whoever has room may take the next job there, which may have waited
+-- for long: hence that bell. Without any run this is not even called (STRICT), so that what ends
+-- runs sets nothing up for limits that few queues have.
 CREATE FUNCTION signalstack.free_slots(users uuid[], names text[]) RETURNS void
 LANGUAGE plpgsql STRICT
 AS $$
