@@ -40,6 +40,7 @@ _OID_BYTEA, _OID_INT8, _OID_INT2, _OID_INT4 = 17, 20, 21, 23
 _OID_TEXT, _OID_FLOAT8, _OID_TIMESTAMPTZ, _OID_UUID, _OID_JSONB = 25, 701, 1184, 2950, 3802
 
 _new, _set = object.__new__, object.__setattr__
+_UNKNOWN: Final = SafeUUID.unknown  # looking a member of an enumeration up takes 0.2 µs
 pack_bool = Struct("!?").pack
 pack_int2 = Struct("!h").pack
 pack_int4 = Struct("!i").pack
@@ -196,7 +197,7 @@ def read_uuid(data: bytes) -> UUID:
     """Decode `uuid`; a third of the cost of `UUID(bytes=…)`, which checks what PostgreSQL has."""
     value = _new(UUID)
     _set(value, "int", int.from_bytes(data, "big"))
-    _set(value, "is_safe", SafeUUID.unknown)
+    _set(value, "is_safe", _UNKNOWN)
     return value
 
 
