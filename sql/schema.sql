@@ -211,7 +211,7 @@ BEGIN
     INNER JOIN freed ON slot.user_id = freed.user_id AND slot.name = freed.queue
     WHERE q.user_id = slot.user_id AND q.name = slot.name;
 
-    PERFORM pg_notify('signalstack_again', bell.queue)
+    PERFORM pg_notify('signalstack_ready', bell.queue)
     FROM (SELECT DISTINCT run.queue FROM unnest(names) AS run (queue)) AS bell;
 END
 $$;

@@ -17,10 +17,11 @@ import psycopg
 import pytest
 from psycopg import sql
 
+from holding import Server
 from signalstack.store import embedded, migrate
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Iterator
+    from collections.abc import AsyncGenerator, Generator, Iterator
 
 _ROOM = 4 * 1024**3
 # What a shell runs in the background ignores SIGINT, and so would the processes that we interrupt.
@@ -76,6 +77,14 @@ def data_dir() -> Iterator[Path]:
     """Give a path for an embedded PostgreSQL of this test's own; nothing is there yet."""
     with _data_dir() as folder:
         yield folder
+
+
+@pytest.fixture
+async def server(data_dir: Path) -> AsyncGenerator[Server]:
+    """Give a PostgreSQL of this test's own whose durable commits can be held up."""
+    async with embedded.run(data_dir) as running:
+        await migrate.up(running.dsn)
+        yield Server(running.dsn)
 
 
 def _memory() -> str | None:

@@ -20,7 +20,7 @@ from signalstack.core.cursor import Cursors
 from signalstack.core.handler import JobType
 from signalstack.core.key import Scope
 from signalstack.handlers.noop import NOOP
-from signalstack.store.intake import SESSION, STATEMENTS, Intake
+from signalstack.store.intake import SESSION, STATEMENTS, Intake, make_beside
 from signalstack.store.link import Link
 from signalstack.store.listener import CHANGED
 from signalstack.store.pool import Pool
@@ -173,7 +173,7 @@ async def open_front(
             channels=(CHANGED,),
             on_notify=watchers.heard,
         )
-        beside = Link("intake beside", dsn, STATEMENTS, witness, settings=SESSION)
+        beside = make_beside(dsn, witness)
         await link.open()
         await beside.open()
         queues = KnownQueues(pool)

@@ -42,7 +42,6 @@ from signalstack.settings import Settings
 from signalstack.store import embedded, intake, migrate, query, tenancy, watch
 from signalstack.store.cache import MessageCache
 from signalstack.store.intake import Intake
-from signalstack.store.link import Link
 from signalstack.store.listener import CHANGED, Listener
 from signalstack.store.partitions import Keep
 from signalstack.store.pool import Pool, wait_for_database
@@ -423,13 +422,7 @@ async def _build_app(background: TaskGroup, parts: _Parts, worker: Worker | None
         statements=(*intake.STATEMENTS, *watch.STATEMENTS),
         settings=intake.SESSION,
     )
-    beside = Link(
-        "intake beside",
-        parts.database.direct_dsn,
-        intake.STATEMENTS,
-        parts.observer,
-        settings=intake.SESSION,
-    )
+    beside = intake.make_beside(parts.database.direct_dsn, parts.observer)
     await background.start(listener.run)
     background.start_soon(beside.keep)
     background.start_soon(watchers.run, parts.shutdown)

@@ -1,8 +1,8 @@
 -- Give back the slots of runs that counted in limited queues: of `users` and `names` one a run. A
 -- run counts in its tenant's queue and in the operator's of that name, where these are limited.
--- Rows are locked in order. Whoever has room may take the next job there, which may have waited
--- for long: hence that bell. Without any run this is not even called (STRICT), so that what ends
--- runs sets nothing up for limits that few queues have.
+-- Rows are locked in order. Whoever has room may take the next job there: the bell says so. Without
+-- any run this is not even called (STRICT), so that what ends runs sets nothing up for limits that
+-- few queues have.
 CREATE FUNCTION signalstack.free_slots(users uuid[], names text[]) RETURNS void
 LANGUAGE plpgsql STRICT
 AS $$
@@ -32,7 +32,7 @@ BEGIN
     INNER JOIN freed ON slot.user_id = freed.user_id AND slot.name = freed.queue
     WHERE q.user_id = slot.user_id AND q.name = slot.name;
 
-    PERFORM pg_notify('signalstack_again', bell.queue)
+    PERFORM pg_notify('signalstack_ready', bell.queue)
     FROM (SELECT DISTINCT run.queue FROM unnest(names) AS run (queue)) AS bell;
 END
 $$;

@@ -12,19 +12,18 @@ import anyio
 import pytest
 
 from front import open_front
-from holding import PATIENCE_S, Server
+from holding import PATIENCE_S
 from rows import connect, value
 from signalstack.core.stage import Finished, Started
-from signalstack.store import embedded, migrate
 from working import open_shop
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
-    from pathlib import Path
 
     import httpx2
 
     from front import Front
+    from holding import Server
     from working import Crew
 
 
@@ -36,13 +35,6 @@ class Asked:
 
     async def ask(self, client: httpx2.AsyncClient, **headers: str) -> None:
         self.answer = await client.post("/v1/jobs", json={"type": "noop"}, headers=headers)
-
-
-@pytest.fixture
-async def server(data_dir: Path) -> AsyncGenerator[Server]:
-    async with embedded.run(data_dir) as running:
-        await migrate.up(running.dsn)
-        yield Server(running.dsn)
 
 
 @asynccontextmanager

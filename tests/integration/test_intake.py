@@ -80,6 +80,24 @@ async def test_concurrent_writers_share_commits(
     assert await _job_ids(conn) == {write.ref for write in writes}
 
 
+async def test_what_callers_send_when_they_are_answered_goes_along_with_what_waits(
+    database_url: str, observer: RecordingObserver, tenant: UUID
+) -> None:
+    """Else those who were first would for ever take turns with those who came behind them."""
+    async with _link(database_url, observer) as link, _link(database_url, observer) as beside:
+        intake = Intake(link, observer, beside=beside)
+
+        async def repeat() -> None:
+            for _ in range(20):
+                await intake.submit(new_write(tenant))
+
+        async with anyio.create_task_group() as tasks:
+            for _ in range(20):
+                tasks.start_soon(repeat)
+
+    assert 20 in {fact.writes for fact in observer.facts(Flushed)}
+
+
 async def test_every_field_of_a_job_is_kept(
     database_url: str, observer: RecordingObserver, conn: Database, tenant: UUID
 ) -> None:

@@ -14,7 +14,7 @@ from signalstack.store import dispatch, intake
 from signalstack.store.query import read
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Iterator
+    from collections.abc import AsyncGenerator, Iterator, Mapping
 
     from rows import Database
 
@@ -126,11 +126,15 @@ async def _explain(
 
 async def _prepare(conn: Database, name: str, hot: Hot) -> None:
     await conn.execute("RESET ALL")
-    for setting, wanted in hot.session.items():
-        await conn.execute("SELECT set_config(%s, %s, false)", (setting, wanted))
+    await _set(conn, hot.session)
     if await _is_prepared(conn, name):
         await conn.execute(f'DEALLOCATE "{name}"'.encode())
     await conn.execute(f'PREPARE "{name}" AS {read(name)}'.encode())
+
+
+async def _set(conn: Database, session: Mapping[str, str]) -> None:
+    for setting, wanted in session.items():
+        await conn.execute("SELECT set_config(%s, %s, false)", (setting, wanted))
 
 
 async def _is_prepared(conn: Database, name: str) -> bool:
@@ -266,8 +270,7 @@ async def test_taking_an_invitation_reads_one_lane_by_its_index(
     conn: Database, statistics: str
 ) -> None:
     await _fill(conn, statistics=statistics)
-    for setting, wanted in intake.SESSION.items():
-        await conn.execute("SELECT set_config(%s, %s, false)", (setting, wanted))
+    await _set(conn, intake.SESSION)
     await conn.execute(
         "INSERT INTO signalstack.invitations VALUES (%s, 'bell', '{}', 7, 1)",
         (await add_worker(conn),),
@@ -293,8 +296,7 @@ async def test_freeing_slots_reads_the_queues_of_those_runs_alone(
     )
     if statistics == "fresh":
         await conn.execute("VACUUM ANALYZE signalstack.queues")
-    for setting, wanted in dispatch.SETTLE_SESSION.items():
-        await conn.execute("SELECT set_config(%s, %s, false)", (setting, wanted))
+    await _set(conn, dispatch.SETTLE_SESSION)
     seen = "SELECT coalesce(seq_tup_read + idx_tup_fetch, 0) FROM pg_stat_xact_user_tables"
     async with conn.transaction():
         free = "SELECT signalstack.free_slots(ARRAY[%s, %s], ARRAY['q7', 'q7'])"

@@ -8,19 +8,19 @@ from typing import TYPE_CHECKING
 import anyio
 import pytest
 
-from holding import PATIENCE_S, Server
+from holding import PATIENCE_S
 from recording import RecordingObserver
 from rows import add_jobs, add_user, connect, new_job, new_write, open_link, value
 from signalstack.core.errors import UnavailableError
 from signalstack.core.ids import new_id
-from signalstack.store import embedded, intake, migrate
+from signalstack.store import intake
 from signalstack.store.intake import Intake, Receipt
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
-    from pathlib import Path
     from uuid import UUID
 
+    from holding import Server
     from rows import Database
     from signalstack.store.link import Link
 
@@ -55,13 +55,6 @@ class Desk:
     async def stored(self) -> int:
         """Count the jobs that can be seen."""
         return await value(self.conn, "SELECT count(*) FROM signalstack.jobs")
-
-
-@pytest.fixture
-async def server(data_dir: Path) -> AsyncGenerator[Server]:
-    async with embedded.run(data_dir) as running:
-        await migrate.up(running.dsn)
-        yield Server(running.dsn)
 
 
 @asynccontextmanager

@@ -343,6 +343,15 @@ MUTANTS: Final = (
         test=f"{_DURABILITY}::test_a_job_with_a_key_is_durable_before_it_runs[create]",
     ),
     Mutant(
+        name="the turn that answered callers get before the next group leaves",
+        file="service/signalstack/store/intake.py",
+        edits=(("asyncio.get_running_loop().call_soon(self._send_next)", "self._send_next()"),),
+        test=(
+            "tests/integration/test_intake.py"
+            "::test_what_callers_send_when_they_are_answered_goes_along_with_what_waits"
+        ),
+    ),
+    Mutant(
         name="the doubt about a flush over a connection that came later",
         file="service/signalstack/store/wal.py",
         edits=(("elif since != opened:", "elif False:"),),

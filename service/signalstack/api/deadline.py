@@ -67,7 +67,7 @@ class Steps:
     def __init__(self, deadlines: Deadlines) -> None:
         self._deadlines = deadlines
         self._scope = anyio.CancelScope()
-        self._excess: Callable[[], Exception] = RuntimeError  # of none that is over
+        self._excess: Callable[[], Exception] = TimeoutError  # `allow` says which, and comes first
         self.ends_at = inf
 
     def allow(self, seconds: float, excess: Callable[[], Exception]) -> None:

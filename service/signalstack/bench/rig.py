@@ -157,13 +157,7 @@ async def open_rig(
             observer,
             settings=intake.SESSION,
         )
-        beside = Link(
-            "bench beside",
-            database.direct_dsn,
-            intake.STATEMENTS,
-            observer,
-            settings=intake.SESSION,
-        )
+        beside = intake.make_beside(database.direct_dsn, observer)
         async with anyio.create_task_group() as tasks:
             await tasks.start(link.keep)
             await tasks.start(beside.keep)

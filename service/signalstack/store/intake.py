@@ -70,6 +70,11 @@ _ROW_FAULTS: Final = ("22", "54")
 _PASSING_FAULTS: Final = ("40", "53", "55", "57")
 
 
+def make_beside(dsn: str, observer: Observer) -> Link:
+    """Make the second link of an intake, which is still to be kept open."""
+    return Link("intake beside", dsn, STATEMENTS, observer, settings=SESSION)
+
+
 class Key(msgspec.Struct, frozen=True, kw_only=True):
     """An idempotency key as given; `fingerprint` is a SHA-256 of what it stands for."""
 

@@ -38,7 +38,8 @@ def show(report: Report, console: Console) -> None:
 
 def told_pace(report: Report) -> str:
     """Say how steady the machine was."""
-    return f"CPUs ran at less than a third of their pace for {report.slow_share:.1%} of the time"
+    share = f"{100 * report.slow_share:.1f} %"
+    return f"CPUs ran at less than a third of their pace for {share} of the time"
 
 
 def markdown(report: Report) -> str:
