@@ -56,7 +56,7 @@ INLINE_BYTES: Final = 65_536
 PAYLOAD_LIMIT: Final = 67_108_864
 PROMOTE_LIMIT: Final = 1_000
 NIL: Final = bytes(16)
-_CLOCK_LATE_S: Final = 0.1
+_FIRST_READINGS: Final = 5
 
 # Plans that hold while the table goes from empty to millions and back within one statistics run.
 SESSION: Final = {
@@ -176,6 +176,7 @@ class Dispatch:
         self._claims = claims
         self._settlements = settlements
         self._offset_s: float | None = None
+        self._believed_s = 0.0
 
     def now(self) -> float:
         """Tell the Unix time by the database's clock, as well as it is known here."""
@@ -184,14 +185,22 @@ class Dispatch:
     async def read_clock(self) -> None:
         """Compare the database's clock with ours; `now` goes by it from then on.
 
-        An answer that waited for a claim tells little, and only the first one is taken.
+        A reading is wrong by half of the time it took at most: the first is the best of a few, and
+        a later one that took much longer, as behind a claim, is not believed, or not for long.
         """
+        known = self._offset_s is not None
+        readings = [await self._compare_clocks() for _ in range(1 if known else _FIRST_READINGS)]
+        took_s, offset_s = min(readings)
+        if not known or took_s < self._believed_s:
+            self._offset_s, self._believed_s = offset_s, 2 * took_s
+        else:
+            self._believed_s *= 2  # clocks drift: a rough reading will be better than none
+
+    async def _compare_clocks(self) -> tuple[float, float]:
         began_at, began = time(), perf_counter()
         (result,) = await self._claims.run(Call(_CLOCK))
         took_s = perf_counter() - began
-        if self._offset_s is None or took_s < _CLOCK_LATE_S:
-            middle = began_at + took_s / 2
-            self._offset_s = binary.read_unix(result.get_value(0, 0) or b"") - middle
+        return took_s, binary.read_unix(result.get_value(0, 0) or b"") - began_at - took_s / 2
 
     async def ring(self, queues: Sequence[str]) -> None:
         """Wake the workers of queues that this one cannot serve."""
