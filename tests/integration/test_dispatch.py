@@ -35,7 +35,7 @@ from signalstack.store.intake import STATEMENTS as INTAKE_STATEMENTS
 from signalstack.store.intake import Intake
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator
+    from collections.abc import AsyncGenerator, Sequence
     from uuid import UUID
 
     from rows import Database
@@ -481,8 +481,22 @@ async def test_promotion_of_nothing_expects_nothing(dispatch: Dispatch) -> None:
     assert (promotion.queues, promotion.count, promotion.next_s) == ([], 0, None)
 
 
+async def _settle(
+    dispatch: Dispatch, ended: Sequence[Ended], worker: UUID, *, at_once: int
+) -> set[bytes]:
+    """Settle so many runs at once: one and many are two statements. Gives the ids of ours."""
+    batches = [ended[n : n + at_once] for n in range(0, len(ended), at_once)]
+    done = [await dispatch.settle(batch, worker_id=worker) for batch in batches]
+    return {id_ for settlement in done for id_ in settlement.settled}
+
+
+@pytest.mark.parametrize("at_once", [1, 3])
 async def test_finished_job_moves_and_is_counted(
-    dispatch: Dispatch, conn: Database, worker: UUID, tenant: UUID
+    dispatch: Dispatch,
+    conn: Database,
+    worker: UUID,
+    tenant: UUID,
+    at_once: int,
 ) -> None:
     await add_jobs(conn, tenant, 3)
     leases = (await _claim(dispatch, worker, 3)).leases
@@ -492,7 +506,7 @@ async def test_finished_job_moves_and_is_counted(
         _ended(leases[2], Outcome.CANCELLED),
     ]
 
-    settled = (await dispatch.settle(ended, worker_id=worker)).settled
+    settled = await _settle(dispatch, ended, worker, at_once=at_once)
 
     assert settled == {lease.id for lease in leases}
     assert await value(conn, "SELECT count(*) FROM signalstack.jobs") == 0
@@ -508,24 +522,29 @@ async def test_finished_job_moves_and_is_counted(
     ]
     counted = await rows(
         conn,
-        "SELECT jobs_succeeded, jobs_failed, jobs_cancelled FROM signalstack.metrics_delta",
+        "SELECT sum(jobs_succeeded), sum(jobs_failed), sum(jobs_cancelled)"
+        " FROM signalstack.metrics_delta",
     )
     assert counted == [(1, 1, 1)]
 
 
+@pytest.mark.parametrize("at_once", [1, 3])
 @pytest.mark.parametrize("outcome", [Outcome.SUCCEEDED, Outcome.RETRIED, Outcome.RELEASED])
 async def test_outcome_of_a_lost_lease_changes_nothing(
-    dispatch: Dispatch, conn: Database, worker: UUID, tenant: UUID, outcome: Outcome
+    dispatch: Dispatch,
+    conn: Database,
+    worker: UUID,
+    tenant: UUID,
+    outcome: Outcome,
+    at_once: int,
 ) -> None:
     await add_jobs(conn, tenant, 2)
     ours, lost = (await _claim(dispatch, worker, 2)).leases
     stale = msgspec.structs.replace(lost, token=lost.token + 1)
     before = await rows(conn, "SELECT * FROM signalstack.jobs WHERE id = %s", lost.job_id)
 
-    settlement = await dispatch.settle(
-        [_ended(ours, outcome), _ended(stale, outcome)], worker_id=worker
-    )
-    settled = settlement.settled
+    ended = [_ended(ours, outcome), _ended(stale, outcome)]
+    settled = await _settle(dispatch, ended, worker, at_once=at_once)
 
     assert settled == {ours.id}
     assert await rows(conn, "SELECT * FROM signalstack.jobs WHERE id = %s", lost.job_id) == before
@@ -534,19 +553,26 @@ async def test_outcome_of_a_lost_lease_changes_nothing(
         assert await value(conn, query, lost.job_id) == 0
 
 
+@pytest.mark.parametrize("at_once", [1, 3])
 async def test_outcome_told_twice_is_recorded_once(
-    dispatch: Dispatch, conn: Database, worker: UUID, tenant: UUID
+    dispatch: Dispatch,
+    conn: Database,
+    worker: UUID,
+    tenant: UUID,
+    at_once: int,
 ) -> None:
-    await add_jobs(conn, tenant)
-    (lease,) = (await _claim(dispatch, worker, 1)).leases
+    await add_jobs(conn, tenant, 2)
+    leases = (await _claim(dispatch, worker, 2)).leases
+    ended = [_ended(lease, Outcome.SUCCEEDED) for lease in leases]
+    again = [_ended(lease, Outcome.FAILED) for lease in leases]
 
-    first = await dispatch.settle([_ended(lease, Outcome.SUCCEEDED)], worker_id=worker)
-    second = await dispatch.settle([_ended(lease, Outcome.FAILED)], worker_id=worker)
-    first, second = first.settled, second.settled
+    first = await _settle(dispatch, ended, worker, at_once=at_once)
+    second = await _settle(dispatch, again, worker, at_once=at_once)
 
-    assert (first, second) == ({lease.id}, set())
+    assert (first, second) == ({lease.id for lease in leases}, set())
     assert await value(conn, "SELECT array_agg(status) FROM signalstack.finished_jobs") == [
-        "succeeded"
+        "succeeded",
+        "succeeded",
     ]
     assert await value(conn, "SELECT sum(jobs_failed) FROM signalstack.metrics_delta") == 0
 

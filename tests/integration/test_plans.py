@@ -83,6 +83,11 @@ def _calls(worker: str) -> dict[str, Hot]:
             indexes={"jobs_pkey"},
             session=dispatch.SETTLE_SESSION,
         ),
+        "dispatch/finish_one": Hot(
+            arguments=f"{nil}, {nil}, 7, '1', 'now', 'now', NULL, NULL",
+            indexes={"jobs_pkey"},
+            session=dispatch.SETTLE_SESSION,
+        ),
         "dispatch/requeue": Hot(
             arguments=f"{uuids}, {uuids}, {bigints}, {nulls}, {times}, {times}, {nulls}, "
             f"{ones}, {nulls}, {ones}, {uuids}, {nulls}",
@@ -237,6 +242,7 @@ async def test_hot_queries_read_little_however_much_there_is(
     assert blocks["dispatch/claim_plain"] < 2_000
     assert blocks["dispatch/claim_new"] < 2_000
     assert blocks["dispatch/finish"] < 2_000
+    assert blocks["dispatch/finish_one"] < 50
     assert blocks["dispatch/requeue"] < 2_000
     assert blocks["dispatch/promote"] < 50
     assert blocks["dispatch/busy_queues"] < 50

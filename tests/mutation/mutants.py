@@ -35,6 +35,7 @@ _CHORES: Final = "tests/integration/test_chores.py"
 # As the owner of the tables, whom no row-level security stops: what is proven is the WHERE.
 _LOOK_UP: Final = "tests/integration/test_usecases_look_up.py"
 _FINISH: Final = "sql/queries/dispatch/finish.sql"
+_FINISH_ONE: Final = "sql/queries/dispatch/finish_one.sql"
 _REQUEUE: Final = "sql/queries/dispatch/requeue.sql"
 _CLAIM: Final = "sql/queries/dispatch/claim.sql"
 _CLAIM_PLAIN: Final = "sql/queries/dispatch/claim_plain.sql"
@@ -60,6 +61,12 @@ MUTANTS: Final = (
         name="the fencing token of an outcome",
         file=_FINISH,
         edits=((" AND j.lease_token = o.token", " AND o.token IS NOT NULL"),),
+        test=f"{_DISPATCH}::test_outcome_of_a_lost_lease_changes_nothing",
+    ),
+    Mutant(
+        name="the fencing token of an outcome that comes alone",
+        file=_FINISH_ONE,
+        edits=((" AND j.lease_token = $3::bigint", " AND $3::bigint IS NOT NULL"),),
         test=f"{_DISPATCH}::test_outcome_of_a_lost_lease_changes_nothing",
     ),
     Mutant(

@@ -59,6 +59,11 @@ def pack_timestamptz(value: datetime) -> bytes:
     return pack_int8((value - _EPOCH) // _MICROSECOND)
 
 
+def pack_unix(value: float) -> bytes:
+    """Encode `timestamptz` from Unix seconds."""
+    return pack_int8(round((value - _POSTGRES_EPOCH_S) * 1e6))
+
+
 def _array(oid: int, parts: Sequence[bytes]) -> bytes:
     return _HEADER.pack(1, 1, oid, len(parts), 1) + b"".join(parts)
 

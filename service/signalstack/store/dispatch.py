@@ -31,6 +31,7 @@ _RING: Final = Statement("dispatch/ring")
 _CLOCK: Final = Statement("dispatch/clock")
 _DISOWN: Final = Statement("dispatch/disown")
 _FINISH: Final = Statement("dispatch/finish")
+_FINISH_ONE: Final = Statement("dispatch/finish_one")
 _REQUEUE: Final = Statement("dispatch/requeue")
 _CANCELLED: Final = Statement("dispatch/cancelled")
 _PAYLOAD: Final = Statement("dispatch/payload")
@@ -48,7 +49,7 @@ CLAIM_STATEMENTS: Final = (
     _DISOWN,
     _CANCELLED,
 )
-SETTLE_STATEMENTS: Final = (_FINISH, _REQUEUE, _PAYLOAD)
+SETTLE_STATEMENTS: Final = (_FINISH, _FINISH_ONE, _REQUEUE, _PAYLOAD)
 
 # What the payloads that come with one claim may have together, and one that comes by itself.
 CLAIM_BYTES: Final = 8_388_608
@@ -319,7 +320,9 @@ class Dispatch:
             else []
         )
         calls: list[Call] = []
-        if over:
+        if len(over) == 1:
+            calls.append(Call(_FINISH_ONE, _finish_one_parameters(over[0])))
+        elif over:
             calls.append(Call(_FINISH, _finish_parameters(over)))
         if back:
             calls.append(Call(_REQUEUE, _requeue_parameters(back, worker_id)))
@@ -407,6 +410,8 @@ def _read_leases(rows: Sequence[tuple[Any, ...]], token: int) -> list[Lease]:
 
 
 def _read_settled(result: PGresult, over: Sequence[Ended]) -> set[bytes]:
+    if len(over) == 1:
+        return {over[0].lease.id} if result.ntuples else set()
     ids = result.get_value(0, 0)
     return {end.lease.id for end in over} if ids is None else set(binary.read_uuid_array(ids))
 
@@ -414,6 +419,19 @@ def _read_settled(result: PGresult, over: Sequence[Ended]) -> set[bytes]:
 def _some_lane_is_full(leases: Sequence[Lease], share: int) -> bool:
     counts = Counter((lease.user_id, lease.queue) for lease in leases)
     return max(counts.values(), default=0) >= share
+
+
+def _finish_one_parameters(end: Ended) -> tuple[bytes | None, ...]:
+    return (
+        end.lease.user_id,
+        end.lease.id,
+        binary.pack_int8(end.lease.token),
+        end.outcome.encode(),
+        None if end.started_at is None else binary.pack_unix(end.started_at),
+        binary.pack_unix(end.finished_at),
+        None if end.error is None else end.error.encode(),
+        None if end.result is None else binary.pack_jsonb(end.result),
+    )
 
 
 def _finish_parameters(over: Sequence[Ended]) -> tuple[bytes, ...]:
