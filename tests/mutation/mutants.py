@@ -40,7 +40,7 @@ _REQUEUE: Final = "sql/queries/dispatch/requeue.sql"
 _CLAIM: Final = "sql/queries/dispatch/claim.sql"
 _CLAIM_PLAIN: Final = "sql/queries/dispatch/claim_plain.sql"
 _RESCUE: Final = "sql/queries/maintenance/rescue.sql"
-_INVITING: Final = "sql/migrations/0010_invitations.up.sql"
+_INVITING: Final = "sql/migrations/0015_take_at_once.up.sql"
 _INVITATIONS: Final = "tests/integration/test_invitations.py"
 _DURABILITY: Final = "tests/integration/test_api_durability.py"
 _WAL: Final = "tests/integration/test_wal.py"
@@ -203,7 +203,7 @@ MUTANTS: Final = (
     Mutant(
         name="the session that must live to be handed a job",
         file=_INVITING,
-        edits=(("AND NOT pg_try_advisory_xact_lock_shared(i.lock_key)", "AND i.lock_key <> 0"),),
+        edits=(("AND NOT pg_try_advisory_xact_lock_shared(o.lock_key)", "AND o.lock_key <> 0"),),
         test=f"{_INVITATIONS}::test_an_invitation_of_a_session_that_is_gone_is_not_taken",
     ),
     Mutant(
@@ -217,7 +217,7 @@ MUTANTS: Final = (
     Mutant(
         name="the job that must not be overtaken",
         file=_INVITING,
-        edits=(("IF waiting > 0 OR live = most THEN", "IF live = most THEN"),),
+        edits=((" AND count(*) = count(few.lease_token)", ""),),
         test=f"{_INVITATIONS}::test_nobody_is_overtaken",
     ),
     Mutant(
@@ -225,8 +225,8 @@ MUTANTS: Final = (
         file=_INVITING,
         edits=(
             (
-                "AND EXISTS (SELECT FROM signalstack.workers AS w WHERE w.id = i.worker_id)",
-                "AND i.worker_id IS NOT NULL",
+                "AND EXISTS (SELECT FROM signalstack.workers AS w WHERE w.id = o.worker_id)",
+                "AND o.worker_id IS NOT NULL",
             ),
         ),
         test=f"{_INVITATIONS}::test_an_invitation_that_outlived_its_worker_is_not_taken_and_goes",
