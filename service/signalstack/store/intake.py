@@ -126,9 +126,9 @@ class _Pending:
         self.write = write
         self.future = future
         self.jobs = max(len(write.jobs), 1)
-        self.size = sum(len(job.payload) for job in write.jobs)
-        if write.event is not None:
-            self.size += len(write.event.payload)
+        self.size = 0 if write.event is None else len(write.event.payload)
+        for job in write.jobs:
+            self.size += len(job.payload)
 
 
 class Intake:
@@ -216,9 +216,7 @@ class Intake:
     def _send(self, group: list[_Pending], *, again: bool = False) -> None:
         self._in_flight += 1
         began = perf_counter()
-        plain = [pending for pending in group if pending.write.event is None]
-        events = [pending for pending in group if pending.write.event is not None]
-        parts = [part for part in (plain, events) if part]
+        parts = _split(group)
         stored, kept = self._send_parts(parts)
         kept.add_done_callback(lambda done: self._kept(done, group, parts, began, again=again))
         stored.add_done_callback(self._stored)
@@ -226,15 +224,10 @@ class Intake:
     def _send_parts(self, parts: list[list[_Pending]]) -> tuple[_Sent, _Sent]:
         """Send a group; gives what ends when it is stored, and when it may be answered."""
         try:
-            alone = len(parts) == 1 and len(parts[0]) == 1 and _may_be_handed(parts[0][0].write)
-            writes = [pending.write for part in parts for pending in part]
-            durable = any(write.durable for write in writes)
-            few = len(writes) <= _HURRIED_WRITES and all(write.key is None for write in writes)
-            hurry = few or not durable
-            calls = [
-                _call([pending.write for pending in part], alone=alone, hurry=hurry)
-                for part in parts
-            ]
+            writes = [[pending.write for pending in part] for part in parts]
+            durable, hurry = _choose_pace(writes)
+            alone = len(writes) == len(writes[0]) == 1 and _may_be_handed(writes[0][0])
+            calls = [_call(part, alone=alone, hurry=hurry) for part in writes]
         except (ValueError, OverflowError, struct.error) as error:
             refused: _Sent = self._link.new_future()
             refused.set_exception(InvalidError(f"PostgreSQL cannot store this: {error}"))
@@ -320,6 +313,25 @@ class Intake:
                 duration_s=perf_counter() - began,
             )
         )
+
+
+def _split(group: list[_Pending]) -> list[list[_Pending]]:
+    """Part jobs from events: each are stored by a statement of their own."""
+    if len(group) == 1:
+        return [group]
+    plain = [pending for pending in group if pending.write.event is None]
+    events = [pending for pending in group if pending.write.event is not None]
+    return [part for part in (plain, events) if part]
+
+
+def _choose_pace(parts: list[list[Write]]) -> tuple[bool, bool]:
+    """Tell whether somebody waits for the disk, and whether these may be stored before it."""
+    durable, few = False, sum(map(len, parts)) <= _HURRIED_WRITES
+    for part in parts:
+        for write in part:
+            durable = durable or write.durable
+            few = few and write.key is None
+    return durable, few or not durable
 
 
 def _smaller(

@@ -215,7 +215,8 @@ class Link:
         The future fails with UnavailableError when the link is or gets lost (the outcome is then
         unknown), with StatementError when PostgreSQL refuses.
         """
-        future: asyncio.Future[list[PGresult]] = asyncio.get_running_loop().create_future()
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[list[PGresult]] = loop.create_future()
         pg = self._pg
         if pg is None:
             future.set_exception(UnavailableError(self.reason))
@@ -232,7 +233,6 @@ class Link:
             if not future.done():
                 future.set_exception(UnavailableError(self.reason))
             return future
-        loop = future.get_loop()
         batch.expiry = loop.call_later(
             self._timeout_s, self.drop, "PostgreSQL did not answer in time"
         )
@@ -317,13 +317,14 @@ class Link:
         except psycopg.Error as error:
             self.drop(str(error))
             return
+        if bool(pending) is self._writing:
+            return
+        self._writing = not self._writing
         loop = asyncio.get_running_loop()
-        if pending and not self._writing:
+        if self._writing:
             loop.add_writer(self._fd, self._flush)
-            self._writing = True
-        elif not pending and self._writing:
+        else:
             loop.remove_writer(self._fd)
-            self._writing = False
 
     def _on_readable(self) -> None:
         pg = self._pg
