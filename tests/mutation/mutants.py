@@ -266,7 +266,7 @@ MUTANTS: Final = (
     Mutant(
         name="the look at everything for a lane that a full claim did not reach",
         file="service/signalstack/store/dispatch.py",
-        edits=(("if leases and len(ends) == walked and not cut", "if leases and not cut"),),
+        edits=((" if len(ends) == lanes else None", ""),),
         test=(
             "tests/integration/test_dispatch.py"
             "::test_where_a_lane_got_nothing_or_was_not_reached_no_id_is_told"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from operator import attrgetter
 from time import perf_counter, time
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 from uuid import UUID
 
 import msgspec
@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from psycopg.pq.abc import PGresult
+
+Value = TypeVar("Value")
 
 _CLAIM: Final = Statement("dispatch/claim")
 _CLAIM_PLAIN: Final = Statement("dispatch/claim_plain")
@@ -252,7 +254,6 @@ class Dispatch:
         rows = binary.read_rows(result)
         walked, share, last, chosen, held, wait_s = rows[0][:_COMMON]
         leases = _read_leases(rows, token)
-        ends = {(lease.queue, lease.user_id): lease.id for lease in leases}  # as they are in order
         full = len(leases) >= share and (walked == 1 or _some_lane_is_full(leases, share))
         cut = walked >= lanes
         return Claim(
@@ -262,7 +263,7 @@ class Dispatch:
             wait_s=None if wait_s is None else max(wait_s, 0.0),
             plain=not cut and not held,
             dead=dead,
-            reached=min(ends.values()) if leases and len(ends) == walked and not cut else None,
+            reached=_reached(leases, walked) if leases and not cut else None,
         )
 
     async def disown(self, tokens: Sequence[int]) -> int:
@@ -416,6 +417,14 @@ def _read_settled(result: PGresult, over: Sequence[Ended]) -> set[bytes]:
     return {end.lease.id for end in over} if ids is None else set(binary.read_uuid_array(ids))
 
 
+def _reached(leases: Sequence[Lease], lanes: int) -> bytes | None:
+    """Tell the lowest of the last ids of each lane; None where a lane got nothing."""
+    if lanes == 1:  # they are in order
+        return leases[-1].id
+    ends = {(lease.queue, lease.user_id): lease.id for lease in leases}
+    return min(ends.values()) if len(ends) == lanes else None
+
+
 def _some_lane_is_full(leases: Sequence[Lease], share: int) -> bool:
     counts = Counter((lease.user_id, lease.queue) for lease in leases)
     return max(counts.values(), default=0) >= share
@@ -442,9 +451,14 @@ def _finish_parameters(over: Sequence[Ended]) -> tuple[bytes, ...]:
         binary.text_array([end.outcome for end in over]),
         binary.timestamptz_array_from_unix([end.started_at for end in over]),
         binary.timestamptz_array_from_unix([end.finished_at for end in over]),
-        binary.text_array([end.error for end in over]),
-        binary.jsonb_array([end.result for end in over]),
+        binary.text_array(_unless_all_none([end.error for end in over])),
+        binary.jsonb_array(_unless_all_none([end.result for end in over])),
     )
+
+
+def _unless_all_none(values: list[Value | None]) -> list[Value | None]:
+    """Leave a column empty that says nothing: PostgreSQL fills shorter arrays up with NULLs."""
+    return [] if values.count(None) == len(values) else values
 
 
 def _requeue_parameters(back: Sequence[Ended], worker_id: UUID) -> tuple[bytes, ...]:

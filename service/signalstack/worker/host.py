@@ -83,6 +83,11 @@ class Host:
         """Look again, after what is due just now, whether to invite."""
         self._signal.set()
 
+    def room_changed(self) -> None:
+        """Say that there may be room where there was none: an open invitation needs no more."""
+        if self._token is None:
+            self.refresh()
+
     def reconnected(self) -> None:
         """Say that the connection is a new one: what was rung for the last one was not heard."""
         self._lock_key = None

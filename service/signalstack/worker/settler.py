@@ -115,9 +115,10 @@ class Settler:
         with anyio.CancelScope(shield=True):
             left = await self._settle(batch)
         self._in_flight -= len(batch)
-        self._ended[:0] = left
-        self._bytes = sum(map(_size, self._ended)) if self._ended else 0
+        self._bytes -= sum(map(_size, batch))
         if left:
+            self._ended[:0] = left
+            self._bytes += sum(map(_size, left))
             with anyio.move_on_after(_RETRY_S):
                 await self._until_news()
             self._signal.set()  # for the other one, if it has nothing to do

@@ -306,7 +306,8 @@ class Worker:
 
     def _room_changed(self) -> None:
         self._claimer.room_changed()
-        self._refresh_host()
+        if self._claimer.at_rest:  # else it calls for a look as soon as it has claimed
+            self._host.room_changed()
 
     def _polled(self, token: int | None) -> None:
         self._host.looked(token)
