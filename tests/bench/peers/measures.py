@@ -49,7 +49,7 @@ class Size(msgspec.Struct, frozen=True, kw_only=True):
     """A drain is cut after this; its rate is that of the jobs settled by then."""
     create_s: float = 2.0
     calm_s: float = 12.0
-    rest_s: float = 30.0
+    rest_s: float = 60.0
     grown: int = 1_000_000
 
 
