@@ -95,8 +95,8 @@ _NOTE_TAKES = (
         " RETURN NULL; END $$"
     ),
     (
-        "CREATE TRIGGER note_take AFTER UPDATE OF bucket_full_at ON signalstack.endpoints FOR EACH ROW"
-        " WHEN (NEW.bucket_full_at IS DISTINCT FROM OLD.bucket_full_at)"
+        "CREATE TRIGGER note_take AFTER UPDATE OF bucket_full_at ON signalstack.endpoints"
+        " FOR EACH ROW WHEN (NEW.bucket_full_at IS DISTINCT FROM OLD.bucket_full_at)"
         " EXECUTE FUNCTION public.note_take()"
     ),
 )
