@@ -159,9 +159,11 @@ class Intake:
             InvalidError: PostgreSQL cannot store what the write holds.
         """
         future: asyncio.Future[Receipt] = self._link.new_future()
-        self._take_in(_Pending(write, future))
-        if not self._in_flight:
-            self._flush()
+        pending = _Pending(write, future)
+        if self._in_flight:
+            self._take_in(pending)
+        else:  # nothing waits
+            self._send([pending])
         return await future
 
     async def flush_wal(self) -> None:
