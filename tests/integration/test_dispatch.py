@@ -529,6 +529,36 @@ async def test_finished_job_moves_and_is_counted(
 
 
 @pytest.mark.parametrize("at_once", [1, 3])
+async def test_a_finished_job_keeps_all_that_it_had(
+    dispatch: Dispatch, conn: Database, worker: UUID, tenant: UUID, at_once: int
+) -> None:
+    await add_jobs(conn, tenant, 3, priority=4)
+    await conn.execute(
+        "UPDATE signalstack.jobs SET event_id = gen_random_uuid(), idempotency_key = id::text,"
+        " traceparent = id::text, timeout_s = 7, payload = to_jsonb(id), wake = 'retry',"
+        " created_at = now() - interval '1 hour', run_at = now() - interval '1 minute'"
+    )
+    leases = (await _claim(dispatch, worker, 3)).leases
+    had = await _columns(conn, "jobs")
+
+    await _settle(
+        dispatch, [_ended(lease, Outcome.SUCCEEDED) for lease in leases], worker, at_once=at_once
+    )
+
+    kept = await _columns(conn, "finished_jobs")
+    shared = (had[0].keys() & kept[0].keys()) - {"updated_at", "started_at"}
+    assert len(shared) == 17
+    assert [{name: row[name] for name in shared} for row in kept] == [
+        {name: row[name] for name in shared} for row in had
+    ]
+
+
+async def _columns(conn: Database, table: str) -> list[dict[str, Any]]:
+    query = f"SELECT to_jsonb(row) FROM signalstack.{table} AS row ORDER BY id"  # noqa: S608 - ours
+    return [columns for (columns,) in await rows(conn, query)]
+
+
+@pytest.mark.parametrize("at_once", [1, 3])
 @pytest.mark.parametrize("outcome", [Outcome.SUCCEEDED, Outcome.RETRIED, Outcome.RELEASED])
 async def test_outcome_of_a_lost_lease_changes_nothing(
     dispatch: Dispatch,

@@ -305,6 +305,23 @@ async def test_two_who_store_at_once_do_not_take_the_same_invitation(
             assert await value(second, take, shop.user_id) is None
 
 
+async def test_who_may_not_take_an_invitation_leaves_it_free_for_others(
+    shop: Shop, conn: Database, database_url: str
+) -> None:
+    await conn.execute("SELECT pg_advisory_lock(7)")
+    await _invite(conn, await add_worker(conn), lock_key=7)
+    await add_jobs(conn, shop.user_id)
+    take = "SELECT token FROM signalstack.take_invitation(%s, %s)"
+    async with (
+        connect(database_url) as first,
+        connect(database_url) as second,
+        first.transaction(),
+        second.transaction(),
+    ):
+        assert await value(first, take, "default", shop.user_id) is None  # one waits there
+        assert await value(second, take, "other", shop.user_id) == 1
+
+
 async def test_a_lane_with_many_runs_hands_nothing_over(
     shop: Shop, conn: Database, database_url: str
 ) -> None:

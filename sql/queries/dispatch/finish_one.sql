@@ -1,6 +1,6 @@
 -- Record one terminal outcome: what finish.sql does, but nothing that needs setting up for many,
--- which takes a third less. Its words and rules are these too. Gives no row for a run that was not
--- ours any more.
+-- which takes more than a quarter less. Its words and rules are these too. Gives no row for a run
+-- that was not ours any more.
 WITH gone AS (
     DELETE FROM signalstack.jobs AS j
     WHERE j.user_id = $1::uuid AND j.id = $2::uuid AND j.lease_token = $3::bigint
