@@ -81,23 +81,23 @@ def _calls(worker: str) -> dict[str, Hot]:
         "dispatch/finish": Hot(
             arguments=f"{uuids}, {uuids}, {bigints}, {ones}, {times}, {times}, {nulls}, {nulls}",
             indexes={"jobs_pkey"},
-            session=dispatch.SETTLE_SESSION,
+            session=dispatch.SESSION,
         ),
         "dispatch/finish_one": Hot(
             arguments=f"{nil}, {nil}, 7, '1', 'now', 'now', NULL, NULL",
             indexes={"jobs_pkey"},
-            session=dispatch.SETTLE_SESSION,
+            session=dispatch.SESSION,
         ),
         "dispatch/requeue": Hot(
             arguments=f"{uuids}, {uuids}, {bigints}, {nulls}, {times}, {times}, {nulls}, "
             f"{ones}, {nulls}, {ones}, {uuids}, {nulls}",
             indexes={"jobs_pkey"},
-            session=dispatch.SETTLE_SESSION,
+            session=dispatch.SESSION,
         ),
         "dispatch/payload": Hot(
             arguments=f"{nil}, {nil}, 7, 1000",
             indexes={"jobs_pkey"},
-            session=dispatch.SETTLE_SESSION,
+            session=dispatch.SESSION,
         ),
     }
 
@@ -302,7 +302,7 @@ async def test_freeing_slots_reads_the_queues_of_those_runs_alone(
     )
     if statistics == "fresh":
         await conn.execute("VACUUM ANALYZE signalstack.queues")
-    await _set(conn, dispatch.SETTLE_SESSION)
+    await _set(conn, dispatch.SESSION)
     seen = "SELECT coalesce(seq_tup_read + idx_tup_fetch, 0) FROM pg_stat_xact_user_tables"
     async with conn.transaction():
         free = "SELECT signalstack.free_slots(ARRAY[%s, %s], ARRAY['q7', 'q7'])"

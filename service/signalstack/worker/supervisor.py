@@ -18,7 +18,7 @@ from signalstack.store import invitations
 from signalstack.store.dispatch import (
     CLAIM_SESSION,
     CLAIM_STATEMENTS,
-    SETTLE_SESSION,
+    SESSION,
     SETTLE_STATEMENTS,
     Dispatch,
     Ended,
@@ -104,7 +104,7 @@ class Worker:
             listen=options.listen,
         )
         self._settlements = Link(
-            "settle", dsn, SETTLE_STATEMENTS, observer, settings=SETTLE_SESSION
+            "settle", dsn, SETTLE_STATEMENTS, observer, settings=SESSION
         )
         self._dispatch = Dispatch(self._listener.link, self._settlements)
         self._heartbeat = Heartbeat(

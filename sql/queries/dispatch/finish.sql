@@ -2,13 +2,15 @@
 -- the same transaction. The lease token is the guard: a row that is not ours any more is left
 -- alone. Gives the ids of those that were ours, or NULL for all of them, which needs no list.
 -- Callers send ids in order, so that locks are taken in order.
+-- The tenant is compared as one of a list, of one: an equality could be merged by, so a plan made
+-- while the table was empty would read the index from end to end.
 WITH gone AS (
     DELETE FROM signalstack.jobs AS j
     USING unnest(
         $1::uuid[], $2::uuid[], $3::bigint[], $4::text[], $5::timestamptz[], $6::timestamptz[],
         $7::text[], $8::jsonb[]
     ) AS o (user_id, id, token, status, started_at, finished_at, error, result)
-    WHERE j.user_id = o.user_id AND j.id = o.id AND j.lease_token = o.token
+    WHERE j.user_id = any(ARRAY[o.user_id]) AND j.id = o.id AND j.lease_token = o.token
     -- What most of those who read this want comes first: the rest of a row is not looked at then.
     RETURNING
         j.user_id, j.id, j.limited, o.finished_at, o.status, j.type, j.queue, j.priority, j.attempt,

@@ -2,13 +2,13 @@
 -- A run that never started, or was put off as if it had not (no started_at), gives its attempt back
 -- and leaves no trace; one that was handed back did not fail, so another one is allowed instead.
 -- A run whose job was cancelled meanwhile is not put back: it comes back as such, to be finished.
--- Guarded by the lease token, in id order, as in finish.sql.
+-- Guarded by the lease token, in id order, and found as in finish.sql.
 WITH ended AS MATERIALIZED (
     SELECT j.user_id, j.id, j.queue, j.limited, j.cancel_requested
     FROM unnest($1::uuid[], $2::uuid[], $3::bigint[]) AS o (user_id, id, token)
     INNER JOIN signalstack.jobs AS j
-        ON o.user_id = j.user_id AND o.id = j.id AND o.token = j.lease_token
-    ORDER BY j.user_id, j.id
+        ON j.user_id = any(ARRAY[o.user_id]) AND o.id = j.id AND o.token = j.lease_token
+    ORDER BY o.user_id, o.id
     FOR UPDATE OF j
 ),
 
@@ -43,7 +43,7 @@ back AS (
         error, delay_s, wake, attempt, worker_id, run_wake
     )
     WHERE
-        j.user_id = o.user_id
+        j.user_id = any(ARRAY[o.user_id])
         AND j.id = o.id
         AND j.lease_token = o.token
         AND j.id IN (SELECT ended.id FROM ended WHERE NOT ended.cancel_requested)
