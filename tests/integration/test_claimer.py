@@ -79,7 +79,7 @@ class Desk:
     def heard(self, channel: str, payload: str) -> None:
         self.claimer.heard(channel, payload)
 
-    def put(self, leases: list[Lease]) -> None:
+    def put(self, leases: list[Lease], *, more: bool) -> None:  # noqa: ARG002 - the protocol
         self.leases += leases
         self._more.set()
 

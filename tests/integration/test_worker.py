@@ -358,6 +358,27 @@ async def test_leases_that_were_taken_ahead_are_given_back_not_started(shop: Sho
     assert await shop.rows("SELECT * FROM signalstack.attempts") == []
 
 
+async def test_few_of_a_burst_are_leased_ahead_however_quick_the_jobs_before_it_were(
+    shop: Shop,
+) -> None:
+    release = anyio.Event()
+
+    async def work(payload: str, _context: Context) -> None:
+        if payload == "slow":
+            await release.wait()
+
+    async with shop.worker({"work": (str, work)}, concurrency=2) as crew:
+        for _ in range(50):
+            await crew.ended(await shop.enqueue("work", "quick"))
+        slow = await shop.enqueue_many("work", ["slow"] * 60)
+        await crew.facts.seen(Started, count=52)
+        limits = [fact.limit for fact in crew.facts.facts(Claimed)]
+        release.set()
+        for job in slow:
+            await crew.ended(job)
+    assert max(limits) <= 6  # two slots, and not the dozens that end in 10 ms
+
+
 async def test_runs_of_a_lost_lease_are_cancelled_and_their_words_do_not_count(shop: Shop) -> None:
     cancelled = anyio.Event()
 

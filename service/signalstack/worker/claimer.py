@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections import Counter
 from math import inf
 from time import perf_counter
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Protocol
 
 import anyio
 
@@ -41,6 +41,12 @@ _PLAIN_AFTER_S: Final = 10.0
 _log: Final = get_logger("signalstack.worker")
 
 
+class Taker(Protocol):
+    """Takes what a claim leased, and whether it left more."""
+
+    def __call__(self, leases: list[Lease], *, more: bool) -> None: ...
+
+
 class Claimer:
     """Claims for one worker; `room` says how many jobs it can take, `put` takes them.
 
@@ -56,7 +62,7 @@ class Claimer:
         queues: Sequence[str],
         worker_id: Callable[[], UUID],
         room: Callable[[], int],
-        put: Callable[[list[Lease]], None],
+        put: Taker,
         on_claimed: Callable[[], None],
         on_polled: Callable[[int | None], None],
         hears: Callable[[], bool],
@@ -246,8 +252,7 @@ class Claimer:
             if plain:
                 self._wake(cause)  # for what was left alone
         self._go_on(claim, cursor, more=more)
-        if claim.leases:
-            self._put(claim.leases)
+        self._put(claim.leases, more=more)
 
     def _go_on(self, claim: Claim, cursor: bytes, *, more: bool) -> None:
         self._cursor = claim.cursor

@@ -31,7 +31,7 @@ from signalstack.worker.seat import Seat, is_from_outside
 from signalstack.worker.verdict import Verdict, judge
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterable
+    from collections.abc import Awaitable, Callable, Sequence
     from random import Random
     from uuid import UUID
 
@@ -91,8 +91,12 @@ class Executor:
         self._done_before = 0
         self._measured_at = 0.0
         self._rate = 0.0
+        self._idle_from: float | None = None
+        self._idle_s = 0.0
         self._asked_at = perf_counter()
         self._claim_s = 0.0
+        # Jobs may be slower than those before them: many are leased ahead only once slots ran dry.
+        self._ahead_limit = concurrency
 
     @property
     def busy(self) -> int:
@@ -121,23 +125,36 @@ class Executor:
     def room(self) -> int:
         """Tell how many more jobs to lease: the free slots, and a few ahead when jobs are quick."""
         now = perf_counter()
-        elapsed = now - self._measured_at
-        if elapsed > 0.0005:  # noqa: PLR2004 - below half a millisecond a rate is noise
-            done = self._done - self._done_before
-            self._rate = (self._rate + done / elapsed) / 2
-            self._measured_at, self._done_before = now, self._done
+        if self._idle_from is not None:
+            self._idle_s += now - self._idle_from
+            self._idle_from = now
+        # While there was nothing to do, nothing could end: that says nothing of how quick jobs are.
+        busy_s = now - self._measured_at - self._idle_s
+        done = self._done - self._done_before
+        if done >= self._concurrency or busy_s > 0.0005:  # noqa: PLR2004 - less of both is noise
+            self._rate = (self._rate + done / max(busy_s, 1e-6)) / 2
+            self._measured_at, self._done_before, self._idle_s = now, self._done, 0.0
         self._asked_at = now
-        ahead = min(int(self._rate * max(AHEAD_S, 2 * self._claim_s)), AHEAD_LIMIT)
+        ahead = min(int(self._rate * max(AHEAD_S, 2 * self._claim_s)), self._ahead_limit)
         return self._concurrency + ahead - len(self._runs) - len(self._waiting)
 
-    def put(self, leases: Iterable[Lease]) -> None:
-        """Take in what a claim leased."""
+    def put(self, leases: Sequence[Lease], *, more: bool) -> None:
+        """Take in what a claim leased, and whether it left more."""
         self._claim_s = (self._claim_s + perf_counter() - self._asked_at) / 2
+        limit = self._ahead_limit
+        if not more:
+            limit = max(limit // 2, 2 * len(leases))
+        elif not self._waiting:
+            limit *= 2
+        self._ahead_limit = min(max(limit, self._concurrency), AHEAD_LIMIT)
         self.take(*leases)
 
     def take(self, *leases: Lease) -> None:
         """Take leased jobs in."""
         self._waiting.extend(leases)
+        if leases and self._idle_from is not None:
+            self._idle_s += perf_counter() - self._idle_from
+            self._idle_from = None
         for _ in range(min(len(self._waiting), len(self._idle))):
             self._idle.popleft().set()
         self._queued.set()
@@ -233,6 +250,8 @@ class Executor:
     async def _until_free(self) -> None:
         free = anyio.Event()
         self._idle.append(free)
+        if len(self._idle) == self._concurrency:
+            self._idle_from = perf_counter()
         self._on_room()
         try:
             await free.wait()

@@ -103,9 +103,7 @@ class Worker:
             settings=CLAIM_SESSION,
             listen=options.listen,
         )
-        self._settlements = Link(
-            "settle", dsn, SETTLE_STATEMENTS, observer, settings=SESSION
-        )
+        self._settlements = Link("settle", dsn, SETTLE_STATEMENTS, observer, settings=SESSION)
         self._dispatch = Dispatch(self._listener.link, self._settlements)
         self._heartbeat = Heartbeat(
             WorkerLease(
