@@ -42,9 +42,11 @@ _log: Final = get_logger("signalstack.worker")
 
 
 class Taker(Protocol):
-    """Takes what a claim leased, and whether it left more."""
+    """Who takes what a claim leased."""
 
-    def __call__(self, leases: list[Lease], *, more: bool) -> None: ...
+    def __call__(self, leases: list[Lease], *, more: bool) -> None:
+        """Take leases; `more` says whether the claim left some for the next one."""
+        ...
 
 
 class Claimer:
