@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 from struct import Struct
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, cast
 from uuid import UUID, SafeUUID
 
 import psycopg
@@ -65,19 +65,33 @@ def pack_unix(value: float) -> bytes:
 
 
 def _array(oid: int, parts: Sequence[bytes]) -> bytes:
-    return _HEADER.pack(1, 1, oid, len(parts), 1) + b"".join(parts)
+    return _header(oid, len(parts)) + b"".join(parts)
 
 
-def uuid_array(values: Iterable[bytes | None]) -> bytes:
+def _header(oid: int, count: int) -> bytes:
+    return _HEADER.pack(1, 1, oid, count, 1)
+
+
+def uuid_array(values: Sequence[bytes | None]) -> bytes:
     """Encode `uuid[]` from 16-byte strings."""
-    return _array(_OID_UUID, [_NULL if v is None else _UUID_LENGTH + v for v in values])
+    if None in values or not values:
+        return _array(_OID_UUID, [_NULL if v is None else _UUID_LENGTH + v for v in values])
+    # Each behind its length, by one step for all of them.
+    elements = _UUID_LENGTH.join(cast("Sequence[bytes]", values))
+    return _header(_OID_UUID, len(values)) + _UUID_LENGTH + elements
 
 
-def text_array(values: Iterable[str | None]) -> bytes:
-    """Encode `text[]`."""
+def text_array(values: Sequence[str | None]) -> bytes:
+    """Encode `text[]`; of elements that are all alike, as queues and types often are, only one."""
+    if len(values) > 1 and values.count(values[0]) == len(values):
+        return _header(_OID_TEXT, len(values)) + b"".join(_texts(values[:1])) * len(values)
+    return _array(_OID_TEXT, _texts(values))
+
+
+def _texts(values: Sequence[str | None]) -> list[bytes]:
     pack = _LENGTH.pack
     encoded = [None if v is None else v.encode() for v in values]
-    return _array(_OID_TEXT, [_NULL if v is None else pack(len(v)) + v for v in encoded])
+    return [_NULL if v is None else pack(len(v)) + v for v in encoded]
 
 
 def bytea_array(values: Iterable[bytes | None]) -> bytes:

@@ -84,7 +84,7 @@ class Executor:
         self._idle: deque[anyio.Event] = deque()
         self._runs: set[Run] = set()
         self._queued = anyio.Event()
-        self._quiet = anyio.Event()
+        self._quiet: anyio.Event | None = None  # somebody waits for it
         self._earliest = inf
         self._deadline_moved = anyio.Event()
         self._done = 0
@@ -182,6 +182,7 @@ class Executor:
         while self._runs:
             self._quiet = anyio.Event()
             await self._quiet.wait()
+        self._quiet = None
 
     @property
     def running(self) -> list[Lease]:
@@ -334,7 +335,7 @@ class Executor:
 
     def _end(self, run: Run) -> None:
         self._runs.discard(run)
-        if not self._runs:
+        if self._quiet is not None and not self._runs:
             self._quiet.set()
 
     async def _call(self, run: Run, seat: Seat, span: Span) -> tuple[Verdict, bytes | None]:

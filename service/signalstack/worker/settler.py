@@ -78,9 +78,10 @@ class Settler:
 
     def add(self, ended: Ended) -> None:
         """Take an ended run."""
+        if not self._ended:
+            self._signal.set()
         self._ended.append(ended)
         self._bytes += _size(ended)
-        self._signal.set()
         if len(self._ended) >= BATCH:
             self._batch_full.set()
 
@@ -165,10 +166,7 @@ class Settler:
             return batch
         except StatementError as error:
             return await self._settle_refused(batch, error)
-        ids = {end.lease.id for end in batch}
-        # What was sent before and is not found now was recorded then: only the answer was lost.
-        recorded = (ids & self._unheard) - done.settled - done.cancelled
-        self._unheard -= ids
+        recorded = self._take_unheard(batch) - done.settled - done.cancelled
         self._observer.tell(
             Settled(
                 jobs=tuple([end.lease.job_id for end in batch if end.lease.id in done.settled]),
@@ -187,6 +185,14 @@ class Settler:
             for end in batch
             if end.lease.id in done.cancelled
         ]
+
+    def _take_unheard(self, batch: list[Ended]) -> set[bytes]:
+        """Tell which of these were sent before; those not found now were recorded then."""
+        if not self._unheard:
+            return set()
+        sent = self._unheard.intersection([end.lease.id for end in batch])
+        self._unheard -= sent
+        return sent
 
     async def _settle_refused(self, batch: list[Ended], error: StatementError) -> list[Ended]:
         if not error.sqlstate.startswith(_ROW_FAULTS):
