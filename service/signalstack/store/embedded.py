@@ -44,6 +44,8 @@ _SETTINGS: Final = {
     "max_connections": "200",
     "shared_buffers": "128MB",
     "wal_compression": "on",
+    # Commits wait while a file of the log is made: those that were used once are used again.
+    "min_wal_size": "512MB",
     "max_wal_size": "2GB",
     "checkpoint_timeout": "15min",
     "random_page_cost": "1.1",
