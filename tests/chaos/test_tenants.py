@@ -11,7 +11,7 @@ import pytest
 
 from chaos.checker import percentile
 from chaos.stack import TENANTS, open_stack
-from signalstack.worker.executor import AHEAD_LIMIT
+from signalstack.worker.prefetch import AHEAD_LIMIT
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -425,7 +425,7 @@ async def test_what_comes_into_doubt_while_another_is_given_back_is_not_forgotte
             queues=(),
             worker_id=new_id,
             room=lambda: 0,
-            put=lambda _: None,
+            put=lambda leases, *, more: None,  # noqa: ARG005 - the protocol
             on_claimed=lambda: None,
             on_polled=lambda _token: None,
             hears=lambda: True,

@@ -310,6 +310,19 @@ MUTANTS: Final = (
         ),
     ),
     Mutant(
+        name="the condition by which many outcomes are found one by one",
+        file=_FINISH,
+        edits=(("j.user_id = any(ARRAY[o.user_id])", "j.user_id = o.user_id"),),
+        test="tests/integration/test_plans.py::test_hot_queries_read_little_however_much_there_is",
+    ),
+    Mutant(
+        name="the limit of what is leased ahead of slots that did not run dry",
+        file="service/signalstack/worker/prefetch.py",
+        edits=(("2 * self._claim_s)), self._limit)", "2 * self._claim_s)), AHEAD_LIMIT)"),),
+        test="tests/integration/test_worker.py::test_few_of_a_burst_are_leased_ahead_however_quick"
+        "_the_jobs_before_it_were",
+    ),
+    Mutant(
         name="the token by which a bell is believed",
         file="service/signalstack/worker/host.py",
         edits=(

@@ -26,6 +26,7 @@ from signalstack.core.job import Outcome
 from signalstack.core.log import bind, get_logger, unbind
 from signalstack.core.stage import Finished, Started
 from signalstack.store.dispatch import Ended
+from signalstack.worker.prefetch import Prefetch
 from signalstack.worker.run import Run
 from signalstack.worker.seat import Seat, is_from_outside
 from signalstack.worker.verdict import Verdict, judge
@@ -44,10 +45,6 @@ if TYPE_CHECKING:
     from signalstack.worker.verdict import RetryPolicy
 
 RESULT_LIMIT: Final = 262_144
-# Prefetch as many jobs as end within this time, or while two claims take place if those are slow,
-# so that slots of quick jobs never run dry and a lease never waits long for its slot.
-AHEAD_S: Final = 0.01
-AHEAD_LIMIT: Final = 1_000
 # Quick handlers never give way by themselves: let the loop breathe after so many.
 _BURST: Final = 32
 
@@ -87,16 +84,7 @@ class Executor:
         self._quiet: anyio.Event | None = None  # somebody waits for it
         self._earliest = inf
         self._deadline_moved = anyio.Event()
-        self._done = 0
-        self._done_before = 0
-        self._measured_at = 0.0
-        self._rate = 0.0
-        self._idle_from: float | None = None
-        self._idle_s = 0.0
-        self._asked_at = perf_counter()
-        self._claim_s = 0.0
-        # Jobs may be slower than those before them: many are leased ahead only once slots ran dry.
-        self._ahead_limit = concurrency
+        self._prefetch = Prefetch(concurrency)
 
     @property
     def busy(self) -> int:
@@ -124,37 +112,18 @@ class Executor:
 
     def room(self) -> int:
         """Tell how many more jobs to lease: the free slots, and a few ahead when jobs are quick."""
-        now = perf_counter()
-        if self._idle_from is not None:
-            self._idle_s += now - self._idle_from
-            self._idle_from = now
-        # While there was nothing to do, nothing could end: that says nothing of how quick jobs are.
-        busy_s = now - self._measured_at - self._idle_s
-        done = self._done - self._done_before
-        if done >= self._concurrency or busy_s > 0.0005:  # noqa: PLR2004 - less of both is noise
-            self._rate = (self._rate + done / max(busy_s, 1e-6)) / 2
-            self._measured_at, self._done_before, self._idle_s = now, self._done, 0.0
-        self._asked_at = now
-        ahead = min(int(self._rate * max(AHEAD_S, 2 * self._claim_s)), self._ahead_limit)
-        return self._concurrency + ahead - len(self._runs) - len(self._waiting)
+        return self._concurrency + self._prefetch.ahead() - len(self._runs) - len(self._waiting)
 
     def put(self, leases: Sequence[Lease], *, more: bool) -> None:
         """Take in what a claim leased, and whether it left more."""
-        self._claim_s = (self._claim_s + perf_counter() - self._asked_at) / 2
-        limit = self._ahead_limit
-        if not more:
-            limit = max(limit // 2, 2 * len(leases))
-        elif not self._waiting:
-            limit *= 2
-        self._ahead_limit = min(max(limit, self._concurrency), AHEAD_LIMIT)
+        self._prefetch.claimed(len(leases), more=more, dry=not self._waiting)
         self.take(*leases)
 
     def take(self, *leases: Lease) -> None:
         """Take leased jobs in."""
         self._waiting.extend(leases)
-        if leases and self._idle_from is not None:
-            self._idle_s += perf_counter() - self._idle_from
-            self._idle_from = None
+        if leases:
+            self._prefetch.resume()
         for _ in range(min(len(self._waiting), len(self._idle))):
             self._idle.popleft().set()
         self._queued.set()
@@ -163,7 +132,7 @@ class Executor:
         """Give up all jobs that wait for a slot."""
         leases = list(self._waiting)
         self._waiting.clear()
-        self._rate = 0.0
+        self._prefetch.forget()
         return leases
 
     @property
@@ -252,7 +221,7 @@ class Executor:
         free = anyio.Event()
         self._idle.append(free)
         if len(self._idle) == self._concurrency:
-            self._idle_from = perf_counter()
+            self._prefetch.rest()
         self._on_room()
         try:
             await free.wait()
@@ -313,7 +282,7 @@ class Executor:
                     duration_s=duration_s,
                 )
             )
-        self._done += 1
+        self._prefetch.ended += 1
         self._on_ended(
             Ended(
                 lease=lease,
