@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 
     from rows import Database
     from signalstack.core.handler import Context
+    from signalstack.store.dispatch import Lease
     from signalstack.worker.host import Host
 
 OPEN = "SELECT count(*) FROM signalstack.invitations WHERE token IS NOT NULL"
@@ -359,6 +360,10 @@ async def _invite(conn: Database, worker: UUID, *, lock_key: int) -> None:
     )
 
 
+def _take_none(leases: list[Lease], *, more: bool) -> None:
+    assert (leases, more) == ([], False)
+
+
 async def _take_unheard(shop: Shop, conn: Database) -> UUID:
     """Take an invitation and lease a job to it, as the intake does, but ring no bell."""
     job = new_id()
@@ -425,7 +430,7 @@ async def test_what_comes_into_doubt_while_another_is_given_back_is_not_forgotte
             queues=(),
             worker_id=new_id,
             room=lambda: 0,
-            put=lambda leases, *, more: None,  # noqa: ARG005 - the protocol
+            put=_take_none,
             on_claimed=lambda: None,
             on_polled=lambda _token: None,
             hears=lambda: True,
