@@ -82,7 +82,7 @@ def uuid_array(values: Sequence[bytes | None]) -> bytes:
 
 
 def text_array(values: Sequence[str | None]) -> bytes:
-    """Encode `text[]`; of elements that are all alike, as queues and types often are, only one."""
+    """Encode `text[]`; elements that are all alike, as queues and types often are, once for all."""
     if len(values) > 1 and values.count(values[0]) == len(values):
         return _header(_OID_TEXT, len(values)) + b"".join(_texts(values[:1])) * len(values)
     return _array(_OID_TEXT, _texts(values))
