@@ -397,12 +397,17 @@ BEGIN
                     AND (q.paused OR coalesce(q.concurrency, q.rate_limit) IS NOT NULL)
             )
             AND (
-                -- In the order of the ready index, so that no plan reads anything else.
+                -- In the order of the ready index, so that no plan reads anything else. It names
+                -- the invitation: what does not is looked at first, invitation or not.
                 SELECT count(*) < most AND count(*) = count(few.lease_token)
                 FROM (
                     SELECT j.lease_token
                     FROM signalstack.jobs AS j
-                    WHERE NOT j.delayed AND j.queue = wanted AND j.user_id = tenant
+                    WHERE
+                        NOT j.delayed
+                        AND j.queue = wanted
+                        AND j.user_id = tenant
+                        AND o.token IS NOT NULL
                     ORDER BY j.queue, j.user_id, j.priority DESC, j.id
                     LIMIT most
                 ) AS few

@@ -290,6 +290,26 @@ async def test_taking_an_invitation_reads_one_lane_by_its_index(
         assert await value(conn, f"{seen} WHERE relname = 'jobs'") == 200
 
 
+@pytest.mark.parametrize(
+    "invitation", ["none", "'bell', '{}', 7, NULL", "'bell', '{mail}', 7, 1", "'bell', '{}', 8, 1"]
+)
+async def test_where_there_is_no_invitation_to_take_no_job_is_looked_at(
+    conn: Database, invitation: str
+) -> None:
+    """It was taken, or is for another queue, or of a session that is gone."""
+    await _fill(conn, statistics="fresh")
+    await _set(conn, intake.SESSION)
+    if invitation != "none":
+        insert = f"INSERT INTO signalstack.invitations VALUES (%s, {invitation})"
+        await conn.execute(insert.encode(), (await add_worker(conn),))
+    async with connect(conn.info.dsn) as host, conn.transaction():
+        await host.execute("SELECT pg_advisory_lock(7)")
+        take = "SELECT token FROM signalstack.take_invitation('default', %s)"
+        assert await value(conn, take, "00000000-0000-0000-0000-000000000001") is None
+        seen = "SELECT coalesce(seq_tup_read + idx_tup_fetch, 0) FROM pg_stat_xact_user_tables"
+        assert await value(conn, f"{seen} WHERE relname = 'jobs'") == 0
+
+
 @pytest.mark.parametrize("statistics", ["fresh", "none"])
 async def test_freeing_slots_reads_the_queues_of_those_runs_alone(
     conn: Database, statistics: str

@@ -4,19 +4,28 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 from typing import Final
-from uuid import UUID
+from uuid import UUID, SafeUUID
 
 import uuid_utils
-from uuid_utils.compat import uuid7
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _VERSION: Final = 7
 _MILLISECONDS_SHIFT: Final = 80
+_new, _set = object.__new__, object.__setattr__
+_UNKNOWN: Final = SafeUUID.unknown  # looking a member of an enumeration up takes 0.2 µs
 
 
 def new_id() -> UUID:
     """Make an id that sorts after every id this process made before."""
-    return uuid7()
+    return read_uuid(uuid_utils.uuid7().bytes)
+
+
+def read_uuid(data: bytes) -> UUID:
+    """Make an id of 16 bytes; a third of the cost of `UUID(bytes=…)`, which checks them."""
+    value = _new(UUID)
+    _set(value, "int", int.from_bytes(data, "big"))
+    _set(value, "is_safe", _UNKNOWN)
+    return value
 
 
 def new_id_text() -> str:

@@ -10,6 +10,7 @@ from uuid import UUID
 
 import msgspec
 
+from signalstack.core.ids import read_uuid
 from signalstack.core.job import Outcome, Wake
 from signalstack.store import binary
 from signalstack.store.link import Call, Link, Statement
@@ -368,7 +369,7 @@ def _read_count(result: PGresult) -> int:
 def _read_leases(rows: Sequence[tuple[Any, ...]], token: int) -> list[Lease]:
     if rows[0][_ID] is None:
         return []
-    unix, read_uuid = binary.unix, binary.read_uuid
+    unix = binary.unix
     return [
         Lease(
             user_id=user_id,

@@ -41,7 +41,7 @@ _SETTINGS: Final = {
     "listen_addresses": "",
     "port": "5432",  # names the socket, nothing more
     "unix_socket_permissions": "0700",
-    "max_connections": "200",
+    "max_connections": "300",
     "shared_buffers": "128MB",
     "wal_compression": "on",
     # Commits wait while a file of the log is made: those that were used once are used again.

@@ -9,6 +9,7 @@ import msgspec
 
 from signalstack.core.errors import UnavailableError
 from signalstack.core.history import PastRun
+from signalstack.core.ids import read_uuid
 from signalstack.core.job import Job, Status
 from signalstack.store import binary
 from signalstack.store.link import Call, Link, Statement, StatementError
@@ -74,7 +75,7 @@ def _read(result: PGresult) -> Job:
         return None if data is None else read(data)
 
     return Job(
-        id=take(0, binary.read_uuid),
+        id=take(0, read_uuid),
         type=take(1, bytes.decode),
         queue=take(2, bytes.decode),
         status=Status(take(3, bytes.decode)),
@@ -85,7 +86,7 @@ def _read(result: PGresult) -> Job:
         max_attempts=take(8, binary.read_int4),
         timeout_s=perhaps(9, binary.read_float8),
         idempotency_key=perhaps(10, bytes.decode),
-        event_id=perhaps(11, binary.read_uuid),
+        event_id=perhaps(11, read_uuid),
         result=take(12, msgspec.Raw),
         last_error=perhaps(13, bytes.decode),
         created_at=take(14, binary.read_timestamptz),

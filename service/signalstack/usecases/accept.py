@@ -217,7 +217,9 @@ class Acceptor:
         if len(queues) == 1:  # nearly always, and a stack takes longer than all the rest
             ((queue, of_queue),) = queues.items()
             with self._sending(queue, traceparent) as span:
-                write = _in_context(write, {queue: _note(span, of_queue) or traceparent})
+                context = _note(span, of_queue) or traceparent
+                if context is not None:
+                    write = _in_context(write, {queue: context})
                 receipt = await self._intake.submit(write)
         else:
             with ExitStack() as spans:
@@ -260,10 +262,12 @@ def _note(span: Span, jobs: Sequence[NewJob]) -> str | None:
 
     One message is named, several are counted: OpenTelemetry has either, never both.
     """
-    if span.recorded and len(jobs) > 1:
-        span.set({"messaging.batch.message_count": len(jobs)})
-    elif span.recorded:
-        span.set({"messaging.message.id": str(jobs[0].id), "signalstack.job.type": jobs[0].type})
+    if span.recorded:
+        if len(jobs) > 1:
+            span.set({"messaging.batch.message_count": len(jobs)})
+        else:
+            (job,) = jobs
+            span.set({"messaging.message.id": str(job.id), "signalstack.job.type": job.type})
     return span.traceparent
 
 
