@@ -291,17 +291,18 @@ async def test_taking_an_invitation_reads_one_lane_by_its_index(
 
 
 @pytest.mark.parametrize(
-    "invitation", ["none", "'bell', '{}', 7, NULL", "'bell', '{mail}', 7, 1", "'bell', '{}', 8, 1"]
+    "invitation",
+    [None, ("{}", 7, None), ("{mail}", 7, 1), ("{}", 8, 1)],
+    ids=["none", "taken", "for another queue", "of a session that is gone"],
 )
 async def test_where_there_is_no_invitation_to_take_no_job_is_looked_at(
-    conn: Database, invitation: str
+    conn: Database, invitation: tuple[object, ...] | None
 ) -> None:
-    """It was taken, or is for another queue, or of a session that is gone."""
     await _fill(conn, statistics="fresh")
     await _set(conn, intake.SESSION)
-    if invitation != "none":
-        insert = f"INSERT INTO signalstack.invitations VALUES (%s, {invitation})"
-        await conn.execute(insert.encode(), (await add_worker(conn),))
+    if invitation is not None:
+        insert = "INSERT INTO signalstack.invitations VALUES (%s, 'bell', %s, %s, %s)"
+        await conn.execute(insert, (await add_worker(conn), *invitation))
     async with connect(conn.info.dsn) as host, conn.transaction():
         await host.execute("SELECT pg_advisory_lock(7)")
         take = "SELECT token FROM signalstack.take_invitation('default', %s)"
