@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections import Counter
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from time import time
@@ -10,9 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 import anyio
 import anyio.to_thread
+import pytest
 
 from recording import RecordingObserver
-from rows import add_jobs, connect, dead_jobs
+from rows import add_jobs, add_user, connect, dead_jobs
 from signalstack.core.errors import UnavailableError
 from signalstack.core.ids import id_floor
 from signalstack.core.job import Outcome
@@ -100,6 +102,7 @@ async def _at_work(
     hears: bool = True,
     poll_s: float = NEVER_S,
     room: int = 10,
+    slots: int = 10,
 ) -> AsyncGenerator[tuple[Desk, Any]]:
     """Have a claimer claim by way of such a dispatch."""
     facts = RecordingObserver()
@@ -121,6 +124,7 @@ async def _at_work(
         queues=(),
         worker_id=lambda: desk.worker_id,
         room=lambda: room,
+        slots=slots,
         put=desk.put,
         on_claimed=lambda: None,
         on_polled=lambda _token: None,
@@ -192,6 +196,29 @@ async def test_who_empties_a_backlog_steps_over_what_it_took_and_leaves_none(
 
     assert [one.job_id for one in leases] == [*ids[60:], *ids[:60]]
     assert {NIL} < set(noted.sinces)
+
+
+@pytest.mark.parametrize(
+    ("slots", "room", "expected"),
+    [
+        pytest.param(10, 10, [1] * 10, id="one for each slot"),
+        pytest.param(40, 80, [2] * 40, id="no lane less than there are slots"),
+        pytest.param(10, 120, [4] * 30, id="a few of each ahead"),
+    ],
+)
+async def test_many_lanes_take_turns(
+    database_url: str, slots: int, room: int, expected: list[int]
+) -> None:
+    async with (
+        connect(database_url) as conn,
+        _at_work(database_url, _Noted, room=room, slots=slots) as (desk, _),
+    ):
+        for n in range(50):
+            await add_jobs(conn, await add_user(conn, f"tenant {n}"), 8)
+        desk.claimer.look()
+        leases = (await desk.leased(room))[:room]
+
+    assert sorted(Counter([lease.user_id for lease in leases]).values()) == expected
 
 
 async def test_who_hears_nothing_looks_at_everything_with_each_poll(database_url: str) -> None:

@@ -430,6 +430,7 @@ async def test_what_comes_into_doubt_while_another_is_given_back_is_not_forgotte
             queues=(),
             worker_id=new_id,
             room=lambda: 0,
+            slots=0,
             put=_take_none,
             on_claimed=lambda: None,
             on_polled=lambda _token: None,

@@ -33,6 +33,8 @@ if TYPE_CHECKING:
     from signalstack.store.dispatch import Claim, Dispatch, Lease
 
 _LANES: Final = 16
+# How many jobs of a lane may be leased ahead in its turn: visiting one costs as much as two jobs.
+_TURN: Final = 4
 # A claim that we gave up may go on over there until its statement_timeout.
 _DOUBT_S: Final = 12.0
 _KNOWN_QUEUES_LIMIT: Final = 1_000
@@ -50,7 +52,9 @@ class Taker(Protocol):
 
 
 class Claimer:
-    """Claims for one worker; `room` says how many jobs it can take, `put` takes them.
+    """Claims for one worker of so many `slots`.
+
+    `room` says how many jobs it can take, those that are leased ahead among them; `put` takes them.
 
     `on_polled` is told the token of the worker's open invitation, which each poll looks for;
     `hears` tells whether notifications arrive.
@@ -64,6 +68,7 @@ class Claimer:
         queues: Sequence[str],
         worker_id: Callable[[], UUID],
         room: Callable[[], int],
+        slots: int,
         put: Taker,
         on_claimed: Callable[[], None],
         on_polled: Callable[[int | None], None],
@@ -77,6 +82,7 @@ class Claimer:
         self._queues = dict.fromkeys(queues or (DEFAULT_QUEUE,))
         self._worker_id = worker_id
         self._room = room
+        self._slots = slots
         self._put = put
         self._on_claimed = on_claimed
         self._on_polled = on_polled
@@ -204,8 +210,7 @@ class Claimer:
                 worker_id=self._worker_id(),
                 token=token,
                 limit=limit,
-                # Fewer lanes than queues would pass queues over whose first lane was not reached.
-                lanes=max(limit, _LANES, len(self._queues)),
+                lanes=self._lanes(limit),
                 cursor=cursor,
                 cause=cause,
                 plain=plain,
@@ -255,6 +260,11 @@ class Claimer:
                 self._wake(cause)  # for what was left alone
         self._go_on(claim, cursor, more=more)
         self._put(claim.leases, more=more)
+
+    def _lanes(self, limit: int) -> int:
+        """Tell how many lanes to visit: one for each slot, fewer for what is leased ahead."""
+        # Fewer lanes than queues would pass queues over whose first lane was not reached.
+        return max(min(limit, self._slots), limit // _TURN, _LANES, len(self._queues))
 
     def _go_on(self, claim: Claim, cursor: bytes, *, more: bool) -> None:
         self._cursor = claim.cursor

@@ -143,6 +143,7 @@ class Worker:
             queues=options.queues,
             worker_id=lambda: self._heartbeat.worker_id,
             room=self._room,
+            slots=options.concurrency,
             put=self._executor.put,
             on_claimed=self._refresh_host,
             on_polled=self._polled,

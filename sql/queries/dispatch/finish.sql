@@ -66,7 +66,9 @@ counted AS (
 )
 
 SELECT
-    CASE WHEN count(*) < cardinality($2) THEN coalesce(array_agg(gone.id), '{}') END AS ids,
+    CASE
+        WHEN count(*) < cardinality($2) THEN (SELECT coalesce(array_agg(g.id), '{}') FROM gone AS g)
+    END AS ids,
     signalstack.free_slots(
         array_agg(gone.user_id) FILTER (WHERE gone.limited),
         array_agg(gone.queue) FILTER (WHERE gone.limited)
