@@ -972,6 +972,8 @@ ALTER TABLE signalstack.finished_jobs ENABLE ROW LEVEL SECURITY;
 
 ALTER TABLE signalstack.idempotency ENABLE ROW LEVEL SECURITY;
 
+ALTER TABLE signalstack.invitations ENABLE ROW LEVEL SECURITY;
+
 ALTER TABLE signalstack.jobs ENABLE ROW LEVEL SECURITY;
 
 ALTER TABLE signalstack.message_deltas ENABLE ROW LEVEL SECURITY;
@@ -1002,6 +1004,8 @@ CREATE POLICY service ON signalstack.finished_jobs TO signalstack_service USING 
 
 CREATE POLICY service ON signalstack.idempotency TO signalstack_service USING (true);
 
+CREATE POLICY service ON signalstack.invitations FOR SELECT TO signalstack_service USING (true);
+
 CREATE POLICY service ON signalstack.jobs TO signalstack_service USING (true);
 
 CREATE POLICY service ON signalstack.message_deltas TO signalstack_service USING (true);
@@ -1023,6 +1027,8 @@ CREATE POLICY service ON signalstack.subscriptions TO signalstack_service USING 
 CREATE POLICY service ON signalstack.users TO signalstack_service USING (true);
 
 ALTER TABLE signalstack.subscriptions ENABLE ROW LEVEL SECURITY;
+
+CREATE POLICY take ON signalstack.invitations FOR UPDATE TO signalstack_service USING (true) WITH CHECK ((token IS NULL));
 
 CREATE POLICY tenant ON signalstack.attempts TO signalstack_tenant USING ((user_id = signalstack.tenant()));
 

@@ -21,6 +21,7 @@ from signalstack.store.dispatch import (
 )
 from signalstack.store.intake import Key, Write
 from signalstack.store.link import Link
+from signalstack.store.query import read
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Iterable, Sequence
@@ -96,6 +97,22 @@ def new_write(user_id: UUID, *jobs: NewJob, key: str | None = None, **fields: An
         held = Key(route=route, key=key, fingerprint=fields.pop("fingerprint", b"body"))
     made = jobs if jobs or fields.get("event") is not None else (new_job(),)
     return Write(user_id=user_id, jobs=made, key=held, **fields)
+
+
+async def take(conn: Database, way: str, user_id: UUID, queue: str = "default") -> int | None:
+    """Take the only invitation as who stores a job does: one `alone`, or among `others`.
+
+    Returns its token, None where it cannot be had.
+    """
+    if way == "others":
+        call = "SELECT token FROM signalstack.take_invitation(%s, %s)"
+        return await value(conn, call, queue, user_id)
+    job = (user_id, new_id(), "noop", queue, 0, None, None, 3, None, None, "null", 0)
+    token = await value(conn, "SELECT token FROM signalstack.invitations")
+    statement = read("intake/enqueue_one").encode()
+    await psycopg.AsyncRawCursor(conn).execute(statement, (*job, True, True))
+    left = await value(conn, "SELECT token FROM signalstack.invitations")
+    return token if left is None else None
 
 
 async def add_user(conn: Database, name: str = "acme") -> UUID:

@@ -21,6 +21,7 @@ from rows import (
     new_job,
     new_write,
     open_dispatch,
+    take,
     until_someone_waits,
     value,
 )
@@ -47,6 +48,19 @@ OPEN = "SELECT count(*) FROM signalstack.invitations WHERE token IS NOT NULL"
 async def shop(database_url: str) -> AsyncIterator[Shop]:
     async with open_shop(database_url) as shop:
         yield shop
+
+
+# One job that comes by itself, and one that comes by a statement for many, are stored by files of
+# their own.
+ways = pytest.mark.parametrize("way", ["alone", "others"])
+
+
+async def _store(shop: Shop, way: str, queue: str = "default") -> UUID:
+    """Store one job in one of the two ways, of which only many come with keys."""
+    job = new_job(type="echo", queue=queue)
+    key = None if way == "alone" else str(job.id)
+    await shop.submit(new_write(shop.user_id, job, key=key))
+    return job.id
 
 
 @pytest.fixture
@@ -169,8 +183,9 @@ async def test_several_jobs_at_once_and_delayed_ones_are_claimed(shop: Shop) -> 
     "held", ["paused = true", "concurrency = 3", "rate_limit = 5, rate_per_s = 1, rate_burst = 5"]
 )
 @pytest.mark.parametrize("whose", ["the tenant's", "the operator's"])
+@ways
 async def test_a_queue_that_is_held_back_hands_nothing_over(
-    shop: Shop, conn: Database, held: str, whose: str
+    shop: Shop, conn: Database, way: str, held: str, whose: str
 ) -> None:
     owner = shop.user_id if whose == "the tenant's" else "00000000-0000-0000-0000-000000000000"
     await conn.execute(
@@ -180,7 +195,7 @@ async def test_a_queue_that_is_held_back_hands_nothing_over(
     await conn.execute(hold.encode())
     async with shop.worker(HANDLERS) as crew:
         await _at_rest(crew)
-        job = await shop.enqueue("echo", queue="slow")
+        job = await _store(shop, way, queue="slow")
         if held.startswith("paused"):
             await crew.ended(await shop.enqueue("echo"))  # of another queue: that goes on
             assert await value(conn, "SELECT lease_token IS NULL FROM signalstack.jobs")
@@ -190,12 +205,13 @@ async def test_a_queue_that_is_held_back_hands_nothing_over(
             assert _handed(crew) == 0
 
 
-async def test_nobody_is_overtaken(shop: Shop, conn: Database) -> None:
+@ways
+async def test_nobody_is_overtaken(shop: Shop, conn: Database, way: str) -> None:
     async with shop.worker({**HANDLERS, "noop": (Any, _echo)}, on_board=()) as crew:
         await _at_rest(crew)
         # Stored without a bell, as if it had just been stored and nobody had claimed it yet.
         (waiting,) = await add_jobs(conn, shop.user_id)
-        second = await shop.enqueue("echo")  # it is rung for, so that both are claimed
+        second = await _store(shop, way)  # it is rung for, so that both are claimed
         await crew.ended(second)
         await crew.ended(waiting)
 
@@ -204,7 +220,8 @@ async def test_nobody_is_overtaken(shop: Shop, conn: Database) -> None:
         assert order == [waiting, second]
 
 
-async def test_only_what_a_worker_serves_is_handed_to_it(shop: Shop) -> None:
+@ways
+async def test_only_what_a_worker_serves_is_handed_to_it(shop: Shop, way: str) -> None:
     async with (
         shop.worker(HANDLERS, queues=("mail",)) as mail,
         shop.worker(HANDLERS, queues=("default",)) as rest,
@@ -212,7 +229,7 @@ async def test_only_what_a_worker_serves_is_handed_to_it(shop: Shop) -> None:
         await _at_rest(mail)
         await _at_rest(rest)
         for n in range(4):
-            await mail.ended(await shop.enqueue("echo", queue="mail"))
+            await mail.ended(await _store(shop, way, queue="mail"))
             await _at_rest(mail, n + 2)
 
         assert (_handed(mail), _handed(rest)) == (4, 0)
@@ -261,23 +278,25 @@ async def test_nobody_is_invited_by_a_worker_that_only_polls(shop: Shop, conn: D
         assert await value(conn, "SELECT count(*) FROM signalstack.invitations") == 0
 
 
+@ways
 async def test_an_invitation_of_a_session_that_is_gone_is_not_taken(
-    shop: Shop, conn: Database
+    shop: Shop, conn: Database, way: str
 ) -> None:
     await _invite(conn, await add_worker(conn), lock_key=7)
-    job = await shop.enqueue("echo")
+    job = await _store(shop, way)
 
     assert await value(conn, "SELECT worker_id IS NULL FROM signalstack.jobs WHERE id = %s", job)
     async with shop.worker(HANDLERS) as crew:
         await crew.ended(job)
 
 
+@ways
 async def test_an_invitation_that_outlived_its_worker_is_not_taken_and_goes(
-    shop: Shop, conn: Database
+    shop: Shop, conn: Database, way: str
 ) -> None:
     await conn.execute("SELECT pg_advisory_lock(7)")  # its session lives on
     await _invite(conn, new_id(), lock_key=7)
-    job = await shop.enqueue("echo")
+    job = await _store(shop, way)
 
     assert await value(conn, "SELECT worker_id IS NULL FROM signalstack.jobs WHERE id = %s", job)
     async with shop.pool.connection() as pooled:
@@ -293,51 +312,56 @@ async def test_the_invitation_of_the_buried_goes_with_them(shop: Shop, conn: Dat
     assert await value(conn, "SELECT count(*) FROM signalstack.invitations") == 0
 
 
+@ways
 async def test_two_who_store_at_once_do_not_take_the_same_invitation(
-    shop: Shop, conn: Database, database_url: str
+    shop: Shop, conn: Database, database_url: str, way: str
 ) -> None:
     worker = await add_worker(conn)
     await conn.execute("SELECT pg_advisory_lock(7)")
     await _invite(conn, worker, lock_key=7)
-    async with connect(database_url) as first, connect(database_url) as second:
-        take = "SELECT token FROM signalstack.take_invitation('default', %s)"
-        async with first.transaction(), second.transaction():
-            assert await value(first, take, shop.user_id) == 1
-            assert await value(second, take, shop.user_id) is None
-
-
-async def test_who_may_not_take_an_invitation_leaves_it_free_for_others(
-    shop: Shop, conn: Database, database_url: str
-) -> None:
-    await conn.execute("SELECT pg_advisory_lock(7)")
-    await _invite(conn, await add_worker(conn), lock_key=7)
-    await add_jobs(conn, shop.user_id)
-    take = "SELECT token FROM signalstack.take_invitation(%s, %s)"
     async with (
         connect(database_url) as first,
         connect(database_url) as second,
         first.transaction(),
         second.transaction(),
     ):
-        assert await value(first, take, "default", shop.user_id) is None  # one waits there
-        assert await value(second, take, "other", shop.user_id) == 1
+        assert await take(first, way, shop.user_id) == 1
+        assert await take(second, way, shop.user_id) is None
 
 
+@ways
+async def test_who_may_not_take_an_invitation_leaves_it_free_for_others(
+    shop: Shop, conn: Database, database_url: str, way: str
+) -> None:
+    await conn.execute("SELECT pg_advisory_lock(7)")
+    await _invite(conn, await add_worker(conn), lock_key=7)
+    await add_jobs(conn, shop.user_id)
+    async with (
+        connect(database_url) as first,
+        connect(database_url) as second,
+        first.transaction(),
+        second.transaction(),
+    ):
+        assert await take(first, way, shop.user_id) is None  # one waits there
+        assert await take(second, way, shop.user_id, "other") == 1
+
+
+@ways
 async def test_a_lane_with_many_runs_hands_nothing_over(
-    shop: Shop, conn: Database, database_url: str
+    shop: Shop, conn: Database, database_url: str, way: str
 ) -> None:
     await _invite(conn, await add_worker(conn), lock_key=7)
     await add_jobs(conn, shop.user_id, 200)
     await conn.execute("UPDATE signalstack.jobs SET lease_token = 5")
-    take = "SELECT token FROM signalstack.take_invitation('default', %s)"
     async with connect(database_url) as host:
         await host.execute("SELECT pg_advisory_lock(7)")
-        assert await value(conn, take, shop.user_id) is None
+        async with conn.transaction(force_rollback=True):
+            assert await take(conn, way, shop.user_id) is None
 
         await conn.execute(
             "DELETE FROM signalstack.jobs WHERE id = (SELECT id FROM signalstack.jobs LIMIT 1)"
         )
-        assert await value(conn, take, shop.user_id) == 1
+        assert await take(conn, way, shop.user_id) == 1
 
 
 async def test_a_worker_that_was_given_up_for_dead_invites_under_its_new_name(shop: Shop) -> None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
+from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import psycopg
 import pytest
@@ -12,44 +14,68 @@ from psycopg.conninfo import make_conninfo
 import strangers
 from boarding import ON_BOARD
 from front import client_of, make_key, open_front
-from rows import connect
+from rows import add_user, add_worker, connect, take
 from signalstack.core.key import Scope
 from signalstack.store import tenancy
 from tenants import open_pool
 
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator
+
+    from rows import Database
+
 PAGE = (Path(__file__).parents[2] / "docs/roles.md").read_text()
 (GRANTS,) = re.findall(r"```sql\n(.*?)```", PAGE, re.DOTALL)
+
+
+@asynccontextmanager
+async def _login(admin: Database) -> AsyncGenerator[str]:
+    """Make a login of its own for the API; gives its DSN."""
+    role = f"api_{admin.info.dbname}"
+    await admin.execute(re.sub(r"\bapi\b", role, GRANTS).encode())
+    try:
+        yield make_conninfo(admin.info.dsn, user=role, password="choose one")
+    finally:
+        await admin.execute(f"DROP OWNED BY {role}".encode())
+        await admin.execute(f"DROP ROLE {role}".encode())
 
 
 async def test_the_api_serves_with_the_rights_that_are_documented(database_url: str) -> None:
     async with connect(database_url) as admin, open_pool(database_url) as owner:
         key = await make_key(owner, "acme", *Scope)
         await make_key(owner, "other", *Scope)
-        role = f"api_{admin.info.dbname}"
-        await admin.execute(re.sub(r"\bapi\b", role, GRANTS).encode())
-        dsn = make_conninfo(database_url, user=role, password="choose one")
-        try:
-            async with (
-                open_front(dsn, job_types=ON_BOARD, keys=False) as front,
-                client_of(front.app, key) as client,
+        async with (
+            _login(admin) as dsn,
+            open_front(dsn, job_types=ON_BOARD, keys=False) as front,
+            client_of(front.app, key) as client,
+        ):
+            async with front.pool.connection() as conn:
+                await tenancy.require(conn)
+            named = await strangers.settle_in(client)
+            for operation in strangers.operations():
+                name = named.get(operation.path.split("/")[1], "")
+                if operation.method != "DELETE" and not operation.path.endswith("/stream"):
+                    answer = await strangers.call(client, operation, {"id": name, "name": name})
+                    assert answer.status_code in {200, 201, 409}, (operation.path, answer.text)
+            for statement in (
+                "DELETE FROM signalstack.finished_jobs",
+                "SELECT actor FROM signalstack.audit_log",
+                "DROP TABLE signalstack.jobs",
+                "UPDATE signalstack.api_keys SET revoked_at = NULL",
             ):
                 async with front.pool.connection() as conn:
-                    await tenancy.require(conn)
-                named = await strangers.settle_in(client)
-                for operation in strangers.operations():
-                    name = named.get(operation.path.split("/")[1], "")
-                    if operation.method != "DELETE" and not operation.path.endswith("/stream"):
-                        answer = await strangers.call(client, operation, {"id": name, "name": name})
-                        assert answer.status_code in {200, 201, 409}, (operation.path, answer.text)
-                for statement in (
-                    "DELETE FROM signalstack.finished_jobs",
-                    "SELECT actor FROM signalstack.audit_log",
-                    "DROP TABLE signalstack.jobs",
-                    "UPDATE signalstack.api_keys SET revoked_at = NULL",
-                ):
-                    async with front.pool.connection() as conn:
-                        with pytest.raises(psycopg.errors.InsufficientPrivilege):
-                            await conn.execute(statement.encode())
-        finally:
-            await admin.execute(f"DROP OWNED BY {role}".encode())
-            await admin.execute(f"DROP ROLE {role}".encode())
+                    with pytest.raises(psycopg.errors.InsufficientPrivilege):
+                        await conn.execute(statement.encode())
+
+
+@pytest.mark.parametrize("way", ["alone", "others"])
+async def test_the_api_takes_invitations_and_makes_none(database_url: str, way: str) -> None:
+    async with connect(database_url) as admin, _login(admin) as dsn, connect(dsn) as api:
+        user_id, worker = await add_user(admin), await add_worker(admin)
+        await admin.execute("SELECT pg_advisory_lock(7)")
+        await admin.execute(
+            "INSERT INTO signalstack.invitations VALUES (%s, 'bell', '{}', 7, 1)", (worker,)
+        )
+        with pytest.raises(psycopg.errors.InsufficientPrivilege):
+            await api.execute("UPDATE signalstack.invitations SET token = 2")
+        assert await take(api, way, user_id) == 1

@@ -41,6 +41,7 @@ _CLAIM: Final = "sql/queries/dispatch/claim.sql"
 _CLAIM_PLAIN: Final = "sql/queries/dispatch/claim_plain.sql"
 _RESCUE: Final = "sql/queries/maintenance/rescue.sql"
 _INVITING: Final = "sql/migrations/0016_look_when_invited.up.sql"
+_ENQUEUE_ONE: Final = "sql/queries/intake/enqueue_one.sql"
 _INVITATIONS: Final = "tests/integration/test_invitations.py"
 _DURABILITY: Final = "tests/integration/test_api_durability.py"
 _WAL: Final = "tests/integration/test_wal.py"
@@ -55,6 +56,50 @@ _ONCE_A_ROW: Final = """
         FOR UPDATE SKIP LOCKED
     )
 """
+
+
+def _of_hand_over(file: str, way: str) -> tuple[Mutant, ...]:
+    """Take the conditions of a hand-over out, where such jobs are stored."""
+    return (
+        Mutant(
+            name=f"the session that must live to be handed a job, {way}",
+            file=file,
+            edits=(
+                ("AND NOT pg_try_advisory_xact_lock_shared(o.lock_key)", "AND o.lock_key <> 0"),
+            ),
+            test=f"{_INVITATIONS}::test_an_invitation_of_a_session_that_is_gone_is_not_taken[{way}]",
+        ),
+        Mutant(
+            name=f"the queue that hands nothing over while it is held back, {way}",
+            file=file,
+            edits=(
+                (
+                    "AND (q.paused OR coalesce(q.concurrency, q.rate_limit) IS NOT NULL)",
+                    "AND false",
+                ),
+            ),
+            test=f"{_INVITATIONS}::test_a_queue_that_is_held_back_hands_nothing_over",
+        ),
+        Mutant(
+            name=f"the job that must not be overtaken, {way}",
+            file=file,
+            edits=((" AND count(*) = count(few.lease_token)", ""),),
+            test=f"{_INVITATIONS}::test_nobody_is_overtaken[{way}]",
+        ),
+        Mutant(
+            name=f"the worker that must be alive to be handed a job, {way}",
+            file=file,
+            edits=(
+                (
+                    "AND EXISTS (SELECT FROM signalstack.workers AS w WHERE w.id = o.worker_id)",
+                    "AND o.worker_id IS NOT NULL",
+                ),
+            ),
+            test=f"{_INVITATIONS}"
+            f"::test_an_invitation_that_outlived_its_worker_is_not_taken_and_goes[{way}]",
+        ),
+    )
+
 
 MUTANTS: Final = (
     Mutant(
@@ -200,37 +245,8 @@ MUTANTS: Final = (
         ),
         test=f"{_DISPATCH}::test_worker_that_was_given_up_claims_nothing[plain]",
     ),
-    Mutant(
-        name="the session that must live to be handed a job",
-        file=_INVITING,
-        edits=(("AND NOT pg_try_advisory_xact_lock_shared(o.lock_key)", "AND o.lock_key <> 0"),),
-        test=f"{_INVITATIONS}::test_an_invitation_of_a_session_that_is_gone_is_not_taken",
-    ),
-    Mutant(
-        name="the queue that hands nothing over while it is held back",
-        file=_INVITING,
-        edits=(
-            ("AND (q.paused OR coalesce(q.concurrency, q.rate_limit) IS NOT NULL)", "AND false"),
-        ),
-        test=f"{_INVITATIONS}::test_a_queue_that_is_held_back_hands_nothing_over",
-    ),
-    Mutant(
-        name="the job that must not be overtaken",
-        file=_INVITING,
-        edits=((" AND count(*) = count(few.lease_token)", ""),),
-        test=f"{_INVITATIONS}::test_nobody_is_overtaken",
-    ),
-    Mutant(
-        name="the worker that must be alive to be handed a job",
-        file=_INVITING,
-        edits=(
-            (
-                "AND EXISTS (SELECT FROM signalstack.workers AS w WHERE w.id = o.worker_id)",
-                "AND o.worker_id IS NOT NULL",
-            ),
-        ),
-        test=f"{_INVITATIONS}::test_an_invitation_that_outlived_its_worker_is_not_taken_and_goes",
-    ),
+    *_of_hand_over(_INVITING, "others"),
+    *_of_hand_over(_ENQUEUE_ONE, "alone"),
     Mutant(
         name="chance among the lanes of a claim, plain",
         file=_CLAIM_PLAIN,
