@@ -117,7 +117,7 @@ MUTANTS: Final = (
     Mutant(
         name="the empty list of outcomes none of which is ours",
         file=_FINISH,
-        edits=(("coalesce(array_agg(gone.id), '{}')", "array_agg(gone.id)"),),
+        edits=(("coalesce(array_agg(g.id), '{}')", "array_agg(g.id)"),),
         test=f"{_DISPATCH}::test_outcome_told_twice_is_recorded_once",
     ),
     Mutant(
