@@ -10,6 +10,7 @@ import anyio
 import msgspec
 import pytest
 
+from pooler import pgbouncer
 from recording import RecordingObserver
 from rows import (
     add_jobs,
@@ -120,6 +121,15 @@ async def test_a_keyed_job_and_the_one_job_of_an_event_are_handed_over_too(shop:
 
         assert (_handed(crew), _claimed(crew)) == (2, 0)
         assert [(await shop.ran(job.id)).result for job in (keyed, caused)] == [1, 2]
+
+
+async def test_behind_a_pooler_a_lone_job_is_handed_over_too(shop: Shop, database_url: str) -> None:
+    with pgbouncer(database_url) as pooled:
+        async with open_shop(pooled) as other, shop.worker(HANDLERS) as crew:
+            await _at_rest(crew)
+            await crew.ended(await other.enqueue("echo"))
+
+            assert (_handed(crew), _claimed(crew)) == (1, 0)
 
 
 async def test_a_repeat_takes_no_invitation(shop: Shop, conn: Database) -> None:

@@ -44,6 +44,12 @@ INSERT INTO signalstack.metrics_delta (user_id, hour, jobs_created)
 SELECT gen_random_uuid(), now(), 1 FROM generate_series(1, {rows}) AS n
 """
 
+_INTAKE: Final = (
+    "intake/enqueue",
+    "intake/enqueue_one",
+    "intake/enqueue_one_pooled",
+    "intake/accept",
+)
 _MANY: Final = 500
 # What that file sets for a transaction, for the session.
 _DO_NOT_SORT: Final = dict(re.findall(r"'(\w+)', '(\w+)', true", read("dispatch/do_not_sort")))
@@ -258,7 +264,7 @@ async def test_intake_never_reads_what_is_there(conn: Database, statistics: str)
     if statistics == "fresh":
         await conn.execute("VACUUM ANALYZE signalstack.idempotency")
 
-    for name in ("intake/enqueue", "intake/enqueue_one", "intake/accept"):
+    for name in _INTAKE:
         nodes = list(_nodes(await _explain(conn, name, _of_nothing(name))))
         assert "Seq Scan" not in {node["Node Type"] for node in nodes}, name
         indexes = {node.get("Index Name") for node in nodes} - {None}
@@ -270,7 +276,7 @@ async def test_intake_never_reads_what_is_there(conn: Database, statistics: str)
 def _of_nothing(name: str) -> Hot:
     """Call a query of the intake with empty arrays, or nulls, and a job that may be handed over."""
     parameters = len(set(re.findall(r"\$\d+", read(name))))
-    nothing = "NULL" if name == "intake/enqueue_one" else _array()
+    nothing = "NULL" if "enqueue_one" in name else _array()
     arguments = ", ".join([*[nothing] * (parameters - 1), "true"])
     return Hot(arguments=arguments, indexes=set(), session=intake.SESSION)
 

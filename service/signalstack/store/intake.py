@@ -41,6 +41,7 @@ if TYPE_CHECKING:
 
 _ENQUEUE: Final = Statement("intake/enqueue")
 _ENQUEUE_ONE: Final = Statement("intake/enqueue_one")
+_ENQUEUE_ONE_POOLED: Final = Statement("intake/enqueue_one_pooled")
 _ACCEPT: Final = Statement("intake/accept")
 _DO_NOT_FLUSH: Final = Statement("intake/do_not_flush")
 STATEMENTS: Final = (_ENQUEUE, _ENQUEUE_ONE, _ACCEPT, _DO_NOT_FLUSH, FLUSH_WAL)
@@ -229,14 +230,14 @@ class Intake:
             writes = [[pending.write for pending in part] for part in parts]
             durable, hurry = _choose_pace(writes)
             alone = len(writes) == len(writes[0]) == 1 and _may_be_handed(writes[0][0])
-            calls = [_call(part, alone=alone, hurry=hurry) for part in writes]
+            link = self._free_link()
+            calls = [_call(part, alone=alone, hurry=hurry, pooled=link.pooled) for part in writes]
         except (ValueError, OverflowError, struct.error) as error:
             refused: _Sent = self._link.new_future()
             refused.set_exception(InvalidError(f"PostgreSQL cannot store this: {error}"))
             return refused, refused
-        if hurry and calls[-1].statement is not _ENQUEUE_ONE:
+        if hurry and calls[-1].statement not in (_ENQUEUE_ONE, _ENQUEUE_ONE_POOLED):
             calls.append(Call(_DO_NOT_FLUSH))
-        link = self._free_link()
         stored = link.send(*calls)
         return stored, self._once_on_disk(stored, link) if hurry and durable else stored
 
@@ -382,7 +383,7 @@ def _may_be_handed(write: Write) -> bool:
     return job.run_at is None and not job.delay_s and job.max_attempts > 1
 
 
-def _call(writes: Sequence[Write], *, alone: bool, hurry: bool) -> Call:
+def _call(writes: Sequence[Write], *, alone: bool, hurry: bool, pooled: bool) -> Call:
     """Make the call for writes of one kind; a job that comes `alone` may be handed over.
 
     The statement for one job can be told to `hurry` and not wait for the disk.
@@ -393,7 +394,8 @@ def _call(writes: Sequence[Write], *, alone: bool, hurry: bool) -> Call:
         return Call(_ACCEPT, [*_accept_parameters(writes), handed])
     if len(writes) == len(first.jobs) == 1 and first.key is None:
         one = _job_parameters(first.user_id, first.jobs[0])
-        return Call(_ENQUEUE_ONE, [*one, handed, binary.pack_bool(hurry)])
+        statement = _ENQUEUE_ONE_POOLED if pooled else _ENQUEUE_ONE
+        return Call(statement, [*one, handed, binary.pack_bool(hurry)])
     return Call(_ENQUEUE, [*_enqueue_parameters(writes), handed])
 
 
