@@ -46,6 +46,11 @@ def _files() -> list[str]:
     return sorted(str(path.relative_to(root).with_suffix("")) for path in root.rglob("*.sql"))
 
 
+def test_behind_a_pooler_one_job_is_stored_by_the_same_words() -> None:
+    one, pooled = (query.read(f"intake/enqueue_one{which}") for which in ("", "_pooled"))
+    assert pooled.partition("\njob AS (")[1:] == one.partition("\njob AS (")[1:]
+
+
 def _queries() -> list[Query[Any]]:
     found: dict[str, Query[Any]] = {}
     for module in pkgutil.iter_modules(signalstack.store.__path__, "signalstack.store."):

@@ -2,7 +2,7 @@
 -- Requests that come alone wait for this; it takes half as long.
 -- With $13 the job is handed to a worker that invited, if there is one: leased to it from the
 -- start. `host` takes the invitation as signalstack.take_invitation does, whose rules are these
--- too: calling that took a sixth of the time of the whole statement.
+-- too: calling that took a seventh of the time of the whole statement.
 -- With $14 the commit does not wait for the disk, as behind do_not_flush.sql, but with no
 -- statement more between the job and its notification.
 WITH host AS (

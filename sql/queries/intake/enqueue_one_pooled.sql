@@ -1,6 +1,6 @@
 -- What enqueue_one.sql does, behind a pooler, where nothing can be prepared: planning each time how
 -- an invitation is taken would cost 0.3 ms, and take_invitation keeps its plan. Its words are these
--- too.
+-- too, from `job` on to the letter, which a test compares.
 WITH host AS MATERIALIZED (
     SELECT i.worker_id, i.token, i.channel
     FROM signalstack.take_invitation($4::text, $1::uuid) AS i
