@@ -221,7 +221,7 @@ async def test_outcomes_outlast_a_full_disk(shop: Shop) -> None:
         )
         for lease in leases:
             desk.settler.add(_succeeded(lease, result=b"1"))
-        await desk.facts.seen(Queried, query="dispatch/finish")
+        await desk.facts.seen(Queried, query="dispatch/finish_at")
         assert not desk.facts.facts(Settled)
         await shop.rows("DROP TRIGGER full_disk ON signalstack.finished_jobs")
         await desk.drained()

@@ -1,6 +1,8 @@
-"""The statements that claim: one is another with a bound."""
+"""The statements that claim and settle: some are others, but for a few words."""
 
 from __future__ import annotations
+
+from textwrap import dedent
 
 from signalstack.store.query import read
 
@@ -36,3 +38,20 @@ def test_a_claim_of_what_is_new_is_a_plain_one_with_a_bound_wherever_it_reads_jo
         expected = expected.replace(words, others)
     assert new.replace(BOUND, "") == expected
     assert new.count(BOUND) == plain.count("FROM signalstack.jobs AS j") == 3
+
+
+def test_a_claim_that_follows_chooses_what_one_of_what_is_new_does() -> None:
+    follows, new = _body("dispatch/claim_next"), _body("dispatch/claim_new")
+
+    chosen, _, rest = new.partition(",\n\nclaimed AS (\n")
+    sets = rest[rest.index("    UPDATE") : rest.index("    RETURNING")]
+    assert follows.startswith(chosen + "\n\n" + dedent(sets) + "RETURNING\n")
+
+
+def test_a_run_is_recorded_alike_wherever_its_row_was_found() -> None:
+    by_id, by_place = read("dispatch/finish"), read("dispatch/finish_at")
+
+    assert by_place.partition("    -- What most")[1:] == by_id.partition("    -- What most")[1:]
+    for fence in ("j.user_id = ", "j.id = o.id", "j.lease_token = o.token"):
+        assert fence in by_id
+        assert fence in by_place

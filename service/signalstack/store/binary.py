@@ -29,6 +29,7 @@ _INT8: Final = Struct("!iq")
 _FLOAT8: Final = Struct("!id")
 _JSONB: Final = Struct("!iB")
 _UUID_LENGTH: Final = _LENGTH.pack(16)
+_TID_LENGTH: Final = _LENGTH.pack(6)
 _EPOCH: Final = datetime(2000, 1, 1, tzinfo=UTC)
 _EARLIEST: Final = datetime.min.replace(tzinfo=UTC)
 _LATEST: Final = datetime.max.replace(tzinfo=UTC)
@@ -36,7 +37,7 @@ _MICROSECOND: Final = timedelta(microseconds=1)
 _POSTGRES_EPOCH_S: Final = 946_684_800
 
 _OID_BYTEA, _OID_INT8, _OID_INT2, _OID_INT4 = 17, 20, 21, 23
-_OID_TEXT, _OID_FLOAT8, _OID_TIMESTAMPTZ, _OID_UUID, _OID_JSONB = 25, 701, 1184, 2950, 3802
+_OID_TEXT, _OID_TID, _OID_FLOAT8, _OID_TIMESTAMPTZ, _OID_UUID, _OID_JSONB = 25, 27, 701, 1184, 2950, 3802
 
 pack_bool = Struct("!?").pack
 pack_int2 = Struct("!h").pack
@@ -73,9 +74,17 @@ def uuid_array(values: Sequence[bytes | None]) -> bytes:
     """Encode `uuid[]` from 16-byte strings."""
     if None in values or not values:
         return _array(_OID_UUID, [_NULL if v is None else _UUID_LENGTH + v for v in values])
-    # Each behind its length, by one step for all of them.
-    elements = _UUID_LENGTH.join(cast("Sequence[bytes]", values))
-    return _header(_OID_UUID, len(values)) + _UUID_LENGTH + elements
+    return _array_of_equals(_OID_UUID, _UUID_LENGTH, cast("Sequence[bytes]", values))
+
+
+def tid_array(values: Sequence[bytes]) -> bytes:
+    """Encode `tid[]` from 6-byte strings, one at least."""
+    return _array_of_equals(_OID_TID, _TID_LENGTH, values)
+
+
+def _array_of_equals(oid: int, length: bytes, values: Sequence[bytes]) -> bytes:
+    """Put each value behind the length that all have, by one step for all of them."""
+    return _header(oid, len(values)) + length + length.join(values)
 
 
 def text_array(values: Sequence[str | None]) -> bytes:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
-from operator import attrgetter
+from operator import attrgetter, itemgetter
 from time import perf_counter, time
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
 from uuid import UUID
 
 import msgspec
@@ -20,11 +20,15 @@ if TYPE_CHECKING:
 
     from psycopg.pq.abc import PGresult
 
+    _Rows = list[tuple[Any, ...]]
+    _Said = tuple[int, int, bytes | None, int, bool, float | None]
+
 Value = TypeVar("Value")
 
 _CLAIM: Final = Statement("dispatch/claim")
 _CLAIM_PLAIN: Final = Statement("dispatch/claim_plain")
 _CLAIM_NEW: Final = Statement("dispatch/claim_new")
+_CLAIM_NEXT: Final = Statement("dispatch/claim_next")
 _DO_NOT_SORT: Final = Statement("dispatch/do_not_sort", aside=True)
 _DEAD: Final = Statement("dispatch/dead_entries", aside=True)
 _PROMOTE: Final = Statement("dispatch/promote")
@@ -34,6 +38,7 @@ _RING: Final = Statement("dispatch/ring")
 _CLOCK: Final = Statement("dispatch/clock")
 _DISOWN: Final = Statement("dispatch/disown")
 _FINISH: Final = Statement("dispatch/finish")
+_FINISH_AT: Final = Statement("dispatch/finish_at")
 _FINISH_ONE: Final = Statement("dispatch/finish_one")
 _REQUEUE: Final = Statement("dispatch/requeue")
 _CANCELLED: Final = Statement("dispatch/cancelled")
@@ -42,6 +47,7 @@ CLAIM_STATEMENTS: Final = (
     _CLAIM,
     _CLAIM_PLAIN,
     _CLAIM_NEW,
+    _CLAIM_NEXT,
     _DO_NOT_SORT,
     _DEAD,
     _PROMOTE,
@@ -52,7 +58,7 @@ CLAIM_STATEMENTS: Final = (
     _DISOWN,
     _CANCELLED,
 )
-SETTLE_STATEMENTS: Final = (_FINISH, _FINISH_ONE, _REQUEUE, _PAYLOAD)
+SETTLE_STATEMENTS: Final = (_FINISH, _FINISH_AT, _FINISH_ONE, _REQUEUE, _PAYLOAD)
 
 # What the payloads that come with one claim may have together, and one that comes by itself.
 CLAIM_BYTES: Final = 8_388_608
@@ -80,8 +86,12 @@ SESSION: Final = {
 # A lost claim is only a claim to be made again, so its commit need not wait for the disk.
 CLAIM_SESSION: Final = {**SESSION, "synchronous_commit": "off"}
 
-# Columns of the claims, behind those that are the same in all rows.
+# Columns of the claims. What is said of a claim as a whole comes first, in all rows alike: how many
+# lanes were walked, the share of each, where to go on, how many jobs were chosen, whether lanes
+# were left alone, and how long to wait.
 _COMMON, _ID = 6, 7
+_id: Final = itemgetter(_ID)
+_priority: Final = itemgetter(4)  # of what follows
 _WAKES: Final = {wake.value: wake for wake in Wake}
 _lock_order: Final = attrgetter("lease.user_id", "lease.id")
 _TERMINAL: Final = frozenset({Outcome.SUCCEEDED, Outcome.FAILED, Outcome.CANCELLED})
@@ -95,7 +105,8 @@ class Lease(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """A claimed job: `(id, attempt, token)` guards all that is written of this run.
 
     `user_id` and `id` are 16-byte strings, `due_at` and `postponed_at` are Unix time by the
-    database's clock, `payload` is JSON, or None where it is to be read by itself.
+    database's clock, `payload` is JSON, or None where it is to be read by itself. `spot` is where
+    its row was when it was claimed (`tid`), None where that is not known or does not hold any more.
     """
 
     user_id: bytes
@@ -112,6 +123,7 @@ class Lease(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     payload: bytes | None
     token: int
     postponed_at: float | None = None
+    spot: bytes | None = None
 
 
 class Claim(msgspec.Struct, frozen=True, kw_only=True):
@@ -134,10 +146,14 @@ class Claim(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Settlement(msgspec.Struct, frozen=True, kw_only=True):
-    """The ids of runs that were still ours, and of those whose job was cancelled meanwhile."""
+    """The ids of runs that were still ours, and of those whose job was cancelled meanwhile.
+
+    `moved` are runs whose row is not where it was, if it is there: they are to be settled again.
+    """
 
     settled: set[bytes]
     cancelled: set[bytes]
+    moved: list[Ended]
 
 
 class Ended(msgspec.Struct, frozen=True, kw_only=True, gc=False):
@@ -221,14 +237,16 @@ class Dispatch:
         cause: Wake,
         plain: bool = False,
         since: bytes = NIL,
+        follows: bool = False,
         counted: bool = False,
         with_payloads: bool = True,
     ) -> Claim:
         """Lease up to `limit` jobs: an even share of each of up to `lanes` lanes past `cursor`.
 
         A `plain` claim costs half, leaves lanes with limits alone, and looks at ids from `since`
-        on. One that is `counted` tells how many dead entries it stepped over. Small payloads come
-        along unless `with_payloads` is False.
+        on. One that `follows` another costs less still, but when it finds nothing, it does not know
+        of lanes that it left alone. One that is `counted` tells how many dead entries it stepped
+        over. Small payloads come along unless `with_payloads` is False.
         """
         inline = min(INLINE_BYTES, CLAIM_BYTES // limit) if with_payloads else 0
         parameters = (
@@ -241,19 +259,23 @@ class Dispatch:
             cause.value.encode(),
             binary.pack_int4(inline),
         )
-        call = Call(_CLAIM_PLAIN if plain else _CLAIM, parameters)
         dead = None
-        if plain and since != NIL:
+        if follows:
+            rows, said = await self._claim_next((*parameters, since))
+        elif plain and since != NIL:
             call = Call(_CLAIM_NEW, (*parameters, since))
             _, result = await self._claims.run(Call(_DO_NOT_SORT), call)
-        elif counted:
-            before, result, after = await self._claims.run(Call(_DEAD), call, Call(_DEAD))
-            dead = _read_count(after) - _read_count(before)
+            rows, said = _read_claim(result)
         else:
-            (result,) = await self._claims.run(call)
-        rows = binary.read_rows(result)
-        walked, share, last, chosen, held, wait_s = rows[0][:_COMMON]
-        leases = _read_leases(rows, token)
+            call = Call(_CLAIM_PLAIN if plain else _CLAIM, parameters)
+            if counted:
+                before, result, after = await self._claims.run(Call(_DEAD), call, Call(_DEAD))
+                dead = _read_count(after) - _read_count(before)
+            else:
+                (result,) = await self._claims.run(call)
+            rows, said = _read_claim(result)
+        walked, share, last, chosen, held, wait_s = said
+        leases = _read_leases(rows, token, inline)
         full = len(leases) >= share and (walked == 1 or _some_lane_is_full(leases, share))
         cut = walked >= lanes
         return Claim(
@@ -265,6 +287,17 @@ class Dispatch:
             dead=dead,
             reached=_reached(leases, walked) if leases and not cut else None,
         )
+
+    async def _claim_next(self, parameters: Sequence[bytes]) -> tuple[_Rows, _Said]:
+        """Claim what follows; its rows come in no order, and none when nothing was claimed."""
+        _, result = await self._claims.run(Call(_DO_NOT_SORT), Call(_CLAIM_NEXT, parameters))
+        rows = binary.read_rows(result)
+        if not rows:
+            return rows, (0, 1, None, 0, False, None)
+        rows.sort(key=_id)
+        rows.sort(key=_priority, reverse=True)  # which leaves equal ones in order
+        walked, share, chosen, held = rows[0][:4]
+        return rows, (walked, share, None, chosen, held, None)
 
     async def disown(self, tokens: Sequence[int]) -> int:
         """Give back what claims with these tokens leased, if anything; returns how many jobs."""
@@ -308,7 +341,7 @@ class Dispatch:
         return {id_ for (id_,) in binary.read_rows(result)}
 
     async def settle(self, ended: Sequence[Ended], *, worker_id: UUID) -> Settlement:
-        """Record the ends of runs in one transaction.
+        """Record the ends of runs in one transaction, save of those that moved.
 
         A run that was to go back while its job was cancelled is left as it is, and must be settled
         as cancelled.
@@ -323,16 +356,24 @@ class Dispatch:
         calls: list[Call] = []
         if len(over) == 1:
             calls.append(Call(_FINISH_ONE, _finish_one_parameters(over[0])))
+        elif over and None not in (spots := [end.lease.spot for end in over]):
+            at = binary.tid_array(cast("list[bytes]", spots))
+            calls.append(Call(_FINISH_AT, (*_finish_parameters(over), at)))
         elif over:
             calls.append(Call(_FINISH, _finish_parameters(over)))
         if back:
             calls.append(Call(_REQUEUE, _requeue_parameters(back, worker_id)))
         results = await self._settlements.run(*calls)
         settled = _read_settled(results[0], over) if over else set[bytes]()
+        moved = (
+            [_lose_spot(end) for end in over if end.lease.id not in settled]
+            if calls[0].statement is _FINISH_AT and len(settled) < len(over)
+            else []
+        )
         cancelled: set[bytes] = set()
         for id_, flagged in binary.read_rows(results[-1]) if back else ():
             (cancelled if flagged else settled).add(id_)
-        return Settlement(settled=settled, cancelled=cancelled)
+        return Settlement(settled=settled, cancelled=cancelled, moved=moved)
 
     async def payload(self, lease: Lease) -> bytes:
         """Read the payload of one leased job.
@@ -366,9 +407,13 @@ def _read_count(result: PGresult) -> int:
     return binary.read_int8(result.get_value(0, 0) or b"")
 
 
-def _read_leases(rows: Sequence[tuple[Any, ...]], token: int) -> list[Lease]:
-    if rows[0][_ID] is None:
-        return []
+def _read_claim(result: PGresult) -> tuple[_Rows, _Said]:
+    rows = binary.read_rows(result)
+    said = cast("_Said", rows[0][:_COMMON])
+    return (rows if rows[0][_ID] is not None else []), said
+
+
+def _read_leases(rows: _Rows, token: int, inline: int) -> list[Lease]:
     unix = binary.unix
     return [
         Lease(
@@ -383,9 +428,11 @@ def _read_leases(rows: Sequence[tuple[Any, ...]], token: int) -> list[Lease]:
             due_at=unix(due),
             wake=_WAKES.get(wake, Wake.BACKLOG),
             traceparent=traceparent,
-            payload=payload,
+            # Cut off behind that: it is to be read by itself.
+            payload=None if payload is not None and len(payload) > inline else payload,
             token=token,
             postponed_at=None if postponed is None else unix(postponed),
+            spot=spot,
         )
         for (
             _walked,
@@ -406,6 +453,7 @@ def _read_leases(rows: Sequence[tuple[Any, ...]], token: int) -> list[Lease]:
             traceparent,
             payload,
             postponed,
+            spot,
         ) in rows
     ]
 
@@ -415,6 +463,11 @@ def _read_settled(result: PGresult, over: Sequence[Ended]) -> set[bytes]:
         return {over[0].lease.id} if result.ntuples else set()
     ids = result.get_value(0, 0)
     return {end.lease.id for end in over} if ids is None else set(binary.read_uuid_array(ids))
+
+
+def _lose_spot(end: Ended) -> Ended:
+    replace = msgspec.structs.replace
+    return replace(end, lease=replace(end.lease, spot=None))
 
 
 def _reached(leases: Sequence[Lease], lanes: int) -> bytes | None:

@@ -215,6 +215,7 @@ class Claimer:
                 cause=cause,
                 plain=plain,
                 since=walk.since,
+                follows=walk.follows,
                 counted=walk.counted,
                 with_payloads=self._with_payloads,
             )

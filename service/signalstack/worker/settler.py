@@ -166,6 +166,9 @@ class Settler:
             return batch
         except StatementError as error:
             return await self._settle_refused(batch, error)
+        if done.moved:
+            moved = {end.lease.id for end in done.moved}
+            batch = [end for end in batch if end.lease.id not in moved]
         recorded = self._take_unheard(batch) - done.settled - done.cancelled
         self._observer.tell(
             Settled(
@@ -180,11 +183,12 @@ class Settler:
         for end in batch:
             if end.outcome in _LATER:
                 self._on_retry(end.delay_s)
-        return [
+        left = [
             msgspec.structs.replace(end, outcome=Outcome.CANCELLED)
             for end in batch
             if end.lease.id in done.cancelled
         ]
+        return left + await self._settle(done.moved) if done.moved else left
 
     def _take_unheard(self, batch: list[Ended]) -> set[bytes]:
         """Tell which of these were sent before; those not found now were recorded then."""

@@ -231,7 +231,7 @@ claimed AS (
     WHERE j.ctid = any(array(SELECT chosen.spot FROM chosen))
     RETURNING
         j.user_id, j.id, j.type, j.queue, j.attempt, j.max_attempts, j.timeout_s, j.run_at, j.wake,
-        j.traceparent, j.limited, j.watch, j.priority, j.postponed_since,
+        j.traceparent, j.limited, j.watch, j.priority, j.postponed_since, j.ctid AS spot,
         CASE WHEN pg_column_size(j.payload) <= $8::integer THEN j.payload::text END AS payload
 ),
 
@@ -315,7 +315,8 @@ SELECT
     claimed.traceparent,
     CASE WHEN octet_length(claimed.payload) <= $8::integer THEN claimed.payload END::varchar
         AS payload,
-    claimed.postponed_since
+    claimed.postponed_since,
+    claimed.spot
 FROM share
 CROSS JOIN refill
 CROSS JOIN (SELECT count(*) FROM told) AS done (bells)
