@@ -17,7 +17,9 @@ GUARD: Final = re.compile(
     rf"{_ID} = {_TENANT}|{_ID} IN \({_TENANT}, {_NIL}\)"
     r"|(?:\btenant\.|\bu\.)?\bid = %\(user_id\)s::uuid"
 )
-_HANDED_ON: Final = re.compile(rf"{_ID} = (?:any\(ARRAY\[)?(?!%|\$)\w+\.user_id")
+_HANDED_ON: Final = re.compile(
+    rf"{_ID} (?:=|IS NOT DISTINCT FROM) (?:any\(ARRAY\[)?(?!%|\$)\w+\.user_id"
+)
 _TABLE: Final = re.compile(r"\b(FROM|JOIN|UPDATE|INTO|USING) (?:ONLY )?signalstack\.(\w+)\b(?!\()")
 _COMMENT: Final = re.compile(r"--[^\n]*")
 _QUERY: Final = re.compile(r"\b(SELECT|INSERT|UPDATE|DELETE)\b")

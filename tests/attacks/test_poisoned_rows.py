@@ -153,7 +153,10 @@ async def test_a_large_payload_is_read_by_itself_and_runs(shop: Shop) -> None:
     assert (ran.status, ran.result) == ("succeeded", 488_902)
 
 
-async def test_what_comes_with_a_claim_is_bounded(shop: Shop) -> None:
+@pytest.mark.parametrize(
+    "way", [{}, {"plain": True}, {"plain": True, "since": NIL, "follows": True}], ids=len
+)
+async def test_what_comes_with_a_claim_is_bounded(shop: Shop, way: dict[str, Any]) -> None:
     for _ in range(50):
         await poison(shop, payload="to_jsonb(repeat('x', 300000))")
         await poison(shop, payload="to_jsonb(array_fill(1e131071::numeric, ARRAY[3]))")
@@ -172,6 +175,7 @@ async def test_what_comes_with_a_claim_is_bounded(shop: Shop) -> None:
             lanes=16,
             cursor=NIL,
             cause=Wake.POLL,
+            **way,
         )
 
     came = [lease.payload for lease in claim.leases if lease.payload is not None]

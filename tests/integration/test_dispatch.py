@@ -44,8 +44,19 @@ _TOKENS = count(1)
 # Where nothing has limits, all statements claim alike.
 _either_claim = pytest.mark.parametrize(
     "way",
-    [{"plain": True}, {}, {"plain": True, "since": b"\0\1" + bytes(14)}],
-    ids=["plain", "full", "new"],
+    [
+        {"plain": True},
+        {},
+        {"plain": True, "since": b"\0\1" + bytes(14)},
+        {"plain": True, "since": b"\0\1" + bytes(14), "follows": True},
+    ],
+    ids=["plain", "full", "new", "next"],
+)
+# One and many are recorded by two statements, and many whose rows may have moved by a third.
+_however_settled = pytest.mark.parametrize(
+    "how",
+    [{"at_once": 1}, {"at_once": 3}, {"at_once": 3, "placed": False}],
+    ids=["one", "many", "moved"],
 )
 
 
@@ -481,22 +492,31 @@ async def test_promotion_of_nothing_expects_nothing(dispatch: Dispatch) -> None:
     assert (promotion.queues, promotion.count, promotion.next_s) == ([], 0, None)
 
 
+def _without_spot(end: Ended) -> Ended:
+    return msgspec.structs.replace(end, lease=msgspec.structs.replace(end.lease, spot=None))
+
+
 async def _settle(
-    dispatch: Dispatch, ended: Sequence[Ended], worker: UUID, *, at_once: int
+    dispatch: Dispatch, ended: Sequence[Ended], worker: UUID, *, at_once: int, placed: bool = True
 ) -> set[bytes]:
-    """Settle so many runs at once: one and many are two statements. Gives the ids of ours."""
+    """Settle so many runs at once, whose rows are looked for where they were if they are `placed`.
+
+    Gives the ids of ours.
+    """
+    if not placed:
+        ended = [_without_spot(end) for end in ended]
     batches = [ended[n : n + at_once] for n in range(0, len(ended), at_once)]
     done = [await dispatch.settle(batch, worker_id=worker) for batch in batches]
     return {id_ for settlement in done for id_ in settlement.settled}
 
 
-@pytest.mark.parametrize("at_once", [1, 3])
+@_however_settled
 async def test_finished_job_moves_and_is_counted(
     dispatch: Dispatch,
     conn: Database,
     worker: UUID,
     tenant: UUID,
-    at_once: int,
+    how: dict[str, Any],
 ) -> None:
     await add_jobs(conn, tenant, 3)
     leases = (await _claim(dispatch, worker, 3)).leases
@@ -506,7 +526,7 @@ async def test_finished_job_moves_and_is_counted(
         _ended(leases[2], Outcome.CANCELLED),
     ]
 
-    settled = await _settle(dispatch, ended, worker, at_once=at_once)
+    settled = await _settle(dispatch, ended, worker, **how)
 
     assert settled == {lease.id for lease in leases}
     assert await value(conn, "SELECT count(*) FROM signalstack.jobs") == 0
@@ -528,9 +548,9 @@ async def test_finished_job_moves_and_is_counted(
     assert counted == [(1, 1, 1)]
 
 
-@pytest.mark.parametrize("at_once", [1, 3])
+@_however_settled
 async def test_a_finished_job_keeps_all_that_it_had(
-    dispatch: Dispatch, conn: Database, worker: UUID, tenant: UUID, at_once: int
+    dispatch: Dispatch, conn: Database, worker: UUID, tenant: UUID, how: dict[str, Any]
 ) -> None:
     await add_jobs(conn, tenant, 3, priority=4)
     await conn.execute(
@@ -541,9 +561,7 @@ async def test_a_finished_job_keeps_all_that_it_had(
     leases = (await _claim(dispatch, worker, 3)).leases
     had = await _columns(conn, "jobs")
 
-    await _settle(
-        dispatch, [_ended(lease, Outcome.SUCCEEDED) for lease in leases], worker, at_once=at_once
-    )
+    await _settle(dispatch, [_ended(lease, Outcome.SUCCEEDED) for lease in leases], worker, **how)
 
     kept = await _columns(conn, "finished_jobs")
     shared = (had[0].keys() & kept[0].keys()) - {"updated_at", "started_at"}
@@ -558,7 +576,7 @@ async def _columns(conn: Database, table: str) -> list[dict[str, Any]]:
     return [columns for (columns,) in await rows(conn, query)]
 
 
-@pytest.mark.parametrize("at_once", [1, 3])
+@_however_settled
 @pytest.mark.parametrize("outcome", [Outcome.SUCCEEDED, Outcome.RETRIED, Outcome.RELEASED])
 async def test_outcome_of_a_lost_lease_changes_nothing(
     dispatch: Dispatch,
@@ -566,7 +584,7 @@ async def test_outcome_of_a_lost_lease_changes_nothing(
     worker: UUID,
     tenant: UUID,
     outcome: Outcome,
-    at_once: int,
+    how: dict[str, Any],
 ) -> None:
     await add_jobs(conn, tenant, 2)
     ours, lost = (await _claim(dispatch, worker, 2)).leases
@@ -574,7 +592,7 @@ async def test_outcome_of_a_lost_lease_changes_nothing(
     before = await rows(conn, "SELECT * FROM signalstack.jobs WHERE id = %s", lost.job_id)
 
     ended = [_ended(ours, outcome), _ended(stale, outcome)]
-    settled = await _settle(dispatch, ended, worker, at_once=at_once)
+    settled = await _settle(dispatch, ended, worker, **how)
 
     assert settled == {ours.id}
     assert await rows(conn, "SELECT * FROM signalstack.jobs WHERE id = %s", lost.job_id) == before
@@ -583,21 +601,21 @@ async def test_outcome_of_a_lost_lease_changes_nothing(
         assert await value(conn, query, lost.job_id) == 0
 
 
-@pytest.mark.parametrize("at_once", [1, 3])
+@_however_settled
 async def test_outcome_told_twice_is_recorded_once(
     dispatch: Dispatch,
     conn: Database,
     worker: UUID,
     tenant: UUID,
-    at_once: int,
+    how: dict[str, Any],
 ) -> None:
     await add_jobs(conn, tenant, 2)
     leases = (await _claim(dispatch, worker, 2)).leases
     ended = [_ended(lease, Outcome.SUCCEEDED) for lease in leases]
     again = [_ended(lease, Outcome.FAILED) for lease in leases]
 
-    first = await _settle(dispatch, ended, worker, at_once=at_once)
-    second = await _settle(dispatch, again, worker, at_once=at_once)
+    first = await _settle(dispatch, ended, worker, **how)
+    second = await _settle(dispatch, again, worker, **how)
 
     assert (first, second) == ({lease.id for lease in leases}, set())
     assert await value(conn, "SELECT array_agg(status) FROM signalstack.finished_jobs") == [
@@ -605,6 +623,41 @@ async def test_outcome_told_twice_is_recorded_once(
         "succeeded",
     ]
     assert await value(conn, "SELECT sum(jobs_failed) FROM signalstack.metrics_delta") == 0
+
+
+async def test_a_run_whose_row_moved_is_told_as_moved_and_settled_by_its_id(
+    dispatch: Dispatch, conn: Database, worker: UUID, tenant: UUID
+) -> None:
+    await add_jobs(conn, tenant, 3)
+    leases = (await _claim(dispatch, worker, 3)).leases
+    await conn.execute("UPDATE signalstack.jobs SET watch = 1 WHERE id = %s", (leases[1].job_id,))
+
+    ended = [_ended(lease, Outcome.SUCCEEDED) for lease in leases]
+    first = await dispatch.settle(ended, worker_id=worker)
+    second = await dispatch.settle(first.moved, worker_id=worker)
+
+    assert first.settled == {leases[0].id, leases[2].id}
+    assert (first.moved, second.settled) == ([_without_spot(ended[1])], {leases[1].id})
+    assert await value(conn, "SELECT count(*) FROM signalstack.finished_jobs") == 3
+
+
+async def test_what_stands_where_a_row_was_is_left_alone(
+    dispatch: Dispatch, conn: Database, worker: UUID, tenant: UUID
+) -> None:
+    await add_jobs(conn, tenant, 4)
+    token = next(_TOKENS)
+    ours = (await _claim(dispatch, worker, 2, token=token)).leases
+    others = (await _claim(dispatch, worker, 2, token=token)).leases
+    replace = msgspec.structs.replace
+    ended = [
+        _ended(replace(lease, spot=other.spot), Outcome.SUCCEEDED)
+        for lease, other in zip(ours, others, strict=True)
+    ]
+
+    settlement = await dispatch.settle(ended, worker_id=worker)
+
+    assert (settlement.settled, len(settlement.moved)) == (set(), 2)
+    assert await value(conn, "SELECT count(*) FROM signalstack.jobs") == 4
 
 
 @pytest.mark.parametrize("outcome", [Outcome.SUCCEEDED, Outcome.RETRIED])
@@ -680,6 +733,20 @@ async def test_run_that_never_began_gives_its_attempt_back(
     (again,) = (await _claim(dispatch, worker, 1)).leases
     assert again.attempt == 1
     assert await value(conn, "SELECT count(*) FROM signalstack.attempts") == 0
+
+
+@_either_claim
+async def test_who_watches_a_job_is_told_that_it_began(
+    dispatch: Dispatch, conn: Database, worker: UUID, tenant: UUID, way: dict[str, Any]
+) -> None:
+    jobs = await add_jobs(conn, tenant, 3)
+    await conn.execute("UPDATE signalstack.jobs SET watch = 2 WHERE id = %s", (jobs[1],))
+    await conn.execute('LISTEN "signalstack_changed"')
+
+    await _claim(dispatch, worker, 10, **way)
+
+    told = [notify.payload async for notify in conn.notifies(timeout=5, stop_after=1)]
+    assert told == [str(jobs[1])]
 
 
 @_either_claim

@@ -67,6 +67,7 @@ def _calls(worker: str) -> dict[str, Hot]:
     uuids = _array(*(str(new_id()) for _ in range(_MANY)))
     bigints = _array(*map(str, range(_MANY)))
     times = _array(*["now"] * _MANY)
+    spots = _array(*(f'"({block},1)"' for block in range(_MANY)))
     nulls, ones = _array(*["NULL"] * _MANY), _array(*["1"] * _MANY)
     nil = "'00000000-0000-0000-0000-000000000000'"
     return {
@@ -83,11 +84,22 @@ def _calls(worker: str) -> dict[str, Hot]:
             indexes={"jobs_ready", "workers_pkey", "queues_pkey"},
             session={**dispatch.CLAIM_SESSION, **_DO_NOT_SORT},
         ),
+        "dispatch/claim_next": Hot(
+            arguments=f"'{{default,mail}}', {nil}, 100, 100, '{worker}', 7, 'poll', 8192, {nil}",
+            indexes={"jobs_ready", "workers_pkey", "queues_pkey"},
+            session={**dispatch.CLAIM_SESSION, **_DO_NOT_SORT},
+        ),
         "dispatch/promote": Hot(arguments="1000", indexes={"jobs_delayed"}),
         "dispatch/busy_queues": Hot(arguments="", indexes={"jobs_ready"}),
         "dispatch/finish": Hot(
             arguments=f"{uuids}, {uuids}, {bigints}, {ones}, {times}, {times}, {nulls}, {nulls}",
             indexes={"jobs_pkey"},
+            session=dispatch.SESSION,
+        ),
+        "dispatch/finish_at": Hot(
+            arguments=f"{uuids}, {uuids}, {bigints}, {ones}, {times}, {times}, {nulls}, {nulls}, "
+            f"{spots}",
+            indexes=set(),
             session=dispatch.SESSION,
         ),
         "dispatch/finish_one": Hot(
@@ -186,7 +198,9 @@ async def test_hot_queries_reach_jobs_by_their_indexes_alone(
         assert len(unbound) == (1 if name == "dispatch/busy_queues" else 0), name
 
 
-@pytest.mark.parametrize("name", ["dispatch/claim", "dispatch/claim_plain", "dispatch/claim_new"])
+@pytest.mark.parametrize(
+    "name", [f"dispatch/claim{which}" for which in ("", "_plain", "_new", "_next")]
+)
 async def test_claim_for_an_empty_queue_reads_none_of_a_tenants_flood_in_another(
     conn: Database, name: str
 ) -> None:
@@ -248,7 +262,9 @@ async def test_hot_queries_read_little_however_much_there_is(
     assert blocks["dispatch/claim"] < 2_000
     assert blocks["dispatch/claim_plain"] < 2_000
     assert blocks["dispatch/claim_new"] < 2_000
+    assert blocks["dispatch/claim_next"] < 2_000
     assert blocks["dispatch/finish"] < 2_000
+    assert blocks["dispatch/finish_at"] < 1_000
     assert blocks["dispatch/finish_one"] < 50
     assert blocks["dispatch/requeue"] < 2_000
     assert blocks["dispatch/promote"] < 50

@@ -265,6 +265,19 @@ async def test_what_was_recorded_before_its_answer_got_lost_is_not_told_as_stale
     assert await _finished(shop) == {"succeeded": 2}
 
 
+async def test_an_outcome_is_recorded_at_once_wherever_its_row_moved(shop: Shop) -> None:
+    async with _desk(shop.dsn) as desk:
+        leases = await desk.lease(shop, 9)
+        await shop.rows("UPDATE signalstack.jobs SET watch = 1 WHERE id = %s", leases[4].job_id)
+        stranger = msgspec.structs.replace(leases[8], token=leases[8].token ^ 1)
+        for lease in (*leases[:8], stranger):
+            desk.settler.add(_succeeded(lease))
+        await desk.drained()
+        told = [(len(fact.jobs), fact.stale) for fact in desk.facts.facts(Settled)]
+    assert told == [(7, 0), (1, 1)]
+    assert await _finished(shop) == {"succeeded": 8}
+
+
 async def test_an_outcome_with_another_token_is_dropped(shop: Shop) -> None:
     async with _desk(shop.dsn) as desk:
         (lease,) = await desk.lease(shop, 1)

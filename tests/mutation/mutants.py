@@ -273,7 +273,7 @@ MUTANTS: Final = (
     Mutant(
         name="the look at everything once none follow a full claim",
         file="service/signalstack/worker/walks.py",
-        edits=(("            return 0.0 if self._passed_by else ", "            return "),),
+        edits=(("            return 0.0 if at_once else ", "            return "),),
         test=(
             "tests/integration/test_claimer.py"
             "::test_who_empties_a_backlog_steps_over_what_it_took_and_leaves_none"
@@ -330,6 +330,26 @@ MUTANTS: Final = (
         file=_FINISH,
         edits=(("j.user_id = any(ARRAY[o.user_id])", "j.user_id = o.user_id"),),
         test="tests/integration/test_plans.py::test_hot_queries_read_little_however_much_there_is",
+    ),
+    Mutant(
+        name="the id that guards what stands where a row was",
+        file="sql/queries/dispatch/finish_at.sql",
+        edits=(("        AND j.id IS NOT DISTINCT FROM o.id\n", ""),),
+        test=f"{_DISPATCH}::test_what_stands_where_a_row_was_is_left_alone",
+    ),
+    Mutant(
+        name="the second look for what moved since it was claimed",
+        file="service/signalstack/worker/settler.py",
+        edits=(("            left += await self._settle(done.moved)\n", "            pass\n"),),
+        test="tests/integration/test_settler.py"
+        "::test_an_outcome_is_recorded_at_once_wherever_its_row_moved",
+    ),
+    Mutant(
+        name="the look at lanes that a claim which found nothing does not tell of",
+        file="service/signalstack/worker/walks.py",
+        edits=(("self._passed_by or not leases", "self._passed_by"),),
+        test="tests/unit/test_walks.py"
+        "::test_in_a_flow_a_claim_begins_a_moment_before_the_last_one_began",
     ),
     Mutant(
         name="the limit of what is leased ahead of slots that did not run dry",

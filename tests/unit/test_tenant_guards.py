@@ -20,6 +20,7 @@ EXCEPTIONS: Final = {
     "dispatch/claim": _WORKERS,
     "dispatch/claim_plain": _WORKERS,
     "dispatch/claim_new": _WORKERS,
+    "dispatch/claim_next": _WORKERS,
     "dispatch/disown": _WORKERS,
     "dispatch/promote": _WORKERS,
     "endpoints/take": "updates the row that it has locked by tenant and id",

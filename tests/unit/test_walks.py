@@ -265,8 +265,8 @@ def test_in_a_flow_a_claim_begins_a_moment_before_the_last_one_began(looks: Look
     again.append(looks.again)
 
     assert found == [NIL, _id(-0.1), _id(0.0), NIL, _id(0.2)]
-    # Who was slow to commit is found when everything is looked at, also where nothing follows. It is
-    # at once where nothing was leased: lanes with limits were left alone, and not told of.
+    # Who was slow to commit is found when everything is looked at, also where nothing follows. That
+    # is at once where nothing was leased: lanes with limits were left alone, and not told of.
     assert again == [None, *(pytest.approx(left) for left in (0.15, 0.05)), None, 0.0]
 
 

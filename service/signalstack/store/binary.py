@@ -36,8 +36,8 @@ _LATEST: Final = datetime.max.replace(tzinfo=UTC)
 _MICROSECOND: Final = timedelta(microseconds=1)
 _POSTGRES_EPOCH_S: Final = 946_684_800
 
-_OID_BYTEA, _OID_INT8, _OID_INT2, _OID_INT4 = 17, 20, 21, 23
-_OID_TEXT, _OID_TID, _OID_FLOAT8, _OID_TIMESTAMPTZ, _OID_UUID, _OID_JSONB = 25, 27, 701, 1184, 2950, 3802
+_OID_BYTEA, _OID_INT8, _OID_INT2, _OID_INT4, _OID_TEXT, _OID_TID = 17, 20, 21, 23, 25, 27
+_OID_FLOAT8, _OID_TIMESTAMPTZ, _OID_UUID, _OID_JSONB = 701, 1184, 2950, 3802
 
 pack_bool = Struct("!?").pack
 pack_int2 = Struct("!h").pack

@@ -188,7 +188,9 @@ class Settler:
             for end in batch
             if end.lease.id in done.cancelled
         ]
-        return left + await self._settle(done.moved) if done.moved else left
+        if done.moved:
+            left += await self._settle(done.moved)
+        return left
 
     def _take_unheard(self, batch: list[Ended]) -> set[bytes]:
         """Tell which of these were sent before; those not found now were recorded then."""

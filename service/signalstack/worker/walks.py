@@ -106,9 +106,8 @@ class Walks:
             if not left_none:
                 return None
             # One that leased nothing does not know of lanes that it left alone.
-            if self._passed_by or not leases:
-                return 0.0
-            return max(self._follow_until - self._clock(), 0.0)
+            at_once = self._passed_by or not leases
+            return 0.0 if at_once else max(self._follow_until - self._clock(), 0.0)
         self._follow_until = self._clock() + _FOLLOW_S
         if walk.since != NIL:
             if left_none and self._unsure:

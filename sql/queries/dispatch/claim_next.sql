@@ -1,6 +1,6 @@
--- What claim_new.sql does, for a claim that follows one of many: at a sixth less, since its rows are
--- answered as they are updated, in no order and with what is said of the claim as a whole beside
--- each. So none at all says nothing, and everything is looked at again.
+-- What claim_new.sql does, for a claim that follows one of many, at a seventh less: its rows are
+-- given as they are updated, in no order, and what is said of the claim as a whole stands beside
+-- each of them. So a claim of none says nothing, and everything is looked at again.
 WITH RECURSIVE walk AS (
     SELECT q.queue, head.user_id
     FROM unnest($1::text[]) AS q (queue)

@@ -1,6 +1,7 @@
--- What finish.sql does, at a tenth less: rows are looked for where they were when they were claimed,
--- not by an index. One that was updated since is somewhere else: it is not found here, and has to be
--- looked for by its id. What stands in its place is guarded against by its id and token.
+-- What finish.sql does, at a tenth less: rows are looked for where they were when claimed, not by an
+-- index. One that was updated since is somewhere else: it is not found here, and has to be looked
+-- for by its id. Another one may stand where it was, so ids and tokens are compared: in a way that
+-- no index serves, since a plan made while the table was empty would read that from end to end.
 WITH gone AS (
     DELETE FROM signalstack.jobs AS j
     USING unnest(
@@ -9,9 +10,9 @@ WITH gone AS (
     ) AS o (user_id, id, token, status, started_at, finished_at, error, result, spot)
     WHERE
         j.ctid = o.spot
-        AND j.user_id = o.user_id
-        AND j.id = o.id
         AND j.lease_token = o.token
+        AND j.id IS NOT DISTINCT FROM o.id
+        AND j.user_id IS NOT DISTINCT FROM o.user_id
     -- What most of those who read this want comes first: the rest of a row is not looked at then.
     RETURNING
         j.user_id, j.id, j.limited, o.finished_at, o.status, j.type, j.queue, j.priority, j.attempt,
