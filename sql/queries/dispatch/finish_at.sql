@@ -1,13 +1,22 @@
--- What finish.sql does, at a tenth less: rows are looked for where they were when claimed, not by an
--- index. One that was updated since is somewhere else: it is not found here, and has to be looked
--- for by its id. Another one may stand where it was, so ids and tokens are compared: in a way that
--- no index serves, since a plan made while the table was empty would read that from end to end.
+-- What finish.sql does, at a tenth less: rows are looked for where they were when claimed, and not
+-- by an index. One that was updated since is somewhere else: it is not found here, and must be
+-- looked for by its id. Another may stand where it was, so ids and tokens are compared: in a way
+-- that no index serves, since a plan made on an empty table would read that from end to end.
 WITH gone AS (
     DELETE FROM signalstack.jobs AS j
-    USING unnest(
-        $1::uuid[], $2::uuid[], $3::bigint[], $4::text[], $5::timestamptz[], $6::timestamptz[],
-        $7::text[], $8::jsonb[], $9::tid[]
-    ) AS o (user_id, id, token, status, started_at, finished_at, error, result, spot)
+    -- In FROM, all arrays would be taken apart before the first row is looked for.
+    USING (
+        SELECT
+            unnest($1::uuid[]) AS user_id,
+            unnest($2::uuid[]) AS id,
+            unnest($3::bigint[]) AS token,
+            unnest($4::text[]) AS status,
+            unnest($5::timestamptz[]) AS started_at,
+            unnest($6::timestamptz[]) AS finished_at,
+            unnest($7::text[]) AS error,
+            unnest($8::jsonb[]) AS result,
+            unnest($9::tid[]) AS spot
+    ) AS o
     WHERE
         j.ctid = o.spot
         AND j.lease_token = o.token
