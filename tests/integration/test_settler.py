@@ -265,6 +265,17 @@ async def test_what_was_recorded_before_its_answer_got_lost_is_not_told_as_stale
     assert await _finished(shop) == {"succeeded": 2}
 
 
+async def test_what_was_recorded_together_before_its_answer_got_lost_is_no_news_either(
+    shop: Shop,
+) -> None:
+    async with _desk(shop.dsn, _HardOfHearing) as desk:
+        for lease in await desk.lease(shop, 5):
+            desk.settler.add(_succeeded(lease))
+        await desk.drained()
+        assert sum(fact.stale for fact in desk.facts.facts(Settled)) == 0
+    assert await _finished(shop) == {"succeeded": 5}
+
+
 async def test_an_outcome_is_recorded_at_once_wherever_its_row_moved(shop: Shop) -> None:
     async with _desk(shop.dsn) as desk:
         leases = await desk.lease(shop, 9)

@@ -367,7 +367,7 @@ class Dispatch:
         settled = _read_settled(results[0], over) if over else set[bytes]()
         moved = (
             [_lose_spot(end) for end in over if end.lease.id not in settled]
-            if calls[0].statement is _FINISH_AT and len(settled) < len(over)
+            if len(settled) < len(over) and calls[0].statement is _FINISH_AT
             else []
         )
         cancelled: set[bytes] = set()
