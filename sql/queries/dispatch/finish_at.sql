@@ -1,4 +1,4 @@
--- What finish.sql does, an eighth cheaper: rows are looked for where they were when claimed, and not
+-- What finish.sql does, an eighth cheaper: rows are looked for where they were when claimed, not
 -- by an index. One that was updated since is somewhere else: it is not found here, and must be
 -- looked for by its id. Another may stand where it was, so ids and tokens are compared: in a way
 -- that no index serves, since a plan made on an empty table would read that from end to end.
