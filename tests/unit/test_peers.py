@@ -16,7 +16,7 @@ from bench.peers.table import show
 from signalstack.bench.figure import Machine
 
 _MEDIANS = {
-    "signalstack": {"idle.total.p50": 2.0, "drain.1": 30_000.0, "grown.1": 26_000.0},
+    "signalstack": {"idle.total.p50": 2.0, "drain.1": 30_000.0, "grown.drain.1": 26_000.0},
     "graphile": {"idle.total.p50": 5.0, "drain.1": 14_000.0},
     "pgboss": {"idle.total.p50": 488.0, "drain.1": 25_000.0},
     "taskiq": {"idle.total.p50": 2.5},
@@ -82,8 +82,9 @@ def test_the_table_has_a_row_a_figure_and_a_column_a_peer() -> None:
     show(report, Console(file=written, width=200))
 
     lines = written.getvalue().splitlines()
-    (row,) = [line for line in lines if "drain, 1 worker process" in line]
+    row, grown = (line for line in lines if "drain, 1 worker process" in line)
     assert row.split()[-4:] == ["30,000", "14,000", "25,000", "1.20"]
+    assert grown.split()[0] == "grown" and grown.split()[-1] == "26,000"
     assert "CPUs ran at less than a third of their pace for 1.3 % of the time" in lines
     assert any("missed" in line and "pg-boss" in line for line in lines)
     assert any("failed" in line and "pgqueuer" in line for line in lines)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from contextlib import AsyncExitStack, asynccontextmanager
+from math import inf
 from pathlib import Path
 from time import monotonic_ns
 from typing import TYPE_CHECKING, Final
@@ -110,9 +111,9 @@ async def open_client(peer: Peer, url: str, folder: Path) -> AsyncGenerator[Adap
         yield client
 
 
-async def idle(bench: Bench, workers: int = 1) -> Values:
+async def idle(bench: Bench, workers: int = 1, *, grown: bool = False) -> Values:
     """One job after another, each after a pause of 5 to 25 ms and the arrival of the one before."""
-    await bench.store.clear()
+    await bench.store.clear(grown=grown)
     stamps = Stamps.make(bench.file, SLOTS)
     rng = random.Random(20_260_000)  # noqa: S311 - jitter is no secret
     posts: list[int] = []
@@ -136,9 +137,9 @@ async def idle(bench: Bench, workers: int = 1) -> Values:
     }
 
 
-async def steady(bench: Bench, rate: int = 200) -> Values:
+async def steady(bench: Bench, rate: int = 200, *, grown: bool = False) -> Values:
     """Jobs come when they are due, so many a second, however long earlier ones take."""
-    await bench.store.clear()
+    await bench.store.clear(grown=grown)
     stamps = Stamps.make(bench.file, SLOTS)
     count = min(int(bench.size.steady_s * rate), SLOTS)
     async with bench.workers(1, "latency"):
@@ -149,8 +150,11 @@ async def steady(bench: Bench, rate: int = 200) -> Values:
 async def stream(bench: Bench, stamps: Stamps, count: int, rate: int) -> list[int]:
     """Send so many jobs, so many a second; tell how long after each call it started, in ns."""
     told = await bench.client.ask("steady", count=count, rate=rate)
-    arrived = [await stamps.wait(slot, within_s=_ARRIVAL_S) for slot in range(count)]
-    return [at - called for at, called in zip(arrived, told["called"], strict=True)]
+    with anyio.move_on_after(_ARRIVAL_S):
+        arrived = [await stamps.wait(slot, within_s=inf) for slot in range(count)]
+        return [at - called for at, called in zip(arrived, told["called"], strict=True)]
+    there = sum(1 for slot in range(count) if stamps.get(slot))
+    raise PeerError(f"{there} of {count} jobs had started {_ARRIVAL_S:g} s after the last was sent")
 
 
 def spread(taken_ns: Sequence[int]) -> Values:
@@ -180,9 +184,11 @@ async def drain(bench: Bench, workers: int, *, grown: bool = False) -> Values:
     return {"rate": (jobs - left) / (ended - began) * 1e9}
 
 
-async def create(bench: Bench, callers: int, batch: int, workers: int) -> Values:
+async def create(
+    bench: Bench, callers: int, batch: int, workers: int, *, grown: bool = False
+) -> Values:
     """Callers repeat a call, each as soon as the last one returned."""
-    await bench.store.clear()
+    await bench.store.clear(grown=grown)
     Stamps.make(bench.file, SLOTS)
     async with bench.workers(workers, "throughput"):
         told = await bench.client.ask(

@@ -29,7 +29,7 @@ from rich.console import Console
 sys.path.insert(0, str(Path(__file__).parents[2]))  # a script's own folder comes first otherwise
 
 from bench.peers import install, measures, pace
-from bench.peers.figures import Report, found, judge
+from bench.peers.figures import GROWN, Report, found, judge
 from bench.peers.measures import QUICK, Bench, Size
 from bench.peers.process import PeerError
 from bench.peers.roster import OURS, PEERS, Peer, Server
@@ -54,7 +54,7 @@ async def _http(bench: Bench) -> Values:
     return {name.removeprefix("http."): value for name, value in told.items()}
 
 
-MEASURES: Final[dict[str, Callable[[Bench], Awaitable[Values]]]] = {
+MEASURES: Final[dict[str, Callable[..., Awaitable[Values]]]] = {
     "idle": measures.idle,
     "steady": measures.steady,
     "drain.1": partial(measures.drain, workers=1),
@@ -71,8 +71,7 @@ OUR_MEASURES: Final[dict[str, Callable[[Bench], Awaitable[Values]]]] = {
     "http": _http,
 }
 GROWN_MEASURES: Final[dict[str, Callable[[Bench], Awaitable[Values]]]] = {
-    "grown.1": partial(measures.drain, workers=1, grown=True),
-    "grown.2": partial(measures.drain, workers=2, grown=True),
+    GROWN + name: partial(measure, grown=True) for name, measure in MEASURES.items()
 }
 
 
@@ -109,7 +108,7 @@ class Run:
         self, chosen: dict[str, Callable[[Bench], Awaitable[Values]]], benches: Sequence[Bench]
     ) -> None:
         for name, measure in chosen.items():
-            if self._measures and name.partition(".")[0] not in self._measures:
+            if self._measures and name.removeprefix(GROWN).partition(".")[0] not in self._measures:
                 continue
             for bench in benches:
                 await self._take(bench, name, measure)
@@ -190,7 +189,7 @@ async def _open(
 
 @click.command()
 @click.option("--quick", is_flag=True, help="Small counts, one round: shows that it works.")
-@click.option("--grown", is_flag=True, help="Also drain with 1 M finished and 1 M future jobs.")
+@click.option("--grown", is_flag=True, help="Also in tables with 1 M finished and 1 M future jobs.")
 @click.option(
     "--rounds", type=click.IntRange(1), default=_ROUNDS, show_default=True,
     help="How often each measurement is taken; their median is told.",

@@ -65,7 +65,7 @@ _PEER_FIGURES: Final = {
     "steady.p99": "at 200 jobs/s, p99 ms",
     "drain.1": "drained jobs/s, 1 worker",
     "drain.2": "drained jobs/s, 2 workers",
-    "grown.1": "drained, grown, 1 worker",
+    "grown.drain.1": "drained, grown, 1 worker",
     "create.1": "created jobs/s, 1 caller",
     "create.batch": "created jobs/s, 1,000 a call",
     "create.64": "created jobs/s, 64 callers",
