@@ -84,7 +84,8 @@ def test_the_table_has_a_row_a_figure_and_a_column_a_peer() -> None:
     lines = written.getvalue().splitlines()
     row, grown = (line for line in lines if "drain, 1 worker process" in line)
     assert row.split()[-4:] == ["30,000", "14,000", "25,000", "1.20"]
-    assert grown.split()[0] == "grown" and grown.split()[-1] == "26,000"
+    assert grown.split()[0] == "grown"
+    assert grown.split()[-1] == "26,000"
     assert "CPUs ran at less than a third of their pace for 1.3 % of the time" in lines
     assert any("missed" in line and "pg-boss" in line for line in lines)
     assert any("failed" in line and "pgqueuer" in line for line in lines)
