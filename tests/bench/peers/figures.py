@@ -31,6 +31,9 @@ _TITLES: Final = {
     "idle.post.p99": "idle: enqueue returned → handler starts, p99 ms",
     "idle.total.p50": "idle: enqueue called → handler starts, p50 ms",
     "idle.total.p99": "idle: enqueue called → handler starts, p99 ms",
+    "turns.total.p50": "idle, builds in turns: enqueue called → handler starts, p50 ms",
+    "turns.total.p99": "idle, builds in turns: enqueue called → handler starts, p99 ms",
+    "turns.call.p50": "idle, builds in turns: enqueue called → returned, p50 ms",
     "herd.total.p50": "idle, 8 worker processes: called → starts, p50 ms",
     "steady.p50": "200 jobs/s: enqueue called → handler starts, p50 ms",
     "steady.p99": "200 jobs/s: enqueue called → handler starts, p99 ms",
@@ -41,6 +44,8 @@ _TITLES: Final = {
     "rest.leader": "one worker at rest that leads the maintenance, transactions/s",
     "drain.1": "drain, 1 worker process, jobs/s",
     "drain.2": "drain, 2 worker processes, jobs/s",
+    "drain.1.cpu": "drain, 1 worker process: CPU of it and of the server, µs a job",
+    "drain.2.cpu": "drain, 2 worker processes: CPU of them and of the server, µs a job",
     "create.1": "create, 1 caller, jobs/s",
     "create.batch": "create, 1 caller, 1,000 a call, jobs/s",
     "create.64": "create, 64 callers, 1 worker running, jobs/s",
@@ -59,13 +64,17 @@ class Found(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Report(msgspec.Struct, frozen=True, kw_only=True):
-    """One run; `slow_share` is how much of the time a busy CPU stood nearly still, by pace.py."""
+    """One run; `slow_share` is how much of the time a busy CPU stood nearly still, by pace.py.
+
+    `builds` has the titles of other builds of ours by name.
+    """
 
     at: datetime
     seconds: float
     quick: bool
     machine: Machine
     versions: dict[str, str]
+    builds: dict[str, str] = {}
     figures: dict[str, dict[str, Found]]
     verdicts: list[Verdict]
     failed: list[str]

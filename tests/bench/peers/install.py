@@ -30,23 +30,42 @@ class InstallError(Exception):
     """An environment cannot be made; the message says what is missing."""
 
 
-def install(environments: Iterable[str]) -> None:
-    """Make the environments that are not there yet, or whose pins changed."""
-    for name in dict.fromkeys(environments):
+def install(peers: Iterable[Peer]) -> None:
+    """Make the environments that are not there yet, or whose pins changed.
+
+    Raises:
+        InstallError: a program is missing, or what another build of ours needs.
+    """
+    peers = list(peers)
+    for peer in peers:
+        if not _python(peer).exists() and peer.checkout is not None:
+            raise InstallError(f"{peer.checkout} has no environment: run `make setup` there")
+    for name in dict.fromkeys(peer.environment for peer in peers):
         if name:
             (_install_node if name == NODE else _install_python)(name)
 
 
-def command(environment: str, adapter: str) -> list[str]:
-    """Tell how an adapter is run."""
-    if environment == NODE:  # beside node_modules, where Node looks for packages
-        return [_program(NODE), str(CACHE / NODE / adapter)]
-    python = str(CACHE / environment / "bin" / "python") if environment else sys.executable
-    return [python, str(ADAPTERS / adapter)]
+def command(peer: Peer) -> list[str]:
+    """Tell how the adapter of a peer is run."""
+    if peer.environment == NODE:  # beside node_modules, where Node looks for packages
+        return [_program(NODE), str(CACHE / NODE / peer.adapter)]
+    return [str(_python(peer)), str(ADAPTERS / peer.adapter)]
+
+
+def _python(peer: Peer) -> Path:
+    if peer.checkout is not None:
+        return peer.checkout / ".venv" / "bin" / "python"
+    if peer.environment:
+        return CACHE / peer.environment / "bin" / "python"
+    return Path(sys.executable)
 
 
 def version(peer: Peer) -> str:
-    """Tell which version of a peer is pinned."""
+    """Tell which version of a peer is pinned, of a build of ours which commit it is."""
+    if peer.checkout is not None:
+        git = ["git", "-C", str(peer.checkout), "describe", "--always", "--dirty"]
+        told = subprocess.run(git, check=False, capture_output=True, text=True)
+        return told.stdout.strip() or "not a git checkout"
     if not peer.environment:
         return metadata.version(peer.package)
     if peer.environment == NODE:

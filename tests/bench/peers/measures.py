@@ -137,6 +137,33 @@ async def idle(bench: Bench, workers: int = 1, *, grown: bool = False) -> Values
     }
 
 
+async def turns(benches: Sequence[Bench]) -> list[Values]:
+    """Measure idle of several builds job by job in turns, so that all meet the same moments."""
+    rng = random.Random(20_260_001)  # noqa: S311 - jitter is no secret
+    calls: list[list[int]] = [[] for _ in benches]
+    totals: list[list[int]] = [[] for _ in benches]
+    async with AsyncExitStack() as stack:
+        for bench in benches:
+            await bench.store.clear()
+            await stack.enter_async_context(bench.workers(1, "latency"))
+        stamps = [Stamps.make(bench.file, SLOTS) for bench in benches]
+        for slot in range(_COLD + benches[0].size.idle):
+            for number in rng.sample(range(len(benches)), len(benches)):
+                await anyio.sleep(rng.uniform(*_GAP_S))
+                moments = await benches[number].client.ask("one", slot=slot)
+                started = await stamps[number].wait(slot, within_s=_ARRIVAL_S)
+                calls[number].append(moments["returned"] - moments["called"])
+                totals[number].append(started - moments["called"])
+    return [
+        {
+            "total.p50": quantile(total[_COLD:], 0.5) / _MS,
+            "total.p99": quantile(total[_COLD:], 0.99) / _MS,
+            "call.p50": quantile(call[_COLD:], 0.5) / _MS,
+        }
+        for total, call in zip(totals, calls, strict=True)
+    ]
+
+
 async def steady(bench: Bench, rate: int = 200, *, grown: bool = False) -> Values:
     """Jobs come when they are due, so many a second, however long earlier ones take."""
     await bench.store.clear(grown=grown)
@@ -175,13 +202,20 @@ async def drain(bench: Bench, workers: int, *, grown: bool = False) -> Values:
         before = await bench.store.left()
         if not jobs - workers <= before <= jobs:  # a paused worker may hold what it popped
             raise PeerError(f"{before} of {jobs} jobs of {bench.peer.name} wait for a drain")
+        spent = await _cpu_s(bench, started)
         began = monotonic_ns()
         for worker in started:
             worker.resume()
         left, ended = await _until_drained(bench, stamps, jobs)
+        spent = await _cpu_s(bench, started) - spent
     if not left and not all(stamps.get(slot) for slot in range(jobs // _EVERY)):
         raise PeerError(f"jobs of {bench.peer.name} are gone that never ran")
-    return {"rate": (jobs - left) / (ended - began) * 1e9}
+    done = jobs - left
+    return {"rate": done / (ended - began) * 1e9, "cpu": spent / max(done, 1) * 1e6}
+
+
+async def _cpu_s(bench: Bench, workers: Sequence[Adapter]) -> float:
+    return sum(worker.cpu_s() for worker in workers) + await bench.store.cpu_s()
 
 
 async def create(
@@ -233,7 +267,7 @@ async def grow(bench: Bench) -> None:
     """Give the tables a history and jobs of the future."""
     await bench.store.clear()
     rows = bench.size.grown
-    if bench.peer.name == "signalstack":
+    if bench.peer.ours:
         await bench.client.ask("future", jobs=rows, batch=1_000, within_s=600)
     elif bench.peer.name == "graphile":
         await bench.client.ask("one", slot=-1)  # so that it knows the kind of job
@@ -262,4 +296,4 @@ async def _until_drained(bench: Bench, stamps: Stamps, jobs: int) -> tuple[int, 
 
 def _command(peer: Peer, role: str, url: str, stamps: Path, mode: str) -> list[str]:
     config = msgspec.json.encode({"url": url, "stamps": str(stamps), "mode": mode}).decode()
-    return [*install.command(peer.environment, peer.adapter), role, config]
+    return [*install.command(peer), role, config]

@@ -52,12 +52,9 @@ class Adapter:
             PeerError: the process ended.
         """
         try:
-            stat = Path(f"/proc/{self._process.pid}/stat").read_text()
+            return process_cpu_s(self._process.pid)
         except FileNotFoundError:
             raise PeerError(f"{self._errors.stem} ended: {self._last_words()}") from None
-        fields = stat.rpartition(")")[2].split()
-        user, system = fields[11:13]  # proc(5): utime and stime, counted from the state on
-        return (int(user) + int(system)) / os.sysconf("SC_CLK_TCK")
 
     def pause(self) -> None:
         """Stop it where it stands."""
@@ -92,6 +89,13 @@ class Adapter:
     def _last_words(self) -> str:
         told = self._errors.read_text(errors="replace").strip().splitlines()
         return " / ".join(told[-_LAST_LINES:]) or "nothing"
+
+
+def process_cpu_s(pid: int) -> float:
+    """Tell how many seconds of CPU a process used so far; FileNotFoundError if it ended."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    user, system = fields[11:13]  # proc(5): utime and stime, counted from the state on
+    return (int(user) + int(system)) / os.sysconf("SC_CLK_TCK")
 
 
 @asynccontextmanager

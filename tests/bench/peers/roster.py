@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from enum import StrEnum
+from pathlib import Path
 from typing import Final
 
 import msgspec
+from msgspec.structs import replace
 
 from bench.peers import tables
 from bench.peers.tables import Tables
@@ -34,6 +36,13 @@ class Peer(msgspec.Struct, frozen=True, kw_only=True):
     tables: Tables | None = None
     ready: str = '{"ready": true}'
     """How a line begins by which a worker says that it takes jobs."""
+    checkout: Path | None = None
+    """Where another build of ours lies, with an environment of its own."""
+
+    @property
+    def ours(self) -> bool:
+        """Whether this is SignalStack, be it another build."""
+        return self.package == OURS
 
 
 PEERS: Final = (
@@ -41,7 +50,7 @@ PEERS: Final = (
         name=OURS,
         title="SignalStack",
         adapter="signalstack_adapter.py",
-        package="signalstack",
+        package=OURS,
         environment="",
         tables=tables.SIGNALSTACK,
         ready="metrics ",
@@ -97,3 +106,11 @@ PEERS: Final = (
         broker="list",
     ),
 )
+
+
+def build(number: int, checkout: Path) -> Peer:
+    """Make a column of another build of ours, driven by the adapter of this one."""
+    (here,) = (peer for peer in PEERS if peer.name == OURS)
+    return replace(
+        here, name=f"build{number}", title=f"build {number}: {checkout.name}", checkout=checkout
+    )

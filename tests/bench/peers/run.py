@@ -1,8 +1,12 @@
 """Measures SignalStack beside those that people would pick instead, on one machine in one run.
 
-    python tests/bench/peers/run.py --only signalstack --only graphile --grown
+    python tests/bench/peers/run.py --only signalstack,graphile --grown
 
-Rounds are interleaved: each measurement is taken of every peer before the next one begins.
+Rounds are interleaved: each measurement is taken of every peer before the next one begins. With
+`--build PATH` another checkout of ours is one more peer, so that a change is seen beside what was
+before it:
+
+    python tests/bench/peers/run.py --only signalstack --build ../before --measure turns,drain
 """
 
 from __future__ import annotations
@@ -32,7 +36,7 @@ from bench.peers import install, measures, pace
 from bench.peers.figures import GROWN, Report, found, judge
 from bench.peers.measures import QUICK, Bench, Size
 from bench.peers.process import PeerError
-from bench.peers.roster import OURS, PEERS, Peer, Server
+from bench.peers.roster import OURS, PEERS, Peer, Server, build
 from bench.peers.servers import make_database, open_store, run_redis, url_of
 from bench.peers.table import show
 from signalstack.bench.figure import BenchError, Machine
@@ -47,6 +51,7 @@ _ROUNDS: Final = 3
 _WIDTH: Final = 200
 _PACE_S: Final = 4.0
 _NAMES: Final = tuple(peer.name for peer in PEERS)
+_TURNS: Final = "turns"
 
 
 async def _http(bench: Bench) -> Values:
@@ -73,6 +78,10 @@ OUR_MEASURES: Final[dict[str, Callable[[Bench], Awaitable[Values]]]] = {
 GROWN_MEASURES: Final[dict[str, Callable[[Bench], Awaitable[Values]]]] = {
     GROWN + name: partial(measure, grown=True) for name, measure in MEASURES.items()
 }
+# Their names up to the dot; the last one is of builds beside each other.
+_MEASURED: Final = tuple(
+    dict.fromkeys(name.partition(".")[0] for name in (*MEASURES, *OUR_MEASURES, _TURNS))
+)
 
 
 class Run:
@@ -93,6 +102,7 @@ class Run:
             _say(f"round {number + 1} of {self._rounds}")
             self.paces.append(await pace.slow_share(_PACE_S))
             await self._round(MEASURES, self._benches)
+            await self._take_turns([bench for bench in self._benches if bench.peer.ours])
             await self._round(OUR_MEASURES, ours)
         if not grown:
             return
@@ -108,10 +118,23 @@ class Run:
         self, chosen: dict[str, Callable[[Bench], Awaitable[Values]]], benches: Sequence[Bench]
     ) -> None:
         for name, measure in chosen.items():
-            if self._measures and name.removeprefix(GROWN).partition(".")[0] not in self._measures:
-                continue
-            for bench in benches:
-                await self._take(bench, name, measure)
+            if self._is_wanted(name.removeprefix(GROWN)):
+                for bench in benches:
+                    await self._take(bench, name, measure)
+
+    async def _take_turns(self, builds: Sequence[Bench]) -> None:
+        if len(builds) < 2 or not self._is_wanted(_TURNS):
+            return
+        try:
+            found_each = await measures.turns(builds)
+        except (PeerError, BenchError) as error:
+            self._note_failure(f"{_TURNS}: {error}")
+            return
+        for bench, values in zip(builds, found_each, strict=True):
+            self._note(bench.peer.name, _TURNS, values)
+
+    def _is_wanted(self, name: str) -> bool:
+        return not self._measures or name.partition(".")[0] in self._measures
 
     async def _take(
         self, bench: Bench, name: str, measure: Callable[[Bench], Awaitable[Values]]
@@ -120,9 +143,15 @@ class Run:
         try:
             values = await measure(bench)
         except (PeerError, BenchError) as error:
-            self.failed.append(f"{peer} {name}: {error}")
-            _say(self.failed[-1])
+            self._note_failure(f"{peer} {name}: {error}")
             return
+        self._note(peer, name, values)
+
+    def _note_failure(self, text: str) -> None:
+        self.failed.append(text)
+        _say(text)
+
+    def _note(self, peer: str, name: str, values: Values) -> None:
         for key, value in values.items():
             self.runs[peer][name if key == "rate" else f"{name}.{key}"].append(value)
         told = ", ".join(f"{key} {value:,.2f}" for key, value in values.items())
@@ -139,7 +168,8 @@ async def _measure(
     grown: bool,
 ) -> Report:
     began = perf_counter()
-    install.install(peer.environment for peer in peers)
+    install.install(peers)
+    versions = {peer.title: install.version(peer) for peer in peers}
     async with AsyncExitStack() as stack:
         server = await stack.enter_async_context(embedded.run(folder / "data", durable=True))
         needs_redis = any(peer.server is Server.REDIS for peer in peers)
@@ -165,7 +195,8 @@ async def _measure(
             postgresql=server.version,
         ),
         slow_share=statistics.mean(run.paces),
-        versions={peer.title: install.version(peer) for peer in peers},
+        versions=versions,
+        builds={peer.name: peer.title for peer in peers if peer.checkout is not None},
         figures=figures,
         verdicts=judge({n: {f: v.value for f, v in by.items()} for n, by in figures.items()}),
         failed=run.failed,
@@ -196,27 +227,50 @@ async def _open(
 )  # fmt: skip
 @click.option("--only", default="", help=f"Of {', '.join(_NAMES)}; with commas between.")
 @click.option(
-    "--measure", default="", help="Of idle, steady, rest, drain, create, busy, herd, http."
+    "--build",
+    "builds",
+    multiple=True,
+    type=click.Path(exists=True, file_okay=False, resolve_path=True, path_type=Path),
+    help="Another checkout of SignalStack, after `make setup` there, to be held against this one.",
+)
+@click.option(
+    "--measure", default="", help=f"Of {', '.join(_MEASURED)} (of builds); with commas between."
 )
 @click.option(
     "--json", "json_path", type=click.Path(dir_okay=False), default="bench-peers.json",
     show_default=True, help="Where the report goes.",
 )  # fmt: skip
-def main(*, quick: bool, grown: bool, rounds: int, only: str, measure: str, json_path: str) -> None:
+def main(
+    *,
+    quick: bool,
+    grown: bool,
+    rounds: int,
+    only: str,
+    builds: Sequence[Path],
+    measure: str,
+    json_path: str,
+) -> None:
     """Measure SignalStack beside others."""
     # The same orderly end as at Ctrl-C: processes and folders of ours go with us.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     names = set(filter(None, only.split(","))) or set(_NAMES)
     if unknown := names - set(_NAMES):
         raise click.BadParameter(f"{', '.join(sorted(unknown))}: not one of {', '.join(_NAMES)}")
+    wanted = list(filter(None, measure.split(",")))
+    if unknown := set(wanted) - set(_MEASURED):
+        raise click.BadParameter(f"{', '.join(sorted(unknown))}: not one of {', '.join(_MEASURED)}")
     peers = [peer for peer in PEERS if peer.name in names]
+    peers += [build(number, checkout) for number, checkout in enumerate(builds, 1)]
     with tempfile.TemporaryDirectory(prefix="signalstack-peers-") as folder:
         Path(folder).chmod(0o711)  # root's PostgreSQL runs as another user
-        measure_all = partial(_measure, Path(folder), peers, list(filter(None, measure.split(","))))
-        report = anyio.run(
-            partial(measure_all, rounds=rounds, quick=quick, grown=grown),
-            backend_options={"use_uvloop": sys.platform == "linux"},
-        )
+        measure_all = partial(_measure, Path(folder), peers, wanted)
+        try:
+            report = anyio.run(
+                partial(measure_all, rounds=rounds, quick=quick, grown=grown),
+                backend_options={"use_uvloop": sys.platform == "linux"},
+            )
+        except install.InstallError as error:
+            raise click.ClickException(str(error)) from error
     text = msgspec.json.format(msgspec.json.encode(report), indent=2)
     Path(json_path).write_bytes(text + b"\n")
     show(report, Console(width=None if sys.stdout.isatty() else _WIDTH))

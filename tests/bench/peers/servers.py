@@ -15,7 +15,7 @@ import psycopg
 import redis.asyncio
 
 from bench.peers.install import InstallError
-from bench.peers.process import running
+from bench.peers.process import process_cpu_s, running
 from bench.peers.roster import Server
 from bench.peers.tables import FIRST_ID, SEQUENCES
 
@@ -31,6 +31,11 @@ _LOOK_S: Final = 0.02
 _STREAM: Final = "taskiq"
 _TRANSACTIONS: Final = b"""
     SELECT xact_commit + xact_rollback FROM pg_stat_database WHERE datname = current_database()
+"""
+_BACKENDS: Final = b"""
+    SELECT pid FROM pg_stat_activity
+    WHERE datname = current_database() AND backend_type = 'client backend'
+        AND pid <> pg_backend_pid()
 """
 
 
@@ -48,6 +53,10 @@ class Store(ABC):
     async def transactions(self) -> int:
         """Count the transactions there were in its database; 0 where there are none."""
         return 0
+
+    @abstractmethod
+    async def cpu_s(self) -> float:
+        """Tell how many seconds of CPU the server's processes for its clients used so far."""
 
     @abstractmethod
     async def grow(self, rows: int) -> None:
@@ -82,6 +91,10 @@ class PostgresStore(Store):
         row = await cursor.fetchone()
         return row[0] if row else 0
 
+    async def cpu_s(self) -> float:
+        cursor = await self._conn.execute(_BACKENDS)
+        return sum([process_cpu_s(pid) for (pid,) in await cursor.fetchall()])
+
     async def grow(self, rows: int) -> None:
         for statement in self._tables.grow:
             await self._conn.execute(statement.encode(), {"rows": rows})
@@ -104,6 +117,10 @@ class RedisStore(Store):
     async def clear(self, *, grown: bool = False) -> None:
         del grown
         await self._client.flushdb()
+
+    async def cpu_s(self) -> float:
+        used = await self._client.info("cpu")
+        return used["used_cpu_user"] + used["used_cpu_sys"]
 
     async def grow(self, rows: int) -> None:
         raise NotImplementedError("TaskIQ's brokers keep neither a history nor jobs of the future")

@@ -62,14 +62,15 @@ def _table(report: Report) -> Table:
 
 def _cells(report: Report) -> list[list[str]]:
     """Lay out the head, and a row a figure that was measured."""
-    peers = [peer for peer in PEERS if peer.name in report.figures]
+    titles = {peer.name: peer.title for peer in PEERS} | report.builds
+    names = [name for name in titles if name in report.figures]
     medians = {
         name: {figure: found.value for figure, found in figures.items()}
         for name, figures in report.figures.items()
     }
-    rows = [["", *(peer.title for peer in peers), "to best PostgreSQL", "to TaskIQ"]]
+    rows = [["", *(titles[name] for name in names), "to best PostgreSQL", "to TaskIQ"]]
     for figure, title in TITLES.items():
-        cells = [_number(medians[peer.name].get(figure), figure) for peer in peers]
+        cells = [_number(medians[name].get(figure), figure) for name in names]
         if any(cells):
             ratios = [_times(medians, figure, among) for among in (POSTGRESQL, TASKIQ)]
             rows.append([title, *cells, *ratios])
