@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from bench.peers.servers import Store
+from bench.peers.servers import Store, backends_cpu_s
 from signalstack.bench.rig import QUEUE, TENANT
 
 if TYPE_CHECKING:
@@ -93,6 +93,9 @@ class GrownStore(Store):
         await self._conn.execute(_EMPTY)
         for statement in _VACUUM:
             await self._conn.execute(statement)
+
+    async def cpu_s(self) -> float:
+        return await backends_cpu_s(self._conn)
 
     async def grow(self, rows: int) -> None:
         """Have so many jobs wait that nobody serves; there may be some already."""

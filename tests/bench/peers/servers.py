@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import shutil
 from abc import ABC, abstractmethod
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit, urlunsplit
 
@@ -92,8 +92,7 @@ class PostgresStore(Store):
         return row[0] if row else 0
 
     async def cpu_s(self) -> float:
-        cursor = await self._conn.execute(_BACKENDS)
-        return sum([process_cpu_s(pid) for (pid,) in await cursor.fetchall()])
+        return await backends_cpu_s(self._conn)
 
     async def grow(self, rows: int) -> None:
         for statement in self._tables.grow:
@@ -124,6 +123,16 @@ class RedisStore(Store):
 
     async def grow(self, rows: int) -> None:
         raise NotImplementedError("TaskIQ's brokers keep neither a history nor jobs of the future")
+
+
+async def backends_cpu_s(conn: psycopg.AsyncConnection) -> float:
+    """Tell how many seconds of CPU the other clients' backends in this database used so far."""
+    cursor = await conn.execute(_BACKENDS)
+    total_s = 0.0
+    for (pid,) in await cursor.fetchall():
+        with suppress(FileNotFoundError):  # it ended just now
+            total_s += process_cpu_s(pid)
+    return total_s
 
 
 @asynccontextmanager
