@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import subprocess
 import sys
-import timeit
 
 import pytest
 
+from calls import count_calls
 from signalstack.telemetry.observer import Telemetry
 from signalstack.telemetry.traces import UNRECORDED, current_traceparent, parse
 
@@ -84,5 +84,4 @@ def test_a_span_that_nobody_collects_costs_next_to_nothing() -> None:
         with observer.span("process default", "consumer", parent=TRACEPARENT):
             pass
 
-    # 0.5 µs on a quiet machine; the SDK's takes 30.
-    assert min(timeit.repeat(span, number=1_000, repeat=50)) / 1_000 < 4e-6
+    assert count_calls(span) <= 6  # one that is collected takes 170
