@@ -2,23 +2,16 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
-from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING
 
 import msgspec
 import pytest
 
+from bench.front import run_bench
 from bench.growth.figures import Report
 
-_COMMAND: Final = (sys.executable, str(Path(__file__).parent / "growth" / "run.py"))
-
-
-def _run(*options: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [*_COMMAND, *options], capture_output=True, text=True, check=False, timeout=110
-    )
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 @pytest.mark.long
@@ -28,7 +21,7 @@ def test_a_quick_run_of_one_axis_reports_windows_with_and_without_the_transactio
 ) -> None:
     path = tmp_path / "report.json"
 
-    ended = _run("--quick", "--only", "horizon", "--json", str(path))
+    ended = run_bench("growth", "--quick", "--only", "horizon", "--json", str(path))
 
     assert ended.returncode == 0, ended.stderr
     report = msgspec.json.decode(path.read_bytes(), type=Report)
@@ -39,7 +32,7 @@ def test_a_quick_run_of_one_axis_reports_windows_with_and_without_the_transactio
 
 
 def test_an_unknown_axis_is_refused_with_those_that_there_are() -> None:
-    ended = _run("--only", "workers,weather")
+    ended = run_bench("growth", "--only", "workers,weather")
 
     assert ended.returncode == 2
     assert "weather: not one of backlog, history" in ended.stderr

@@ -2,24 +2,16 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from pathlib import Path
 from typing import Final
 
 import msgspec
 import pytest
 
+from bench.front import run_bench
 from bench.peers.figures import Report
 
 _ROOT: Final = Path(__file__).parents[2]
-_COMMAND: Final = (sys.executable, str(Path(__file__).parent / "peers" / "run.py"))
-
-
-def _run(*options: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [*_COMMAND, *options], capture_output=True, text=True, check=False, timeout=110
-    )
 
 
 @pytest.mark.long
@@ -27,7 +19,8 @@ def _run(*options: str) -> subprocess.CompletedProcess[str]:
 def test_another_build_is_measured_beside_this_one(tmp_path: Path) -> None:
     path = tmp_path / "report.json"
 
-    ended = _run(
+    ended = run_bench(
+        "peers",
         "--quick", "--only", "signalstack", "--build", str(_ROOT), "--measure", "turns,drain",
         "--json", str(path),
     )  # fmt: skip
@@ -54,14 +47,16 @@ def test_another_build_is_measured_beside_this_one(tmp_path: Path) -> None:
 def test_an_unknown_name_is_refused_with_those_that_there_are(
     options: tuple[str, str], told: str
 ) -> None:
-    ended = _run(*options)
+    ended = run_bench("peers", *options)
 
     assert ended.returncode == 2
     assert told in ended.stderr
 
 
 def test_a_checkout_without_an_environment_says_what_to_do(tmp_path: Path) -> None:
-    ended = _run("--only", "signalstack", "--build", str(tmp_path), "--measure", "turns")
+    ended = run_bench(
+        "peers", "--only", "signalstack", "--build", str(tmp_path), "--measure", "turns"
+    )
 
     assert ended.returncode == 1
     assert f"{tmp_path} has no environment: run `make setup` there" in ended.stderr

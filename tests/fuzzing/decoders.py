@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Callable
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 from hypothesis import strategies as st
 
+from calls import Bounded
 from fuzzing import trials
 from fuzzing.inputs import (
     ATTRIBUTES,
@@ -34,7 +33,6 @@ from signalstack.api.app import OPERATIONS
 from signalstack.api.examples import EXAMPLES
 
 if TYPE_CHECKING:
-    from collections.abc import Generator
     from uuid import UUID
 
 
@@ -43,27 +41,6 @@ if TYPE_CHECKING:
 _STEPS: Final = 5_000
 _STEPS_A_BYTE: Final = 40
 _STEPS_OF_TEMPLATES: Final = 5_000_000
-
-
-@contextmanager
-def bounded(size: int, steps: int) -> Generator[None]:
-    """Raise when more functions are called than the size of the input allows."""
-    limit = steps + _STEPS_A_BYTE * size
-    made = 0
-
-    def count(_frame: object, event: str, _argument: object) -> None:
-        nonlocal made
-        made += event in ("call", "c_call")
-        if made > limit:
-            sys.setprofile(None)
-            raise AssertionError(f"more than {limit} calls for {size} bytes")
-
-    before = sys.getprofile()
-    sys.setprofile(count)
-    try:
-        yield
-    finally:
-        sys.setprofile(before)
 
 
 class Decoder(msgspec.Struct, frozen=True, kw_only=True):
@@ -79,7 +56,7 @@ class Decoder(msgspec.Struct, frozen=True, kw_only=True):
         taken = self.trial(given)  # also fills caches, of compiled patterns above all
         if not counting:
             return taken
-        with bounded(len(repr(given)), self.steps):
+        with Bounded(self.steps + _STEPS_A_BYTE * len(repr(given))):
             return self.trial(given)
 
 

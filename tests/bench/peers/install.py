@@ -38,7 +38,7 @@ def install(peers: Iterable[Peer]) -> None:
     """
     peers = list(peers)
     for peer in peers:
-        if not _python(peer).exists() and peer.checkout is not None:
+        if peer.checkout is not None and not _python(peer).exists():
             raise InstallError(f"{peer.checkout} has no environment: run `make setup` there")
     for name in dict.fromkeys(peer.environment for peer in peers):
         if name:
