@@ -19,9 +19,9 @@ from signalstack.store.dispatch import (
     SETTLE_STATEMENTS,
     Dispatch,
 )
-from signalstack.store.intake import Key, Write
 from signalstack.store.link import Link
 from signalstack.store.query import read
+from signalstack.store.writes import Key, Write
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Iterable, Sequence
@@ -100,7 +100,7 @@ def new_write(user_id: UUID, *jobs: NewJob, key: str | None = None, **fields: An
 
 
 async def take(conn: Database, way: str, user_id: UUID, queue: str = "default") -> int | None:
-    """Take the only invitation as who stores a job does: one `alone`, or among `others`.
+    """Take the only invitation as who stores a job does: `alone`, `keyed`, or among `others`.
 
     Returns its token, None where it cannot be had.
     """
@@ -109,8 +109,9 @@ async def take(conn: Database, way: str, user_id: UUID, queue: str = "default") 
         return await value(conn, call, queue, user_id)
     job = (user_id, new_id(), "noop", queue, 0, None, None, 3, None, None, "null", 0)
     token = await value(conn, "SELECT token FROM signalstack.invitations")
-    statement = read("intake/enqueue_one").encode()
-    await psycopg.AsyncRawCursor(conn).execute(statement, (*job, True, True))
+    guard = () if way == "alone" else ("jobs", str(job[1]), b"body", *[None] * 9)
+    statement = read(f"intake/{'enqueue' if way == 'alone' else 'accept'}_one").encode()
+    await psycopg.AsyncRawCursor(conn).execute(statement, (*job, True, True, *guard))
     left = await value(conn, "SELECT token FROM signalstack.invitations")
     return token if left is None else None
 

@@ -17,9 +17,10 @@ from signalstack.core.stage import Finished, Settled
 from signalstack.handlers import registry
 from signalstack.handlers.noop import NOOP
 from signalstack.store import chores
-from signalstack.store.intake import SESSION, STATEMENTS, Intake, Write
+from signalstack.store.intake import SESSION, STATEMENTS, Intake
 from signalstack.store.link import Link
 from signalstack.store.pool import Pool
+from signalstack.store.writes import Write
 from signalstack.worker.supervisor import Worker, WorkerOptions
 from signalstack.worker.verdict import RetryPolicy
 from tenants import make_tenant
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
     from psycopg.rows import DictRow
 
     from signalstack.core.handler import JobType
-    from signalstack.store.intake import Receipt
+    from signalstack.store.writes import Receipt
 
 # So rare that a test which needs the poll without meaning to does not pass.
 NEVER_S: Final = 300.0

@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import anyio
 import pytest
 
+from pooler import pgbouncer
 from recording import RecordingObserver
 from rows import add_user, connect, new_event, new_job, new_write, open_link, rows, value
 from signalstack.core.errors import InvalidError, UnavailableError
 from signalstack.core.ids import new_id
 from signalstack.core.stage import Flushed
 from signalstack.store import intake as store
-from signalstack.store.intake import Intake, Receipt, Write
+from signalstack.store.intake import Intake
+from signalstack.store.writes import Receipt, Write
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Iterable
+    from collections.abc import AsyncGenerator, Iterable, Iterator
     from uuid import UUID
 
     from rows import Database
@@ -36,6 +39,16 @@ async def conn(database_url: str) -> AsyncGenerator[Database]:
 @pytest.fixture
 async def tenant(conn: Database) -> UUID:
     return await add_user(conn)
+
+
+@pytest.fixture(params=["direct", "pooled"])
+def way_in(request: pytest.FixtureRequest, database_url: str) -> Iterator[str]:
+    """Give the database's DSN, or one through a pooler: single writes go by other statements."""
+    if request.param == "pooled":
+        with pgbouncer(database_url) as pooled:
+            yield pooled
+    else:
+        yield database_url
 
 
 def _link(database_url: str, observer: RecordingObserver) -> Any:
@@ -99,7 +112,7 @@ async def test_what_callers_send_when_they_are_answered_goes_along_with_what_wai
 
 
 async def test_every_field_of_a_job_is_kept(
-    database_url: str, observer: RecordingObserver, conn: Database, tenant: UUID
+    way_in: str, observer: RecordingObserver, conn: Database, tenant: UUID
 ) -> None:
     job = new_job(
         queue="mail",
@@ -111,7 +124,7 @@ async def test_every_field_of_a_job_is_kept(
         payload='{"ü": [1, null]}'.encode(),
     )
 
-    async with _link(database_url, observer) as link:
+    async with _link(way_in, observer) as link:
         receipt = await Intake(link, observer).submit(new_write(tenant, job, key="k"))
 
     (row,) = await rows(
@@ -191,9 +204,9 @@ async def test_bad_row_among_many_costs_few_more_flushes(
 
 
 async def test_bad_row_by_itself_is_refused(
-    database_url: str, observer: RecordingObserver, tenant: UUID
+    way_in: str, observer: RecordingObserver, tenant: UUID
 ) -> None:
-    async with _link(database_url, observer) as link:
+    async with _link(way_in, observer) as link:
         intake = Intake(link, observer)
         for poison in ({"payload": b"{"}, {"type": "\ud800"}):
             with pytest.raises(InvalidError):
@@ -203,12 +216,12 @@ async def test_bad_row_by_itself_is_refused(
 
 
 async def test_second_use_of_a_key_comes_back_with_its_owner(
-    database_url: str, observer: RecordingObserver, conn: Database, tenant: UUID
+    way_in: str, observer: RecordingObserver, conn: Database, tenant: UUID
 ) -> None:
     first, same = new_write(tenant, key="k"), new_write(tenant, key="k")
     other = new_write(tenant, key="k", fingerprint=b"other body")
 
-    async with _link(database_url, observer) as link:
+    async with _link(way_in, observer) as link:
         intake = Intake(link, observer)
         receipts = [await intake.submit(write) for write in (first, same, other)]
 
@@ -259,9 +272,9 @@ async def test_key_used_by_two_processes_at_once_is_owned_once(
 
 
 async def test_key_of_an_uncommitted_rival_is_waited_for(
-    database_url: str, observer: RecordingObserver, conn: Database, tenant: UUID
+    way_in: str, database_url: str, observer: RecordingObserver, conn: Database, tenant: UUID
 ) -> None:
-    async with _link(database_url, observer) as link, connect(database_url) as rival:
+    async with _link(way_in, observer) as link, connect(database_url) as rival:
         intake = Intake(link, observer)
         for ends, stored in (("ROLLBACK", True), ("COMMIT", False)):
             await rival.execute("BEGIN")
@@ -308,11 +321,11 @@ async def test_same_key_of_another_tenant_or_route_is_another_key(
 
 
 async def test_key_whose_time_is_over_is_taken_over(
-    database_url: str, observer: RecordingObserver, conn: Database, tenant: UUID
+    way_in: str, observer: RecordingObserver, conn: Database, tenant: UUID
 ) -> None:
     first, second = new_write(tenant, key="k"), new_write(tenant, key="k", fingerprint=b"new")
 
-    async with _link(database_url, observer) as link:
+    async with _link(way_in, observer) as link:
         intake = Intake(link, observer)
         await intake.submit(first)
         await conn.execute("UPDATE signalstack.idempotency SET expires_at = now()")
@@ -325,33 +338,59 @@ async def test_key_whose_time_is_over_is_taken_over(
     assert kept == (second.ref, b"new", True)
 
 
+@pytest.mark.parametrize("delays_s", [[None], [60.0], [None, 60.0], []])
+@pytest.mark.parametrize("key", [None, "k"])
 async def test_event_is_stored_with_its_jobs_and_counted_once(
-    database_url: str, observer: RecordingObserver, conn: Database, tenant: UUID
+    way_in: str,
+    observer: RecordingObserver,
+    conn: Database,
+    tenant: UUID,
+    key: str | None,
+    delays_s: list[float | None],
 ) -> None:
-    event = new_event(source="shop", subject="o-1", external_id="7", extensions=b'{"x": 1}')
-    jobs = [new_job(), new_job(delay_s=60.0)]
+    at = datetime(2031, 2, 3, 4, 5, 6, 7, UTC)
+    event = new_event(
+        payload=b'{"n": 1}',
+        source="shop",
+        subject="o-1",
+        external_id="7",
+        occurred_at=at,
+        extensions=b'{"x": 1}',
+    )
+    jobs = [new_job(delay_s=delay_s, priority=3, payload=b"[2]") for delay_s in delays_s]
 
-    async with _link(database_url, observer) as link:
-        await Intake(link, observer).submit(new_write(tenant, *jobs, event=event, key="k"))
+    async with _link(way_in, observer) as link:
+        await Intake(link, observer).submit(new_write(tenant, *jobs, event=event, key=key))
 
     (kept,) = await rows(
-        conn, "SELECT id, source, subject, external_id, extensions, job_ids FROM signalstack.events"
+        conn,
+        "SELECT id, type, payload, source, subject, external_id, occurred_at, extensions, job_ids "
+        "FROM signalstack.events",
     )
-    assert kept == (event.id, "shop", "o-1", "7", {"x": 1}, [job.id for job in jobs])
-    delayed = await rows(conn, "SELECT delayed, event_id FROM signalstack.jobs ORDER BY id")
-    assert delayed == [(False, event.id), (True, event.id)]
+    assert kept[:6] == (event.id, "order.paid", {"n": 1}, "shop", "o-1", "7")
+    assert kept[6:] == (at, {"x": 1}, [job.id for job in jobs])
+    made = await rows(
+        conn,
+        "SELECT id, delayed, event_id, idempotency_key, priority, max_attempts, payload, wake "
+        "FROM signalstack.jobs ORDER BY id",
+    )
+    assert made == [
+        (job.id, delayed, event.id, None, 3, 3, [2], "timer" if delayed else None)
+        for job in jobs
+        for delayed in [job.delay_s is not None]
+    ]
     counts = await rows(conn, "SELECT events_received, jobs_created FROM signalstack.metrics_delta")
-    assert counts == [(1, 2)]
+    assert counts == [(1, len(jobs))]
 
 
 async def test_event_matched_out_of_date_leaves_neither_itself_nor_its_key(
-    database_url: str, observer: RecordingObserver, conn: Database, tenant: UUID
+    way_in: str, observer: RecordingObserver, conn: Database, tenant: UUID
 ) -> None:
     await conn.execute("UPDATE signalstack.users SET subscriptions_version = 3")
     stale = new_write(tenant, new_job(), event=new_event(), key="k", version=2)
     fresh = new_write(tenant, new_job(), event=new_event(), key="k", version=3)
 
-    async with _link(database_url, observer) as link:
+    async with _link(way_in, observer) as link:
         intake = Intake(link, observer)
         refused, stored = await intake.submit(stale), await intake.submit(fresh)
 

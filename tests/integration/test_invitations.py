@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, asynccontextmanager
 from typing import TYPE_CHECKING, Any, cast
 
 import anyio
@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from rows import Database
     from signalstack.core.handler import Context
     from signalstack.store.dispatch import Lease
+    from signalstack.store.writes import Write
     from signalstack.worker.host import Host
 
 OPEN = "SELECT count(*) FROM signalstack.invitations WHERE token IS NOT NULL"
@@ -51,17 +52,30 @@ async def shop(database_url: str) -> AsyncIterator[Shop]:
         yield shop
 
 
-# One job that comes by itself, and one that comes by a statement for many, are stored by files of
-# their own.
-ways = pytest.mark.parametrize("way", ["alone", "others"])
+# One job that comes by itself, one that comes so with a key or an event, and one that comes by a
+# statement for many are stored by files of their own.
+ways = pytest.mark.parametrize("way", ["alone", "keyed", "others"])
+poolers = pytest.mark.parametrize("pooled", [False, True], ids=["direct", "pooled"])
 
 
 async def _store(shop: Shop, way: str, queue: str = "default") -> UUID:
-    """Store one job in one of the two ways, of which only many come with keys."""
+    """Store one job in one of these ways; behind a pooler a statement for many serves one too."""
     job = new_job(type="echo", queue=queue)
-    key = None if way == "alone" else str(job.id)
-    await shop.submit(new_write(shop.user_id, job, key=key))
+    write = new_write(shop.user_id, job, key=None if way == "alone" else str(job.id))
+    async with _way_in(shop, pooled=way == "others") as taken:
+        await taken.submit(write)
     return job.id
+
+
+@asynccontextmanager
+async def _way_in(shop: Shop, *, pooled: bool) -> AsyncIterator[Shop]:
+    """Give the shop itself, or the same one behind a pooler."""
+    if pooled:
+        with pgbouncer(shop.dsn) as dsn:
+            async with open_shop(dsn) as behind:
+                yield behind
+    else:
+        yield shop
 
 
 @pytest.fixture
@@ -108,41 +122,64 @@ async def test_a_job_that_comes_alone_is_handed_over_and_never_claimed(shop: Sho
         assert started.due_at <= started.at
 
 
-async def test_a_keyed_job_and_the_one_job_of_an_event_are_handed_over_too(shop: Shop) -> None:
-    async with shop.worker(HANDLERS) as crew:
+@poolers
+async def test_a_keyed_job_and_the_one_job_of_an_event_are_handed_over_too(
+    shop: Shop, *, pooled: bool
+) -> None:
+    jobs = [new_job(type="echo", payload=payload) for payload in (b"1", b"2", b"3", b"4")]
+    plain, keyed, caused, named = jobs
+    events = [new_event(payload=b"{}"), new_event(payload=b"{}", external_id="7")]
+    writes = [
+        new_write(shop.user_id, plain),
+        new_write(shop.user_id, keyed, key="k"),
+        new_write(shop.user_id, caused, event=events[0]),
+        new_write(shop.user_id, named, event=events[1], key="7"),
+    ]
+    async with _way_in(shop, pooled=pooled) as taken, shop.worker(HANDLERS) as crew:
+        for nth, write in enumerate(writes):
+            await _at_rest(crew, nth + 1)
+            assert (await taken.submit(write)).stored
+            await crew.ended(write.jobs[0].id)
+
+        assert (_handed(crew), _claimed(crew)) == (4, 0)
+        assert [(await shop.ran(write.jobs[0].id)).result for write in writes] == [1, 2, 3, 4]
+
+
+@poolers
+@pytest.mark.parametrize("event", [False, True], ids=["job", "event"])
+async def test_a_repeat_takes_no_invitation(
+    shop: Shop, conn: Database, *, event: bool, pooled: bool
+) -> None:
+    def write() -> Write:
+        caused_by = new_event(payload=b"{}") if event else None
+        return new_write(shop.user_id, new_job(type="echo"), event=caused_by, key="k")
+
+    async with _way_in(shop, pooled=pooled) as taken, shop.worker(HANDLERS) as crew:
         await _at_rest(crew)
-        keyed, caused = new_job(type="echo", payload=b"1"), new_job(type="echo", payload=b"2")
-        await shop.submit(new_write(shop.user_id, keyed, key="k"))
-        await crew.ended(keyed.id)
-        await _at_rest(crew, 2)
-        event = new_event(payload=b"{}")
-        assert (await shop.submit(new_write(shop.user_id, caused, event=event))).stored
-        await crew.ended(caused.id)
-
-        assert (_handed(crew), _claimed(crew)) == (2, 0)
-        assert [(await shop.ran(job.id)).result for job in (keyed, caused)] == [1, 2]
-
-
-async def test_behind_a_pooler_a_lone_job_is_handed_over_too(shop: Shop, database_url: str) -> None:
-    with pgbouncer(database_url) as pooled:
-        async with open_shop(pooled) as other, shop.worker(HANDLERS) as crew:
-            await _at_rest(crew)
-            await crew.ended(await other.enqueue("echo"))
-
-            assert (_handed(crew), _claimed(crew)) == (1, 0)
-
-
-async def test_a_repeat_takes_no_invitation(shop: Shop, conn: Database) -> None:
-    async with shop.worker(HANDLERS) as crew:
-        await _at_rest(crew)
-        first = new_job(type="echo")
-        await shop.submit(new_write(shop.user_id, first, key="k"))
-        await crew.ended(first.id)
+        first = write()
+        await taken.submit(first)
+        await crew.ended(first.jobs[0].id)
         await _at_rest(crew, 2)
 
-        again = await shop.submit(new_write(shop.user_id, new_job(type="echo"), key="k"))
+        again = await taken.submit(write())
 
         assert not again.stored
+        assert again.owner is not None
+        assert again.owner.ref == first.ref
+        assert await value(conn, OPEN) == 1
+        assert await value(conn, "SELECT count(*) FROM signalstack.jobs") == 0
+
+
+@poolers
+async def test_an_event_that_was_matched_out_of_date_takes_no_invitation(
+    shop: Shop, conn: Database, *, pooled: bool
+) -> None:
+    job = new_job(type="echo")
+    stale = new_write(shop.user_id, job, event=new_event(payload=b"{}"), version=7)
+    async with _way_in(shop, pooled=pooled) as taken, shop.worker(HANDLERS) as crew:
+        await _at_rest(crew)
+
+        assert not (await taken.submit(stale)).stored
         assert await value(conn, OPEN) == 1
 
 

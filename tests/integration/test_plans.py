@@ -49,6 +49,7 @@ _INTAKE: Final = (
     "intake/enqueue_one",
     "intake/enqueue_one_pooled",
     "intake/accept",
+    "intake/accept_one",
 )
 _MANY: Final = 500
 # What that file sets for a transaction, for the session.
@@ -286,18 +287,19 @@ async def test_intake_never_reads_what_is_there(conn: Database, statistics: str)
         indexes = {node.get("Index Name") for node in nodes} - {None}
         # Save for what a hand-over has to know, which its own tests hold to be little.
         host = {"invitations_pkey", "workers_pkey", "queues_pkey", "jobs_ready"}
-        assert indexes == (host if name == "intake/enqueue_one" else indexes & {"users_pkey"}), name
+        handed = name in {"intake/enqueue_one", "intake/accept_one"}
+        assert indexes - {"users_pkey"} == (host if handed else set()), name
 
 
 def _of_nothing(name: str) -> Hot:
-    """Call a query of the intake with empty arrays, or nulls, and a job that may be handed over."""
+    """Call a query of the intake with nulls, or empty arrays and a job that may be handed over."""
     parameters = len(set(re.findall(r"\$\d+", read(name))))
-    nothing = "NULL" if "enqueue_one" in name else _array()
-    arguments = ", ".join([*[nothing] * (parameters - 1), "true"])
-    return Hot(arguments=arguments, indexes=set(), session=intake.SESSION)
+    one = "_one" in name
+    arguments = ["NULL"] * parameters if one else [*[_array()] * (parameters - 1), "true"]
+    return Hot(arguments=", ".join(arguments), indexes=set(), session=intake.SESSION)
 
 
-@pytest.mark.parametrize("way", ["alone", "others"])
+@pytest.mark.parametrize("way", ["alone", "keyed", "others"])
 @pytest.mark.parametrize("statistics", ["fresh", "of empty tables", "none"])
 async def test_taking_an_invitation_reads_one_lane_by_its_index(
     conn: Database, statistics: str, way: str
@@ -320,7 +322,7 @@ async def test_taking_an_invitation_reads_one_lane_by_its_index(
     [None, ("{}", 7, None), ("{mail}", 7, 1), ("{}", 8, 1)],
     ids=["none", "taken", "for another queue", "of a session that is gone"],
 )
-@pytest.mark.parametrize("way", ["alone", "others"])
+@pytest.mark.parametrize("way", ["alone", "keyed", "others"])
 async def test_where_there_is_no_invitation_to_take_no_job_is_looked_at(
     conn: Database, way: str, invitation: tuple[object, ...] | None
 ) -> None:

@@ -51,6 +51,18 @@ def test_behind_a_pooler_one_job_is_stored_by_the_same_words() -> None:
     assert pooled.partition("\njob AS (")[1:] == one.partition("\njob AS (")[1:]
 
 
+def test_whatever_stores_one_job_takes_an_invitation_by_the_same_words() -> None:
+    plain, guarded = (query.read(f"intake/{name}_one") for name in ("enqueue", "accept"))
+    host = plain[plain.index("host AS (") : plain.index("job AS (")]
+    assert host in guarded.replace("            AND EXISTS (SELECT FROM fresh)\n", "")
+
+
+def test_keys_are_owned_by_the_same_words() -> None:
+    owned = re.compile(r"ON CONFLICT .*?RETURNING[^)]*", re.DOTALL)
+    texts = [query.read(f"intake/{name}") for name in ("enqueue", "accept", "accept_one")]
+    assert len({found[0] for text in texts if (found := owned.search(text))}) == 1
+
+
 def _queries() -> list[Query[Any]]:
     found: dict[str, Query[Any]] = {}
     for module in pkgutil.iter_modules(signalstack.store.__path__, "signalstack.store."):

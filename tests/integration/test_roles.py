@@ -68,7 +68,7 @@ async def test_the_api_serves_with_the_rights_that_are_documented(database_url: 
                         await conn.execute(statement.encode())
 
 
-@pytest.mark.parametrize("way", ["alone", "others"])
+@pytest.mark.parametrize("way", ["alone", "keyed", "others"])
 async def test_the_api_takes_invitations_and_makes_none(database_url: str, way: str) -> None:
     async with connect(database_url) as admin, _login(admin) as dsn, connect(dsn) as api:
         user_id, worker = await add_user(admin), await add_worker(admin)

@@ -14,7 +14,8 @@ from rows import add_jobs, add_user, connect, new_job, new_write, open_link, val
 from signalstack.core.errors import UnavailableError
 from signalstack.core.ids import new_id
 from signalstack.store import intake
-from signalstack.store.intake import Intake, Receipt
+from signalstack.store.intake import Intake
+from signalstack.store.writes import Receipt
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator

@@ -42,6 +42,7 @@ _CLAIM_PLAIN: Final = "sql/queries/dispatch/claim_plain.sql"
 _RESCUE: Final = "sql/queries/maintenance/rescue.sql"
 _INVITING: Final = "sql/migrations/0016_look_when_invited.up.sql"
 _ENQUEUE_ONE: Final = "sql/queries/intake/enqueue_one.sql"
+_ACCEPT_ONE: Final = "sql/queries/intake/accept_one.sql"
 _INVITATIONS: Final = "tests/integration/test_invitations.py"
 _DURABILITY: Final = "tests/integration/test_api_durability.py"
 _WAL: Final = "tests/integration/test_wal.py"
@@ -247,6 +248,7 @@ MUTANTS: Final = (
     ),
     *_of_hand_over(_INVITING, "others"),
     *_of_hand_over(_ENQUEUE_ONE, "alone"),
+    *_of_hand_over(_ACCEPT_ONE, "keyed"),
     Mutant(
         name="chance among the lanes of a claim, plain",
         file=_CLAIM_PLAIN,

@@ -16,35 +16,27 @@ from __future__ import annotations
 import asyncio
 import struct
 from collections import deque
-from collections.abc import Sequence
-from datetime import datetime
 from time import perf_counter
 from typing import TYPE_CHECKING, Final
-from uuid import UUID
-
-import msgspec
 
 from signalstack.core.errors import InvalidError, UnavailableError
-from signalstack.core.event import NewEvent
-from signalstack.core.job import NewJob
 from signalstack.core.stage import Flushed
-from signalstack.store import binary
+from signalstack.store import writes
 from signalstack.store.link import Call, Link, Statement, StatementError
 from signalstack.store.wal import FLUSH_WAL, WalFlusher
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from psycopg.pq.abc import PGresult
 
     from signalstack.core.stage import Observer
+    from signalstack.store.writes import Receipt, Write
 
     _Sent = asyncio.Future[list[PGresult]]
 
-_ENQUEUE: Final = Statement("intake/enqueue")
-_ENQUEUE_ONE: Final = Statement("intake/enqueue_one")
-_ENQUEUE_ONE_POOLED: Final = Statement("intake/enqueue_one_pooled")
-_ACCEPT: Final = Statement("intake/accept")
 _DO_NOT_FLUSH: Final = Statement("intake/do_not_flush")
-STATEMENTS: Final = (_ENQUEUE, _ENQUEUE_ONE, _ACCEPT, _DO_NOT_FLUSH, FLUSH_WAL)
+STATEMENTS: Final = (*writes.STATEMENTS, _DO_NOT_FLUSH, FLUSH_WAL)
 
 # Plans that hold however the tables grow; a request waits for no longer than this.
 SESSION: Final = {
@@ -64,7 +56,6 @@ _HURRIED_WRITES: Final = 8
 # What waits while PostgreSQL does not answer; beyond it callers are refused at once.
 WAITING_JOBS: Final = 20_000
 WAITING_BYTES: Final = 32 * 1024**2
-_KEY_FIELDS: Final = 5  # of who holds a key
 # Data exceptions, statement too complex or too large: the row's fault, not PostgreSQL's.
 _ROW_FAULTS: Final = ("22", "54")
 # Lost against another, out of resources, locked for too long, told to stop: later it may do.
@@ -74,50 +65,6 @@ _PASSING_FAULTS: Final = ("40", "53", "55", "57")
 def make_beside(dsn: str, observer: Observer) -> Link:
     """Make the second link of an intake, which is still to be kept open."""
     return Link("intake beside", dsn, STATEMENTS, observer, settings=SESSION)
-
-
-class Key(msgspec.Struct, frozen=True, kw_only=True):
-    """An idempotency key as given; `fingerprint` is a SHA-256 of what it stands for."""
-
-    route: str
-    key: str
-    fingerprint: bytes
-
-
-class Write(msgspec.Struct, frozen=True, kw_only=True):
-    """What one request wants stored: jobs, or an event with the jobs that it caused.
-
-    `version` is the tenant's version of the subscriptions that an event was matched against. The
-    caller of one that is not `durable` hears of its commit before it is on disk, and answers
-    nobody until a later commit that is, such as that of the job's outcome, or `Intake.flush_wal`.
-    """
-
-    user_id: UUID
-    jobs: Sequence[NewJob]
-    event: NewEvent | None = None
-    version: int = 0
-    key: Key | None = None
-    durable: bool = True
-
-    @property
-    def ref(self) -> UUID:
-        """What an idempotency key points at: the event, or the first job."""
-        return self.event.id if self.event is not None else self.jobs[0].id
-
-
-class Owner(msgspec.Struct, frozen=True, kw_only=True):
-    """Who holds an idempotency key: what it was first used for, and what that made."""
-
-    fingerprint: bytes
-    ref: UUID
-
-
-class Receipt(msgspec.Struct, frozen=True, kw_only=True):
-    """What became of a write: `stored`, else a repeat (of `owner`) or matched out of date."""
-
-    created_at: datetime
-    stored: bool
-    owner: Owner | None
 
 
 class _Pending:
@@ -227,16 +174,19 @@ class Intake:
     def _send_parts(self, parts: list[list[_Pending]]) -> tuple[_Sent, _Sent]:
         """Send a group; gives what ends when it is stored, and when it may be answered."""
         try:
-            writes = [[pending.write for pending in part] for part in parts]
-            durable, hurry = _choose_pace(writes)
-            alone = len(writes) == len(writes[0]) == 1 and _may_be_handed(writes[0][0])
+            kinds = [[pending.write for pending in part] for part in parts]
+            durable, hurry = _choose_pace(kinds)
+            alone = len(kinds) == len(kinds[0]) == 1 and writes.may_be_handed(kinds[0][0])
             link = self._free_link()
-            calls = [_call(part, alone=alone, hurry=hurry, pooled=link.pooled) for part in writes]
+            calls = [
+                writes.make_call(kind, handed=alone, hurry=hurry, pooled=link.pooled)
+                for kind in kinds
+            ]
         except (ValueError, OverflowError, struct.error) as error:
             refused: _Sent = self._link.new_future()
             refused.set_exception(InvalidError(f"PostgreSQL cannot store this: {error}"))
             return refused, refused
-        if hurry and calls[-1].statement not in (_ENQUEUE_ONE, _ENQUEUE_ONE_POOLED):
+        if hurry and not writes.hurries(calls[-1]):
             calls.append(Call(_DO_NOT_FLUSH))
         stored = link.send(*calls)
         return stored, self._once_on_disk(stored, link) if hurry and durable else stored
@@ -308,7 +258,10 @@ class Intake:
             _refuse(group, error)
             return
         for part, result in zip(parts, done.result(), strict=False):  # _DO_NOT_FLUSH is the last
-            _hand_out(part, result)
+            receipts = writes.read_receipts([pending.write for pending in part], result)
+            for pending, receipt in zip(part, receipts, strict=True):
+                if not pending.future.done():
+                    pending.future.set_result(receipt)
         self._observer.tell(
             Flushed(
                 writes=len(group),
@@ -370,145 +323,3 @@ def _refuse(group: list[_Pending], error: BaseException) -> None:
     for pending in group:
         if not pending.future.done():
             pending.future.set_exception(error)
-
-
-def _may_be_handed(write: Write) -> bool:
-    """Tell whether this is one job that a worker may have at once.
-
-    What is handed over costs an attempt if that worker is no more, so there must be another.
-    """
-    if len(write.jobs) != 1:
-        return False
-    (job,) = write.jobs
-    return job.run_at is None and not job.delay_s and job.max_attempts > 1
-
-
-def _call(writes: Sequence[Write], *, alone: bool, hurry: bool, pooled: bool) -> Call:
-    """Make the call for writes of one kind; a job that comes `alone` may be handed over.
-
-    The statement for one job can be told to `hurry` and not wait for the disk.
-    """
-    first = writes[0]
-    handed = binary.pack_bool(alone)
-    if first.event is not None:
-        return Call(_ACCEPT, [*_accept_parameters(writes), handed])
-    if len(writes) == len(first.jobs) == 1 and first.key is None:
-        one = _job_parameters(first.user_id, first.jobs[0])
-        statement = _ENQUEUE_ONE_POOLED if pooled else _ENQUEUE_ONE
-        return Call(statement, [*one, handed, binary.pack_bool(hurry)])
-    return Call(_ENQUEUE, [*_enqueue_parameters(writes), handed])
-
-
-def _hand_out(part: list[_Pending], result: PGresult) -> None:
-    """Tell each caller of one statement what became of its write."""
-    is_event = part[0].write.event is not None
-    first_key = 2 if is_event else 1
-    created_at = binary.read_timestamptz(result.get_value(0, 0) or b"")
-    stored = set(binary.read_uuid_array(result.get_value(0, 1))) if is_event else None
-    owners = _read_owners(result, first_key)
-    for pending in part:
-        if pending.future.done():
-            continue
-        write = pending.write
-        key = write.key
-        owner = owners.get((write.user_id.bytes, key.route, key.key)) if key else None
-        if stored is None:
-            kept = owner is None or owner.ref == write.ref
-        else:
-            kept = write.ref.bytes in stored
-        pending.future.set_result(
-            Receipt(created_at=created_at, stored=kept, owner=None if kept else owner)
-        )
-
-
-def _read_owners(result: PGresult, first_key: int) -> dict[tuple[bytes, str, str], Owner]:
-    owners: dict[tuple[bytes, str, str], Owner] = {}
-    if result.nfields < first_key + _KEY_FIELDS:  # a statement without keys
-        return owners
-    for row in range(result.ntuples):
-        user_id, route, key, fingerprint, ref = (
-            result.get_value(row, first_key + column) for column in range(_KEY_FIELDS)
-        )
-        if user_id is not None and route is not None and key is not None:
-            owners[user_id, route.decode(), key.decode()] = Owner(
-                fingerprint=fingerprint or b"", ref=UUID(bytes=ref)
-            )
-    return owners
-
-
-def _job_parameters(user_id: UUID, job: NewJob) -> list[bytes | None]:
-    return [
-        user_id.bytes,
-        job.id.bytes,
-        job.type.encode(),
-        job.queue.encode(),
-        binary.pack_int2(job.priority),
-        None if job.run_at is None else binary.pack_timestamptz(job.run_at),
-        None if job.delay_s is None else binary.pack_float8(job.delay_s),
-        binary.pack_int4(job.max_attempts),
-        None if job.timeout_s is None else binary.pack_float8(job.timeout_s),
-        None if job.traceparent is None else job.traceparent.encode(),
-        binary.pack_jsonb(job.payload),
-        binary.pack_int2(job.watch),
-    ]
-
-
-def _key_parameters(writes: Sequence[Write]) -> list[bytes]:
-    keyed = [(write, write.key) for write in writes if write.key is not None]
-    return [
-        binary.uuid_array([write.user_id.bytes for write, _ in keyed]),
-        binary.text_array([key.route for _, key in keyed]),
-        binary.text_array([key.key for _, key in keyed]),
-        binary.bytea_array([key.fingerprint for _, key in keyed]),
-        binary.uuid_array([write.ref.bytes for write, _ in keyed]),
-    ]
-
-
-def _enqueue_parameters(writes: Sequence[Write]) -> list[bytes]:
-    rows = [(write, job) for write in writes for job in write.jobs]
-    return [
-        binary.uuid_array([write.user_id.bytes for write, _ in rows]),
-        binary.uuid_array([job.id.bytes for _, job in rows]),
-        binary.text_array([job.type for _, job in rows]),
-        binary.text_array([job.queue for _, job in rows]),
-        binary.int2_array([job.priority for _, job in rows]),
-        binary.timestamptz_array([job.run_at for _, job in rows]),
-        binary.float8_array([job.delay_s for _, job in rows]),
-        binary.int4_array([job.max_attempts for _, job in rows]),
-        binary.float8_array([job.timeout_s for _, job in rows]),
-        binary.text_array([write.key.key if write.key else None for write, _ in rows]),
-        binary.text_array([job.traceparent for _, job in rows]),
-        binary.jsonb_array([job.payload for _, job in rows]),
-        binary.uuid_array([write.ref.bytes if write.key else None for write, _ in rows]),
-        binary.int2_array([job.watch for _, job in rows]),
-        *_key_parameters(writes),
-    ]
-
-
-def _accept_parameters(writes: Sequence[Write]) -> list[bytes]:
-    events = [(write, write.event) for write in writes if write.event is not None]
-    jobs = [(write, event, job) for write, event in events for job in write.jobs]
-    return [
-        binary.uuid_array([write.user_id.bytes for write, _ in events]),
-        binary.uuid_array([event.id.bytes for _, event in events]),
-        binary.text_array([event.type for _, event in events]),
-        binary.jsonb_array([event.payload for _, event in events]),
-        binary.text_array([event.source for _, event in events]),
-        binary.text_array([event.subject for _, event in events]),
-        binary.text_array([event.external_id for _, event in events]),
-        binary.timestamptz_array([event.occurred_at for _, event in events]),
-        binary.jsonb_array([event.extensions for _, event in events]),
-        binary.int8_array([write.version for write, _ in events]),
-        binary.uuid_array([event.id.bytes if write.key else None for write, event in events]),
-        *_key_parameters(writes),
-        binary.int8_array([write.version for write in writes if write.key is not None]),
-        binary.uuid_array([job.id.bytes for _, _, job in jobs]),
-        binary.uuid_array([event.id.bytes for _, event, _ in jobs]),
-        binary.text_array([job.type for _, _, job in jobs]),
-        binary.text_array([job.queue for _, _, job in jobs]),
-        binary.int2_array([job.priority for _, _, job in jobs]),
-        binary.float8_array([job.delay_s or 0.0 for _, _, job in jobs]),
-        binary.int4_array([job.max_attempts for _, _, job in jobs]),
-        binary.text_array([job.traceparent for _, _, job in jobs]),
-        binary.jsonb_array([job.payload for _, _, job in jobs]),
-    ]

@@ -19,7 +19,7 @@ from signalstack.core.job import JobRef, NewJob, Watch
 from signalstack.core.message import queue_fault
 from signalstack.core.stage import Enqueued as EnqueuedFact
 from signalstack.core.stage import EventReceived
-from signalstack.store.intake import Intake, Key, Write
+from signalstack.store.writes import Key, Write
 from signalstack.usecases import look_up
 from signalstack.usecases.matching import Matchers
 
@@ -31,8 +31,9 @@ if TYPE_CHECKING:
     from signalstack.core.handler import Registry
     from signalstack.core.job import JobRequest
     from signalstack.core.stage import Observer, Span
-    from signalstack.store.intake import Owner, Receipt
+    from signalstack.store.intake import Intake
     from signalstack.store.pool import Pool
+    from signalstack.store.writes import Owner, Receipt
     from signalstack.usecases.queues import KnownQueues
 
 # Each round that finds the subscriptions changed again needs another change within a millisecond.

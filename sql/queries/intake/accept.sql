@@ -126,11 +126,11 @@ rung AS (
 
 SELECT
     now() AS at,
-    (SELECT array_agg(event.id) FROM event) AS stored,
     key.user_id,
     key.route,
     key.key,
     key.fingerprint,
-    key.ref
+    key.ref,
+    (SELECT array_agg(event.id) FROM event) AS stored
 FROM (SELECT count(*) FROM rung) AS done (bells)
 LEFT JOIN key ON true
