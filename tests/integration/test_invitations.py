@@ -34,7 +34,7 @@ from signalstack.worker.claimer import Claimer
 from working import NEVER_S, POLL_S, Crew, Shop, open_shop
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncGenerator, AsyncIterator
     from uuid import UUID
 
     from rows import Database
@@ -68,7 +68,7 @@ async def _store(shop: Shop, way: str, queue: str = "default") -> UUID:
 
 
 @asynccontextmanager
-async def _way_in(shop: Shop, *, pooled: bool) -> AsyncIterator[Shop]:
+async def _way_in(shop: Shop, *, pooled: bool) -> AsyncGenerator[Shop]:
     """Give the shop itself, or the same one behind a pooler."""
     if pooled:
         with pgbouncer(shop.dsn) as dsn:

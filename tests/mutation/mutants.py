@@ -250,6 +250,19 @@ MUTANTS: Final = (
     *_of_hand_over(_ENQUEUE_ONE, "alone"),
     *_of_hand_over(_ACCEPT_ONE, "keyed"),
     Mutant(
+        name="the repeat that takes no invitation",
+        file=_ACCEPT_ONE,
+        edits=(("            AND EXISTS (SELECT FROM fresh)\n", ""),),
+        test=f"{_INVITATIONS}::test_a_repeat_takes_no_invitation[job-direct]",
+    ),
+    Mutant(
+        name="the version of the subscriptions, for an event by itself",
+        file=_ACCEPT_ONE,
+        edits=(("AND $26::bigint = (", "AND $26::bigint >= ("),),
+        test=f"{_INVITATIONS}"
+        "::test_an_event_that_was_matched_out_of_date_takes_no_invitation[direct]",
+    ),
+    Mutant(
         name="chance among the lanes of a claim, plain",
         file=_CLAIM_PLAIN,
         edits=(

@@ -15,7 +15,11 @@ from signalstack.bench.http import connected, make_request
 from signalstack.bench.probe import ARRIVAL_S, Moments, Prober, Slots, stamp_job
 from signalstack.bench.rig import QUEUE
 from signalstack.bench.stamps import Stamps
+from signalstack.core.event import NewEvent
+from signalstack.core.ids import new_id, new_id_text
+from signalstack.core.subscription import JobTemplate, SubscriptionRequest
 from signalstack.store import baseline
+from signalstack.usecases import subscribe
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -27,8 +31,13 @@ if TYPE_CHECKING:
 _CHANNEL: Final = "signalstack_bench"
 _CREATED: Final = 201
 _OK: Final = 200
-_ARRIVING: Final = 3
+_ARRIVING: Final = 6
 _STEADY_RATE: Final = 200
+_EVENT: Final = "signalstack-bench.stamp"
+_TEMPLATE: Final = {"file": {"$": "payload.file"}, "slot": {"$": "payload.slot"}}
+_SUBSCRIPTION: Final = SubscriptionRequest(
+    name="bench", event_type=_EVENT, job=JobTemplate(type=STAMP, queue=QUEUE, payload=_TEMPLATE)
+)
 
 
 class _Idle:
@@ -46,6 +55,9 @@ class _Idle:
         """Do each thing once, each after a pause."""
         await self._arrive("notify", self._notify)
         await self._arrive("enqueue", self._enqueue)
+        await self._arrive("keyed", self._enqueue_keyed)
+        await self._arrive("event", self._accept)
+        await self._arrive("named", self._accept_named)
         insert = baseline.insert_call(self._rig.user_id, 1)
         await self.probes.take("insert", partial(self._rig.link.run, insert))
         await self._arrive("request", self._request)
@@ -61,6 +73,23 @@ class _Idle:
     async def _enqueue(self, slot: int) -> None:
         await self._rig.enqueue(stamp_job(self._file, slot))
 
+    async def _enqueue_keyed(self, slot: int) -> None:
+        await self._rig.enqueue(stamp_job(self._file, slot), key=new_id_text())
+
+    async def _accept(self, slot: int, external_id: str | None = None) -> None:
+        event = NewEvent(
+            id=new_id(),
+            type=_EVENT,
+            payload=msgspec.json.encode({"file": str(self._file), "slot": slot}),
+            external_id=external_id,
+        )
+        await self._rig.acceptor.accept_event(
+            self._rig.user_id, event, idempotency_key=None, fingerprint=None, traceparent=None
+        )
+
+    async def _accept_named(self, slot: int) -> None:
+        await self._accept(slot, new_id_text())
+
     async def _request(self, slot: int) -> None:
         body = msgspec.json.encode(
             {"type": STAMP, "queue": QUEUE, "payload": {"file": str(self._file), "slot": slot}}
@@ -73,6 +102,7 @@ async def measure_idle(rig: Rig) -> list[Figure]:
     """Measure single jobs, each after a pause, with an API and a worker process at rest."""
     cold, count = (4, 25) if rig.quick else (20, 300)
     await rig.clear()
+    await subscribe.create(rig.pool, rig.user_id, _SUBSCRIPTION, job_types=[STAMP])
     file = rig.folder / "idle.stamps"
     stamps = Stamps.make(file, (cold + count) * _ARRIVING)
     async with (
@@ -101,6 +131,24 @@ def _idle_figures(probes: Prober) -> list[Figure]:
             "idle.call_to_start",
             "idle: enqueue called → handler starts",
             probes.arrivals("enqueue"),
+            floor="idle.notify",
+        ),
+        latency(
+            "idle.keyed_to_start",
+            "idle: enqueue with a key called → handler starts",
+            probes.arrivals("keyed"),
+            floor="idle.notify",
+        ),
+        latency(
+            "idle.event_to_start",
+            "idle: event sent in → its job's handler starts",
+            probes.arrivals("event"),
+            floor="idle.notify",
+        ),
+        latency(
+            "idle.named_to_start",
+            "idle: event with an id of its sender's → handler starts",
+            probes.arrivals("named"),
             floor="idle.notify",
         ),
         latency(

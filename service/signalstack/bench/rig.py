@@ -57,10 +57,16 @@ class Rig(msgspec.Struct, frozen=True, kw_only=True):
     quick: bool
     say: Callable[[str], None]
 
-    async def enqueue(self, *jobs: JobRequest, traceparent: str | None = None) -> None:
+    async def enqueue(
+        self, *jobs: JobRequest, traceparent: str | None = None, key: str | None = None
+    ) -> None:
         """Enqueue as a request over HTTP would, without the HTTP."""
         await self.acceptor.enqueue(
-            self.user_id, jobs, idempotency_key=None, fingerprint=None, traceparent=traceparent
+            self.user_id,
+            jobs,
+            idempotency_key=key,
+            fingerprint=None if key is None else key.encode(),
+            traceparent=traceparent,
         )
 
     async def clear(self) -> None:

@@ -26,7 +26,7 @@ from signalstack.store.link import Call, Link, Statement, StatementError
 from signalstack.store.wal import FLUSH_WAL, WalFlusher
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from uuid import UUID
 
     from psycopg.pq.abc import PGresult
 

@@ -125,9 +125,7 @@ def read_receipts(writes: Sequence[Write], result: PGresult) -> list[Receipt]:
             kept = owner is None or owner.ref == write.ref
         else:
             kept = write.ref.bytes in stored
-        receipts.append(
-            Receipt(created_at=created_at, stored=kept, owner=None if kept else owner)
-        )
+        receipts.append(Receipt(created_at=created_at, stored=kept, owner=None if kept else owner))
     return receipts
 
 
@@ -136,9 +134,7 @@ def _read_owners(result: PGresult) -> dict[tuple[bytes, str, str], Owner]:
     if result.nfields < _OWNER.stop:  # a statement without keys
         return owners
     for row in range(result.ntuples):
-        user_id, route, key, fingerprint, ref = (
-            result.get_value(row, column) for column in _OWNER
-        )
+        user_id, route, key, fingerprint, ref = (result.get_value(row, column) for column in _OWNER)
         if user_id is not None and route is not None and key is not None:
             owners[user_id, route.decode(), key.decode()] = Owner(
                 fingerprint=fingerprint or b"", ref=UUID(bytes=ref)

@@ -9,6 +9,16 @@ finished AS (
     WHERE t.user_id = %(user_id)s
 ),
 
+event AS (
+    DELETE FROM signalstack.events AS t
+    WHERE t.user_id = %(user_id)s
+),
+
+key AS (
+    DELETE FROM signalstack.idempotency AS t
+    WHERE t.user_id = %(user_id)s
+),
+
 attempt AS (
     DELETE FROM signalstack.attempts AS t
     WHERE t.user_id = %(user_id)s

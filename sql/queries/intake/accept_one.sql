@@ -1,7 +1,7 @@
--- Store the one job of a request that has a key, or of an event: what enqueue.sql and accept.sql do,
--- but with nothing that needs setting up for many. Where there is no key $16 is null, where there is
--- no event $18 is, and $26 is the version of the subscriptions that the event's job was made from.
--- With $13 the job is handed over, and with $14 the commit does not wait for the disk, as in
+-- Store the one job of a request that has a key, or of an event: what enqueue.sql and accept.sql
+-- do, but nothing that needs setting up for many. $16 is null where there is no key, $18 where
+-- there is no event; $26 is the version of the subscriptions that the event's job was made from.
+-- With $13 the job is handed over, with $14 the commit does not wait for the disk, as in
 -- enqueue_one.sql.
 WITH key AS (
     INSERT INTO signalstack.idempotency AS i (user_id, route, key, fingerprint, ref, expires_at)
