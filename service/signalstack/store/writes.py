@@ -26,6 +26,7 @@ _ENQUEUE_ONE: Final = Statement("intake/enqueue_one")
 _ENQUEUE_ONE_POOLED: Final = Statement("intake/enqueue_one_pooled")
 _ACCEPT: Final = Statement("intake/accept")
 _ACCEPT_ONE: Final = Statement("intake/accept_one")
+_OF_ONE: Final = (_ENQUEUE_ONE, _ACCEPT_ONE, _ENQUEUE_ONE_POOLED)
 # Behind a pooler nothing is prepared: neither is the one that is for there.
 STATEMENTS: Final = (_ENQUEUE, _ENQUEUE_ONE, _ACCEPT, _ACCEPT_ONE)
 # Columns of what comes back: who owns a key, and which events were stored.
@@ -108,7 +109,7 @@ def make_call(writes: Sequence[Write], *, handed: bool, hurry: bool, pooled: boo
 
 def hurries(call: Call) -> bool:
     """Tell whether a call can say itself that its commit need not wait for the disk."""
-    return call.statement not in (_ENQUEUE, _ACCEPT)
+    return call.statement in _OF_ONE
 
 
 def read_receipts(writes: Sequence[Write], result: PGresult) -> list[Receipt]:
@@ -153,7 +154,7 @@ def _job_parameters(user_id: UUID, job: NewJob) -> list[bytes | None]:
         None if job.delay_s is None else binary.pack_float8(job.delay_s),
         binary.pack_int4(job.max_attempts),
         None if job.timeout_s is None else binary.pack_float8(job.timeout_s),
-        _encode(job.traceparent),
+        None if job.traceparent is None else job.traceparent.encode(),
         binary.pack_jsonb(job.payload),
         binary.pack_int2(job.watch),
     ]
