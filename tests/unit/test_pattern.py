@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from itertools import product
 from typing import TYPE_CHECKING
 
@@ -283,13 +282,10 @@ def test_filters_are_bounded_in_size_depth_and_number_of_conditions() -> None:
     assert not compile_filter({"a": [{"anything-but": list(operands) * 5}]})({"a": "99"})
 
 
-def test_a_hostile_wildcard_takes_no_time() -> None:
+def test_a_hostile_wildcard_comes_to_an_end() -> None:
     matcher = compile_filter({"a": [{"wildcard": "*a" * 500 + "*b"}]})
-    started = time.perf_counter()
 
-    assert not matcher({"a": "a" * 200_000})
-
-    assert time.perf_counter() - started < 1
+    assert not matcher({"a": "a" * 200_000})  # a backtracking search would go on for ever
 
 
 @given(

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sized
-from typing import TYPE_CHECKING, Any, Final, NewType, cast
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, Final, TypeAlias, cast
 
+import msgspec
 from jmespath import ast, functions, parser, visitor
 
 if TYPE_CHECKING:
@@ -15,7 +17,7 @@ MAX_EXPRESSION: Final = 1_000
 BUDGET: Final = 200_000
 
 # A node of JMESPath's syntax tree: type, value, children.
-Parsed = NewType("Parsed", dict[str, Any])
+_Node: TypeAlias = dict[str, Any]
 
 _CHARS_PER_STEP: Final = 16
 # Nodes whose outcome is new, rather than a part of what was there before.
@@ -47,6 +49,13 @@ class ExpressionError(Exception):
     """An expression is malformed, met what it cannot take, or costs too much; a short sentence."""
 
 
+class Parsed(msgspec.Struct, frozen=True):
+    """An expression that was checked; `path` are its fields where it is nothing but `a.b.c`."""
+
+    tree: _Node
+    path: tuple[str, ...] | None
+
+
 def parse(expression: str) -> Parsed:
     """Parse an expression.
 
@@ -56,11 +65,11 @@ def parse(expression: str) -> Parsed:
     if len(expression) > MAX_EXPRESSION:
         raise ExpressionError(f"must not exceed {MAX_EXPRESSION} characters")
     try:
-        tree = cast("Parsed", parser.Parser().parse(expression).parsed)
+        tree = cast("_Node", parser.Parser().parse(expression).parsed)
         _check_functions(tree)
+        return Parsed(tree, _path(tree))
     except _FAILURES as error:
         raise ExpressionError(_sentence(error)) from None
-    return tree
 
 
 class Run:
@@ -68,16 +77,31 @@ class Run:
 
     def __init__(self, event: Json) -> None:
         self._event = event
-        self._interpreter = _Interpreter(_Budget())
+        self._budget = _Budget()
 
     def evaluate(self, parsed: Parsed) -> Json:
         """Find what an expression says; None when there is nothing. Raises ExpressionError."""
-        try:
-            found = self._interpreter.visit(parsed, self._event)
-            self._interpreter.budget.pay_for(found)
-        except _FAILURES as error:
-            raise ExpressionError(_sentence(error)) from None
+        if parsed.path is not None:
+            found = self._walk(parsed.path)
+        else:
+            try:
+                found = self._interpreter.visit(parsed.tree, self._event)
+            except _FAILURES as error:
+                raise ExpressionError(_sentence(error)) from None
+        self._budget.pay_for(found)
         return found
+
+    def _walk(self, path: tuple[str, ...]) -> Json:
+        """Do what the interpreter does with a path, as most expressions are, in half the time."""
+        self._budget.pay(len(path))
+        found = self._event
+        for name in path:
+            found = found.get(name) if isinstance(found, dict) else None
+        return found
+
+    @cached_property
+    def _interpreter(self) -> _Interpreter:
+        return _Interpreter(self._budget)
 
 
 class _Budget:
@@ -145,12 +169,21 @@ class _Interpreter(visitor.TreeInterpreter):
         return super().visit_comparator(known, value)
 
 
-def _check_functions(node: Parsed) -> None:
+def _path(node: _Node) -> tuple[str, ...] | None:
+    if node["type"] == "field":
+        return (node["value"],)
+    if node["type"] != "subexpression":
+        return None
+    parts = [_path(child) for child in node["children"]]
+    return None if None in parts else tuple(name for part in parts if part for name in part)
+
+
+def _check_functions(node: _Node) -> None:
     if node["type"] == "function_expression" and node["value"] not in _Functions.FUNCTION_TABLE:
         raise ExpressionError(f"there is no function {node['value']}()")
     for child in node.get("children", ()):
         if isinstance(child, dict):
-            _check_functions(cast("Parsed", child))
+            _check_functions(cast("_Node", child))
 
 
 def _sentence(error: Exception) -> str:
