@@ -15,7 +15,7 @@ _ID: Final = r"(?:\w+\.)?user_id"
 _NIL: Final = r"'00000000-0000-0000-0000-000000000000'(?:::uuid)?"
 GUARD: Final = re.compile(
     rf"{_ID} = {_TENANT}|{_ID} IN \({_TENANT}, {_NIL}\)"
-    r"|(?:\btenant\.|\bu\.)?\bid = %\(user_id\)s::uuid"
+    r"|(?:\btenant\.|\bu\.)?\bid = %\(user_id\)s::uuid|\bu\.id = \$1::uuid"
 )
 _HANDED_ON: Final = re.compile(
     rf"{_ID} (?:=|IS NOT DISTINCT FROM) (?:any\(ARRAY\[)?(?!%|\$)\w+\.user_id"
