@@ -82,6 +82,8 @@ async def test_a_second_signal_stops_at_once_and_the_job_stays(data_dir: Path) -
         await process.read_error(r"draining running=1")
 
         assert await process.stop() == 128 + signal.SIGTERM
+        assert process.errors.endswith("\nsignalstack: stopped at once\n")
+        assert "exception" not in process.errors
     assert finished(data_dir, job_id) is None
 
 

@@ -6,12 +6,12 @@ import logging
 import os
 import sys
 import threading
-from typing import TYPE_CHECKING, Any, Final, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Any, Final, NoReturn, TypeVar, cast
 
 import anyio
 import click
 
-from signalstack.core.errors import SettingsError, find_ours
+from signalstack.core.errors import SettingsError, SignalStackError, find_ours
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -21,6 +21,15 @@ WRONG: Final = 2
 ASKS_FOR_HELP: Final = "signalstack.asks_for_help"
 
 Result = TypeVar("Result")
+
+
+class StoppedError(SignalStackError):
+    """Who asked for an end asked again: everything is left at once."""
+
+    def __init__(self, number: int) -> None:
+        """Make one for a signal, whose number the exit code tells as a shell does."""
+        super().__init__("stopped at once")
+        self.code = 128 + number
 
 
 class Group(click.Group):
@@ -36,11 +45,20 @@ class Group(click.Group):
         try:
             return super().invoke(ctx)
         except BaseException as error:
-            known = find_ours(error)
+            known = find_ours(_stop_in(error) or error)
             if known is None:
                 raise
             click.echo(f"signalstack: {known}", err=True)
+            if isinstance(known, StoppedError):
+                sys.exit(known.code)
             sys.exit(WRONG if isinstance(known, SettingsError) else FAILED)
+
+
+def _stop_in(error: BaseException) -> BaseException | None:
+    """Give the wish to stop at once by itself, whatever else failed as everything was left."""
+    if not isinstance(error, BaseExceptionGroup):
+        return None
+    return cast("BaseExceptionGroup[BaseException]", error).subgroup(StoppedError)
 
 
 def run(work: Callable[[], Awaitable[Result]]) -> Result:

@@ -15,7 +15,7 @@ import click
 
 from signalstack import settings as environment
 from signalstack import wiring
-from signalstack.cli.outcome import run
+from signalstack.cli.outcome import StoppedError, run
 from signalstack.cli.watchdog import guard
 from signalstack.core.key import Scope
 from signalstack.store import migrate
@@ -108,7 +108,7 @@ async def _until_signal(shutdown: anyio.Event, *, task_status: anyio.abc.TaskSta
         task_status.started()
         async for number in signals:
             if shutdown.is_set():
-                sys.exit(128 + number)
+                raise StoppedError(number)
             click.echo("stopping: running work may finish (again: stop at once)", err=True)
             shutdown.set()
 
