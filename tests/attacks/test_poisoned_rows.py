@@ -14,7 +14,8 @@ from rows import add_worker, connect, open_dispatch
 from signalstack.core.ids import new_id
 from signalstack.core.job import Wake
 from signalstack.core.key import Scope
-from signalstack.store.dispatch import CLAIM_BYTES, NIL
+from signalstack.store.claims import NIL
+from signalstack.store.dispatch import CLAIM_BYTES
 from working import Crew, Shop, open_shop
 
 if TYPE_CHECKING:

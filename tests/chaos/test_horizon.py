@@ -12,7 +12,8 @@ import pytest
 from recording import RecordingObserver
 from rows import add_jobs, add_user, add_worker, connect, open_dispatch
 from signalstack.core.job import Outcome, Wake
-from signalstack.store.dispatch import NIL, Ended
+from signalstack.store.claims import NIL
+from signalstack.store.outcomes import Ended
 
 if TYPE_CHECKING:
     from uuid import UUID

@@ -17,7 +17,8 @@ from rows import add_worker, connect, open_dispatch, rows, value
 from signalstack.core.job import Outcome, Wake
 from signalstack.core.key import Scope
 from signalstack.core.stage import Closed
-from signalstack.store.dispatch import NIL, Dispatch, Ended, Lease
+from signalstack.store.claims import NIL, Lease
+from signalstack.store.outcomes import Ended
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     import httpx2
 
     from rows import Database
+    from signalstack.store.dispatch import Dispatch
 
 LATER = {"delay_s": 3_600}
 PATIENCE_S = 10

@@ -29,8 +29,9 @@ from signalstack.core.stage import Closed
 from signalstack.maintenance.partitions import make_missing
 from signalstack.store import chores
 from signalstack.store.chores import Rescue
-from signalstack.store.dispatch import NIL, Dispatch, Ended, Lease
+from signalstack.store.claims import NIL, Lease
 from signalstack.store.intake import SESSION, STATEMENTS, Intake
+from signalstack.store.outcomes import Ended
 from tenants import open_pool
 
 if TYPE_CHECKING:
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
     from uuid import UUID
 
     from rows import Database
+    from signalstack.store.dispatch import Dispatch
     from signalstack.store.pool import Pool
 
 NOTHING = Rescue(workers=0, rescued=0, failed=0, bells=0)

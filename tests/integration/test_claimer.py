@@ -18,16 +18,11 @@ from rows import add_jobs, add_user, connect, dead_jobs
 from signalstack.core.errors import UnavailableError
 from signalstack.core.ids import id_floor
 from signalstack.core.job import Outcome
-from signalstack.store.dispatch import (
-    CLAIM_SESSION,
-    CLAIM_STATEMENTS,
-    NIL,
-    SETTLE_STATEMENTS,
-    Dispatch,
-    Ended,
-)
+from signalstack.store.claims import NIL
+from signalstack.store.dispatch import CLAIM_SESSION, CLAIM_STATEMENTS, SETTLE_STATEMENTS, Dispatch
 from signalstack.store.link import Link
 from signalstack.store.listener import AGAIN, READY
+from signalstack.store.outcomes import Ended
 from signalstack.store.workers import WorkerLease
 from signalstack.worker.claimer import Claimer
 from working import NEVER_S, POLL_S, open_shop
@@ -36,7 +31,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
     from uuid import UUID
 
-    from signalstack.store.dispatch import Claim, Lease
+    from signalstack.store.claims import Claim, Lease
     from working import Shop
 
 

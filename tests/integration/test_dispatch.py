@@ -29,16 +29,18 @@ from rows import (
 )
 from signalstack.core.ids import new_id
 from signalstack.core.job import Outcome, Wake
-from signalstack.store.dispatch import NIL, Claim, Dispatch, Ended, Lease
+from signalstack.store.claims import NIL, Claim, Lease
 from signalstack.store.intake import SESSION as INTAKE_SESSION
 from signalstack.store.intake import STATEMENTS as INTAKE_STATEMENTS
 from signalstack.store.intake import Intake
+from signalstack.store.outcomes import Ended
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Sequence
     from uuid import UUID
 
     from rows import Database
+    from signalstack.store.dispatch import Dispatch
 
 _TOKENS = count(1)
 # Where nothing has limits, all statements claim alike.

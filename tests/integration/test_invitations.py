@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 
     from rows import Database
     from signalstack.core.handler import Context
-    from signalstack.store.dispatch import Lease
+    from signalstack.store.claims import Lease
     from signalstack.store.writes import Write
     from signalstack.worker.host import Host
 

@@ -50,8 +50,9 @@ from signalstack.core.job import (
     Wake,
 )
 from signalstack.store import chores
-from signalstack.store.dispatch import NIL, Dispatch, Ended, Lease
+from signalstack.store.claims import NIL, Lease
 from signalstack.store.intake import SESSION, STATEMENTS, Intake
+from signalstack.store.outcomes import Ended
 from signalstack.store.pool import Pool
 from signalstack.usecases import browse, control
 
@@ -61,6 +62,7 @@ if TYPE_CHECKING:
     from anyio.from_thread import BlockingPortal
 
     from rows import Database
+    from signalstack.store.dispatch import Dispatch
 
 LATER_S = 3_600.0
 

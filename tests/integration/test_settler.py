@@ -16,17 +16,10 @@ from signalstack.core.errors import UnavailableError
 from signalstack.core.ids import new_id
 from signalstack.core.job import Outcome, Wake
 from signalstack.core.stage import Queried, Settled
-from signalstack.store.dispatch import (
-    CLAIM_STATEMENTS,
-    NIL,
-    SESSION,
-    SETTLE_STATEMENTS,
-    Dispatch,
-    Ended,
-    Lease,
-    Settlement,
-)
+from signalstack.store.claims import NIL, Lease
+from signalstack.store.dispatch import CLAIM_STATEMENTS, SESSION, SETTLE_STATEMENTS, Dispatch
 from signalstack.store.link import Link
+from signalstack.store.outcomes import Ended, Settlement
 from signalstack.worker.settler import BATCH, Settler
 from working import Shop, open_shop
 

@@ -30,8 +30,9 @@ from signalstack.core.errors import ConflictError, InvalidError
 from signalstack.core.job import Outcome, Wake
 from signalstack.core.period import Bucket
 from signalstack.store import chores
-from signalstack.store.dispatch import NIL, Dispatch, Ended
+from signalstack.store.claims import NIL
 from signalstack.store.intake import SESSION, STATEMENTS, Intake
+from signalstack.store.outcomes import Ended
 from signalstack.usecases import analytics, control
 from tenants import make_tenant, open_pool
 
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Callable
 
     from signalstack.core.tally import Summary, Tally
+    from signalstack.store.dispatch import Dispatch
     from signalstack.store.pool import Pool
 
 STEPS: Final = 80

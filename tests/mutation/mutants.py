@@ -171,7 +171,7 @@ MUTANTS: Final = (
     Mutant(
         name="the lock order of a settlement",
         file="service/signalstack/store/dispatch.py",
-        edits=(("sorted(ended, key=_lock_order)", "list(ended)"),),
+        edits=(("sorted(ended, key=outcomes.lock_order)", "list(ended)"),),
         test=f"{_DISPATCH}::test_rows_are_locked_in_their_order_whatever_ended_first",
     ),
     Mutant(
@@ -296,7 +296,7 @@ MUTANTS: Final = (
     ),
     Mutant(
         name="the look at everything for a lane that a full claim did not reach",
-        file="service/signalstack/store/dispatch.py",
+        file="service/signalstack/store/claims.py",
         edits=((" if len(ends) == lanes else None", ""),),
         test=(
             "tests/integration/test_dispatch.py"

@@ -9,7 +9,7 @@ import pytest
 
 from signalstack.core.ids import id_floor
 from signalstack.core.job import Wake
-from signalstack.store.dispatch import NIL, Lease
+from signalstack.store.claims import NIL, Lease
 from signalstack.worker.walks import Walks
 
 if TYPE_CHECKING:

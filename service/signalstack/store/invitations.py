@@ -13,7 +13,7 @@ import msgspec
 
 from signalstack.core.job import Wake
 from signalstack.store import binary
-from signalstack.store.dispatch import Lease
+from signalstack.store.claims import Lease
 from signalstack.store.link import Call, Statement
 
 if TYPE_CHECKING:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from signalstack.store.cache import MessageCache
-    from signalstack.store.dispatch import Ended
+    from signalstack.store.outcomes import Ended
     from signalstack.store.pool import Pool
 
 # What is beyond is left to the first one who reads it.

@@ -19,7 +19,8 @@ from signalstack.core.job import DEFAULT_QUEUE, Wake
 from signalstack.core.log import get_logger
 from signalstack.core.queue import NAME
 from signalstack.core.stage import Claimed, Woken
-from signalstack.store.dispatch import NIL, PROMOTE_LIMIT
+from signalstack.store.claims import NIL
+from signalstack.store.dispatch import PROMOTE_LIMIT
 from signalstack.store.link import StatementError
 from signalstack.store.listener import AGAIN, LATER
 from signalstack.worker.walks import Walks
@@ -30,7 +31,8 @@ if TYPE_CHECKING:
     from uuid import UUID
 
     from signalstack.core.stage import Observer
-    from signalstack.store.dispatch import Claim, Dispatch, Lease
+    from signalstack.store.claims import Claim, Lease
+    from signalstack.store.dispatch import Dispatch
 
 _LANES: Final = 16
 # How many jobs of a lane may be leased ahead in its turn: visiting one costs as much as two jobs.

@@ -25,7 +25,7 @@ from signalstack.core.handler import Fail
 from signalstack.core.job import Outcome
 from signalstack.core.log import bind, get_logger, unbind
 from signalstack.core.stage import Finished, Started
-from signalstack.store.dispatch import Ended
+from signalstack.store.outcomes import Ended
 from signalstack.worker.prefetch import Prefetch
 from signalstack.worker.run import Run
 from signalstack.worker.seat import Seat, is_from_outside
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from anyio.abc import TaskGroup
 
     from signalstack.core.stage import Observer, Span
-    from signalstack.store.dispatch import Lease
+    from signalstack.store.claims import Lease
     from signalstack.worker.reading import Reader
     from signalstack.worker.run import Stop
     from signalstack.worker.verdict import RetryPolicy

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from uuid import UUID
 
     from signalstack.core.stage import Observer
-    from signalstack.store.dispatch import Lease
+    from signalstack.store.claims import Lease
     from signalstack.store.invitations import Invitation
 
 # A bell that was rung is heard sooner than this.

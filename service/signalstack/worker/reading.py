@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from signalstack.core.handler import JobType, Registry
-    from signalstack.store.dispatch import Lease
+    from signalstack.store.claims import Lease
 
 _ELSEWHERE_S: Final = 10.0
 _AGAIN_S: Final = 1.0

@@ -11,7 +11,7 @@ import msgspec
 
 from signalstack.core.log import get_logger
 from signalstack.core.stage import Span
-from signalstack.store.dispatch import Lease
+from signalstack.store.claims import Lease
 
 if TYPE_CHECKING:
     from signalstack.core.log import Log

@@ -22,7 +22,8 @@ if TYPE_CHECKING:
     from uuid import UUID
 
     from signalstack.core.stage import Observer
-    from signalstack.store.dispatch import Dispatch, Ended
+    from signalstack.store.dispatch import Dispatch
+    from signalstack.store.outcomes import Ended
 
 BATCH: Final = 500
 # With more than this unsettled, the worker claims no more until PostgreSQL has caught up.

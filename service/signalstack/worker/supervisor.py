@@ -21,11 +21,11 @@ from signalstack.store.dispatch import (
     SESSION,
     SETTLE_STATEMENTS,
     Dispatch,
-    Ended,
 )
 from signalstack.store.invitations import Invitation
 from signalstack.store.link import Link, StatementError
 from signalstack.store.listener import AGAIN, CANCEL, LATER, READY, VACANT, Listener
+from signalstack.store.outcomes import Ended
 from signalstack.store.workers import WorkerLease
 from signalstack.worker.claimer import Claimer
 from signalstack.worker.executor import Executor
@@ -43,7 +43,7 @@ if TYPE_CHECKING:
 
     from signalstack.core.handler import Registry
     from signalstack.core.stage import Observer
-    from signalstack.store.dispatch import Lease
+    from signalstack.store.claims import Lease
 
 # Leases that wait this long for a slot were claimed too early: other workers may have room.
 _PATIENCE_S: Final = 0.2

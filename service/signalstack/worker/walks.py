@@ -19,12 +19,12 @@ import anyio
 
 from signalstack.core.ids import id_floor
 from signalstack.core.log import get_logger
-from signalstack.store.dispatch import NIL
+from signalstack.store.claims import NIL
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from signalstack.store.dispatch import Lease
+    from signalstack.store.claims import Lease
 
 # By so much the clocks of those who make ids may differ, and so long a commit may take. Polls are
 # rare, and allow for what no healthy intake takes.
