@@ -93,7 +93,7 @@ class Recorder:
         if origin is None and not inherits and self._bound is not None:
             trace_id = self._ids.draw()
             if trace_id & TraceIdRatioBased.TRACE_ID_LIMIT >= self._bound:
-                return Carried(f"00-{trace_id:032x}-{self._ids.generate_span_id():016x}-02")
+                return _Unsampled(trace_id, self._ids)
         span = self._tracer.start_span(
             name,
             context=None if inherits else _remote(parent),
@@ -112,6 +112,24 @@ class Recorder:
         if flush.is_alive():
             self._exporter.shutdown()
             _log.warning("traces.lost", reason="the collector did not answer", timeout_s=timeout_s)
+
+
+class _Unsampled(Carried):
+    """A span of a trace that begins here and is not recorded; few ask for its context."""
+
+    __slots__ = ("_ids", "_told", "_trace_id")
+
+    def __init__(self, trace_id: int, ids: _Ids) -> None:
+        self._trace_id = trace_id
+        self._ids = ids
+        self._told: str | None = None
+
+    @property
+    def traceparent(self) -> str:
+        """The context, which is made when it is first asked for and stays the same."""
+        if self._told is None:
+            self._told = f"00-{self._trace_id:032x}-{self._ids.generate_span_id():016x}-02"
+        return self._told
 
 
 class Recorded:
