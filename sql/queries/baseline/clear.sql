@@ -19,6 +19,11 @@ key AS (
     WHERE t.user_id = %(user_id)s
 ),
 
+subscription AS (
+    DELETE FROM signalstack.subscriptions AS t
+    WHERE t.user_id = %(user_id)s
+),
+
 attempt AS (
     DELETE FROM signalstack.attempts AS t
     WHERE t.user_id = %(user_id)s
