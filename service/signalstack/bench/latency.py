@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from functools import partial
 from time import monotonic_ns
 from typing import TYPE_CHECKING, Final
@@ -49,19 +50,25 @@ class _Idle:
         self._slots = slots
         self._http = http
         self._live = make_request("GET", "/live")
+        self._rng = random.Random(20_260_002)  # noqa: S311 - an order is no secret
         self.probes = Prober()
 
     async def round(self) -> None:
-        """Do each thing once, each after a pause."""
-        await self._arrive("notify", self._notify)
-        await self._arrive("enqueue", self._enqueue)
-        await self._arrive("keyed", self._enqueue_keyed)
-        await self._arrive("event", self._accept)
-        await self._arrive("named", self._accept_named)
+        """Do each thing once, after a pause, in any order: each warms caches for what comes next."""
         insert = baseline.insert_call(self._rig.user_id, 1)
-        await self.probes.take("insert", partial(self._rig.link.run, insert))
-        await self._arrive("request", self._request)
-        await self.probes.take("live", partial(self._http.expect, self._live, _OK))
+        steps = [
+            partial(self._arrive, "notify", self._notify),
+            partial(self._arrive, "enqueue", self._enqueue),
+            partial(self._arrive, "keyed", self._enqueue_keyed),
+            partial(self._arrive, "event", self._accept),
+            partial(self._arrive, "named", self._accept_named),
+            partial(self.probes.take, "insert", partial(self._rig.link.run, insert)),
+            partial(self._arrive, "request", self._request),
+            partial(self.probes.take, "live", partial(self._http.expect, self._live, _OK)),
+        ]
+        self._rng.shuffle(steps)
+        for step in steps:
+            await step()
 
     async def _arrive(self, name: str, action: Callable[[int], Awaitable[None]]) -> None:
         slot, arrival = self._slots.take()

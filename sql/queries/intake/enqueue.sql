@@ -2,7 +2,7 @@
 -- A request with an idempotency key owns it when `ref` comes back as its own; its jobs name that
 -- ref as their guard, so a repeat inserts nothing. NOTIFY is a doorbell: one a queue, not a job.
 -- With $20 there is one job, which is handed to a worker that invited, if there is one: leased to
--- it from the start. A repeat takes none.
+-- it from the start. A repeat takes none. That is behind a pooler: else accept_one.sql stores it.
 WITH key AS (
     INSERT INTO signalstack.idempotency AS i (user_id, route, key, fingerprint, ref, expires_at)
     SELECT k.user_id, k.route, k.key, k.fingerprint, k.ref, now() + interval '24 hours'
