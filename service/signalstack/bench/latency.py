@@ -54,7 +54,7 @@ class _Idle:
         self.probes = Prober()
 
     async def round(self) -> None:
-        """Do each thing once, after a pause, in any order: each warms caches for what comes next."""
+        """Do each thing once, after a pause, in any order: each warms caches for the next."""
         insert = baseline.insert_call(self._rig.user_id, 1)
         steps = [
             partial(self._arrive, "notify", self._notify),
