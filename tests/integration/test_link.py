@@ -24,6 +24,7 @@ FAIL = Statement("test/fail")
 NAP = Statement("test/nap")
 PREPARED = Statement("test/prepared")
 SETTING = Statement("test/setting")
+READ_ONLY = Statement("test/read_only")
 RING = Statement("test/ring")
 TEXTS = {
     ADD.name: "INSERT INTO kept (name) VALUES ($1::text)",
@@ -33,6 +34,7 @@ TEXTS = {
     NAP.name: "SELECT pg_advisory_xact_lock_shared(1) IS NULL",
     PREPARED.name: "SELECT count(*)::text FROM pg_prepared_statements",
     SETTING.name: "SELECT current_setting('lock_timeout')",
+    READ_ONLY.name: "SELECT set_config('default_transaction_read_only', 'on', false)",
     RING.name: "SELECT pg_notify($1::text, $2::text) IS NULL",
 }
 STATEMENTS = tuple(Statement(name) for name in TEXTS)
@@ -226,6 +228,25 @@ async def test_silence_beyond_the_timeout_drops_the_link(
 
         with pytest.raises(UnavailableError, match="in time"):
             await link.run(Call(NAP))
+
+
+async def test_a_server_that_turned_read_only_is_left(
+    database_url: str, observer: RecordingObserver
+) -> None:
+    """Another one that the DSN names may be the primary by now."""
+    async with open_link(database_url, observer, STATEMENTS) as link:
+        await link.run(Call(READ_ONLY))
+        opened = link.opened
+        behind = [link.send(Call(ADD, (b"a",))), link.send(Call(ECHO, (b"behind",)))]
+        for future in behind:
+            with pytest.raises(UnavailableError, match="read-only"):
+                await future
+        with anyio.fail_after(5):
+            while link.opened == opened:
+                await anyio.lowlevel.checkpoint()
+        await link.run(Call(ADD, (b"b",)))
+
+    assert await _kept(database_url) == ["b"]
 
 
 async def test_statements_are_prepared_once_and_told_by_name(

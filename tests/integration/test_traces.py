@@ -192,6 +192,31 @@ def test_a_share_of_the_traces_that_begin_here_is_kept(
     assert 40 < len(kept) < 170  # one in a million million tests draws something else
 
 
+def test_traces_that_begin_one_after_the_other_have_nothing_in_common(
+    collector: Collector, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A tick begins a trace without being asked whether it is sampled, and so does a retry."""
+    monkeypatch.setenv("OTEL_TRACES_SAMPLER", "parentbased_traceidratio")
+    monkeypatch.setenv("OTEL_TRACES_SAMPLER_ARG", "0.25")
+    observer = Telemetry(version="1", traces="otlp")
+
+    traces: list[str] = []
+    ticks = 0
+    for _ in range(400):
+        with observer.span("process mail", "consumer") as run:
+            traces.append((run.traceparent or "")[3:35])
+        with observer.span("send mail", "producer") as tick:
+            traces.append((tick.traceparent or "")[3:35])
+            ticks += tick.recorded
+        with observer.span("process mail", "consumer", link=CALLER) as retry:
+            traces.append((retry.traceparent or "")[3:35])
+    observer.close()
+
+    assert len(set(traces)) == len(traces)
+    assert {span.trace_id.hex() for span in collector.all} <= set(traces)
+    assert 40 < ticks < 170  # a quarter, whatever began before
+
+
 def test_the_resource_is_ours_until_the_environment_says_otherwise(
     collector: Collector, monkeypatch: pytest.MonkeyPatch
 ) -> None:

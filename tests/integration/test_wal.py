@@ -9,6 +9,7 @@ import anyio
 import pytest
 
 from holding import PATIENCE_S
+from pooler import pgbouncer
 from recording import RecordingObserver
 from rows import add_jobs, add_user, connect, new_job, new_write, open_link, value
 from signalstack.core.errors import UnavailableError
@@ -37,11 +38,13 @@ class Desk:
         self._intake = Intake(link, RecordingObserver(), beside=beside)
         self.tenant = tenant
 
-    async def submit(self, id_: UUID | None = None, *, key: str | None = None) -> None:
+    async def submit(
+        self, id_: UUID | None = None, *, key: str | None = None, payload: bytes = b"null"
+    ) -> None:
         """Hand a job in and take its outcome down."""
         place = len(self.outcomes)
         self.outcomes.append(None)
-        write = new_write(self.tenant, new_job(id=id_ or new_id()), key=key)
+        write = new_write(self.tenant, new_job(id=id_ or new_id(), payload=payload), key=key)
         try:
             self.outcomes[place] = await self._intake.submit(write)
         except UnavailableError as error:
@@ -98,6 +101,43 @@ async def test_a_key_is_answered_for_when_its_own_commit_is_on_disk(server: Serv
         await server.hold_commits("")
 
     assert all(isinstance(outcome, Receipt) for outcome in desk.outcomes)
+
+
+async def test_what_is_stored_and_waits_for_the_disk_counts_as_waiting(server: Server) -> None:
+    large = b'"' + b"x" * (intake.WAITING_BYTES // 4) + b'"'
+    async with at_desk(server) as desk:
+        async with anyio.create_task_group() as tasks:
+            for stored in (2, 3, 4):
+                tasks.start_soon(lambda: desk.submit(payload=large))
+                await desk.until_stored(stored)
+            with anyio.fail_after(PATIENCE_S):
+                await desk.submit(payload=large)
+            await server.hold_commits("")
+        await desk.submit(payload=large)  # nothing waits any more
+
+    refused = desk.outcomes.pop(4)
+    assert isinstance(refused, UnavailableError)
+    assert "too much waits" in str(refused)
+    assert all(isinstance(outcome, Receipt) for outcome in desk.outcomes)
+
+
+async def test_behind_a_pooler_nothing_is_stored_before_it_is_on_disk(server: Server) -> None:
+    """Its connection outlives a crash of PostgreSQL, which nobody would hear of."""
+    observer = RecordingObserver()
+    with pgbouncer(server.dsn) as pooled:
+        async with (
+            open_link(pooled, observer, intake.STATEMENTS, settings=intake.SESSION) as link,
+            connect(server.dsn) as conn,
+        ):
+            desk = Desk(link, link, conn, await add_user(conn))
+            await server.hold_commits()
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(desk.submit)
+                await server.held("test")
+                assert await desk.stored() == 0
+                await server.hold_commits("")
+
+    assert isinstance(desk.outcomes[0], Receipt)
 
 
 async def test_a_flush_after_a_reconnect_does_not_stand_for_what_was_stored_before(

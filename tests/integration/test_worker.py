@@ -379,6 +379,36 @@ async def test_few_of_a_burst_are_leased_ahead_however_quick_the_jobs_before_it_
     assert max(limits) <= 6  # two slots, and not the dozens that end in 10 ms
 
 
+async def test_a_notification_cancels_what_somebody_wants_cancelled_and_nothing_else(
+    shop: Shop,
+) -> None:
+    release = anyio.Event()
+
+    async def work(_payload: Any, _context: Context) -> str:
+        await release.wait()
+        return "done"
+
+    async with shop.worker({"work": (Any, work)}) as crew:
+        kept, unwanted = await shop.enqueue_many("work", [None, None])
+        for job in (kept, unwanted):
+            await crew.facts.seen(Started, job=job)
+        # Anybody who may connect may notify.
+        await shop.rows("SELECT pg_notify('signalstack_cancel', %s)", str(kept))
+        await shop.rows(
+            "WITH wanted AS ("
+            " UPDATE signalstack.jobs SET cancel_requested = true WHERE id = %s RETURNING id)"
+            " SELECT pg_notify('signalstack_cancel', id::text) FROM wanted",
+            unwanted,
+        )
+        await crew.facts.seen(Settled, jobs=unwanted)
+        assert not await shop.has_finished(kept)
+        release.set()
+        await crew.ended(kept)
+
+    assert (await shop.ran(unwanted)).status == "cancelled"
+    assert (await shop.ran(kept)).result == "done"
+
+
 async def test_runs_of_a_lost_lease_are_cancelled_and_their_words_do_not_count(shop: Shop) -> None:
     cancelled = anyio.Event()
 

@@ -8,11 +8,21 @@ from io import StringIO
 import pytest
 from rich.console import Console
 
-from bench.peers.figures import Report, best, found, judge, quantile, ratio
+from bench.peers.figures import (
+    TARGETS,
+    Found,
+    Report,
+    best,
+    found,
+    in_rounds,
+    judge,
+    quantile,
+    ratio,
+)
 from bench.peers.install import version
 from bench.peers.pace import share_of_slow
 from bench.peers.roster import PEERS
-from bench.peers.table import show
+from bench.peers.table import markdown_targets, show
 from signalstack.bench.figure import Machine
 
 _MEDIANS = {
@@ -22,6 +32,24 @@ _MEDIANS = {
     "taskiq": {"idle.total.p50": 2.5},
     "taskiq-list": {"idle.total.p50": 1.6},
 }
+
+
+def _report(figures: dict[str, dict[str, Found]], *failed: str) -> Report:
+    medians = {
+        name: {figure: one.value for figure, one in of_peer.items()}
+        for name, of_peer in figures.items()
+    }
+    return Report(
+        at=datetime.now(UTC),
+        seconds=1,
+        quick=True,
+        machine=Machine(cpus=2, platform="here", python="3", postgresql="18"),
+        versions={peer.title: version(peer) for peer in PEERS},
+        figures=figures,
+        verdicts=judge(medians),
+        failed=list(failed),
+        slow_share=0.013,
+    )
 
 
 def test_a_figure_is_the_median_of_its_rounds() -> None:
@@ -62,21 +90,38 @@ def test_targets_are_judged_where_both_sides_were_measured() -> None:
     assert told == "1.25 times (2.00 to 1.60, taskiq-list)"
 
 
-def test_the_table_has_a_row_a_figure_and_a_column_a_peer() -> None:
-    report = Report(
-        at=datetime.now(UTC),
-        seconds=1,
-        quick=True,
-        machine=Machine(cpus=2, platform="here", python="3", postgresql="18"),
-        versions={peer.title: version(peer) for peer in PEERS},
-        figures={
-            name: {figure: found([value]) for figure, value in figures.items()}
-            for name, figures in _MEDIANS.items()
-        },
-        verdicts=judge(_MEDIANS),
-        failed=["pgqueuer drain.1: did not start"],
-        slow_share=0.013,
+def test_each_round_is_told_by_itself_and_where_both_sides_were_measured() -> None:
+    figures = {
+        "signalstack": {"idle.total.p50": found([2.0, 3.0, 1.0]), "rest.cpu": found([0.5, 0.7])},
+        "taskiq-list": {"idle.total.p50": found([1.0, 2.0])},
+    }
+    of = {target.text: target for target in TARGETS}
+
+    assert in_rounds(figures, of["idle: called → starts, p50 ≤ TaskIQ on Redis"]) == [2.0, 1.5]
+    assert in_rounds(figures, of["at rest: CPU of a worker < 1 %"]) == [0.5, 0.7]
+    assert in_rounds(figures, of["1,000 jobs/s: p99 < 10 ms"]) == []
+
+
+def test_the_table_of_targets_tells_what_was_missed_and_each_round() -> None:
+    figures = {
+        "signalstack": {"drain.1": found([30_000.0, 40_000.0, 20_000.0])},
+        "graphile": {"drain.1": found([20_000.0, 10_000.0, 20_000.0])},
+    }
+
+    (row,) = markdown_targets(_report(figures)).splitlines()[2:]
+
+    assert row == (
+        "| drain, 1 process ≥ 2 times graphile-worker | **missed**"
+        " | 1.50 times (30,000.00 to 20,000.00, graphile) | 1.50 · 4.00 · 1.00 |"
     )
+
+
+def test_the_table_has_a_row_a_figure_and_a_column_a_peer() -> None:
+    figures = {
+        name: {figure: found([value]) for figure, value in figures.items()}
+        for name, figures in _MEDIANS.items()
+    }
+    report = _report(figures, "pgqueuer drain.1: did not start")
     written = StringIO()
 
     show(report, Console(file=written, width=200))

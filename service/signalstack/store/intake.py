@@ -53,7 +53,7 @@ _FLUSH_BYTES: Final = 8 * 1024**2
 # So few are stored before they are on disk: a flush by itself costs more than it spares when many
 # share it.
 _HURRIED_WRITES: Final = 8
-# What waits while PostgreSQL does not answer; beyond it callers are refused at once.
+# What waits to be stored or to be on disk; beyond it callers are refused at once.
 WAITING_JOBS: Final = 20_000
 WAITING_BYTES: Final = 32 * 1024**2
 # Data exceptions, statement too complex or too large: the row's fault, not PostgreSQL's.
@@ -91,8 +91,8 @@ class Intake:
         self._wal = WalFlusher(link)
         self._observer = observer
         self._waiting: deque[_Pending] = deque()
-        self._waiting_jobs = 0
-        self._waiting_bytes = 0
+        self._held_jobs = 0
+        self._held_bytes = 0
         self._in_flight = 0
 
     async def submit(self, write: Write) -> Receipt:
@@ -108,9 +108,10 @@ class Intake:
         """
         future: asyncio.Future[Receipt] = self._link.new_future()
         pending = _Pending(write, future)
+        self._admit(pending)
         if self._in_flight:
-            self._take_in(pending)
-        else:  # nothing waits
+            self._waiting.append(pending)
+        else:
             self._send([pending])
         return await future
 
@@ -122,21 +123,16 @@ class Intake:
         """
         await self._wal.flush(self._link.opened)
 
-    def _take_in(self, pending: _Pending) -> None:
-        if (
-            self._waiting_jobs + pending.jobs > WAITING_JOBS
-            or self._waiting_bytes + pending.size > WAITING_BYTES
-        ):
+    def _admit(self, pending: _Pending) -> None:
+        """Count a write as held, until it is answered; one by itself may be of any size."""
+        jobs, size = self._held_jobs + pending.jobs, self._held_bytes + pending.size
+        if self._held_jobs and (jobs > WAITING_JOBS or size > WAITING_BYTES):
             raise UnavailableError("PostgreSQL is too slow: too much waits to be stored already")
-        self._waiting_jobs += pending.jobs
-        self._waiting_bytes += pending.size
-        self._waiting.append(pending)
+        self._held_jobs, self._held_bytes = jobs, size
 
-    def _take_out(self) -> _Pending:
-        pending = self._waiting.popleft()
-        self._waiting_jobs -= pending.jobs
-        self._waiting_bytes -= pending.size
-        return pending
+    def _release(self, pending: _Pending) -> None:
+        self._held_jobs -= pending.jobs
+        self._held_bytes -= pending.size
 
     def _flush(self) -> None:
         if group := self._gather():
@@ -151,14 +147,14 @@ class Intake:
             write = self._waiting[0].write
             if self._waiting[0].future.done():
                 # Its caller gave up: what it wanted was told to be unknown, so it need not be done.
-                self._take_out()
+                self._release(self._waiting.popleft())
                 continue
             if write.key is not None:
                 name = (write.user_id, write.key.route, write.key.key)
                 if name in keys:
                     break
                 keys.add(name)
-            group.append(self._take_out())
+            group.append(self._waiting.popleft())
             jobs += group[-1].jobs
             size += group[-1].size
         return group
@@ -175,9 +171,9 @@ class Intake:
         """Send a group; gives what ends when it is stored, and when it may be answered."""
         try:
             kinds = [[pending.write for pending in part] for part in parts]
-            durable, hurry = _choose_pace(kinds)
-            alone = len(kinds) == len(kinds[0]) == 1 and writes.may_be_handed(kinds[0][0])
             link = self._free_link()
+            durable, hurry = _choose_pace(kinds, pooled=link.pooled)
+            alone = len(kinds) == len(kinds[0]) == 1 and writes.may_be_handed(kinds[0][0])
             calls = [
                 writes.make_call(kind, handed=alone, hurry=hurry, pooled=link.pooled)
                 for kind in kinds
@@ -253,6 +249,8 @@ class Intake:
         parts: list[list[_Pending]],
         began: float,
     ) -> None:
+        for pending in group:
+            self._release(pending)
         error = done.exception()
         if error is not None:
             _refuse(group, error)
@@ -280,14 +278,18 @@ def _split(group: list[_Pending]) -> list[list[_Pending]]:
     return [part for part in (plain, events) if part]
 
 
-def _choose_pace(parts: list[list[Write]]) -> tuple[bool, bool]:
-    """Tell whether somebody waits for the disk, and whether these may be stored before it."""
+def _choose_pace(parts: list[list[Write]], *, pooled: bool) -> tuple[bool, bool]:
+    """Tell whether somebody waits for the disk, and whether these may be stored before it.
+
+    A pooler's connection outlives a crash of PostgreSQL: nobody could tell that what was stored
+    is gone when the flush comes.
+    """
     durable, few = False, sum(map(len, parts)) <= _HURRIED_WRITES
     for part in parts:
         for write in part:
             durable = durable or write.durable
             few = few and write.key is None
-    return durable, few or not durable
+    return durable, not durable or (few and not pooled)
 
 
 def _smaller(

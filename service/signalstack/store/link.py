@@ -40,6 +40,7 @@ _STEADY_S: Final = 1.0
 # uvloop forgets a reader whose socket has an error (POLLERR: a reset, a TCP timeout) without
 # calling it, so the socket is looked at besides.
 _LOOK_S: Final = 0.25
+_READ_ONLY: Final = psycopg.errors.ReadOnlySqlTransaction.sqlstate
 
 
 class StatementError(SignalStackError):
@@ -226,16 +227,15 @@ class Link:
             for call in calls:
                 self._send_call(pg, call)
             pg.pipeline_sync()
-            self._batches.append(batch)
-            self._flush()
         except psycopg.Error as error:
             self.drop(str(error))
-            if not future.done():
-                future.set_exception(UnavailableError(self.reason))
+            future.set_exception(UnavailableError(self.reason))
             return future
         batch.expiry = loop.call_later(
             self._timeout_s, self.drop, "PostgreSQL did not answer in time"
         )
+        self._batches.append(batch)
+        self._flush()  # which may lose the link, and all that is in flight with it
         return future
 
     @staticmethod
@@ -365,6 +365,8 @@ class Link:
                 self._finish(batch)
             elif status == pq.ExecStatus.FATAL_ERROR:
                 batch.error = batch.error or _statement_error(result)
+                if batch.error.sqlstate == _READ_ONLY:
+                    self.drop(STANDBY)  # another server may take writes by now
             else:
                 batch.results.append(result)
 

@@ -91,9 +91,10 @@ class Recorder:
         if origin is not None and self._follows_parent and not _is_sampled(origin):
             return Carried(origin)
         if origin is None and not inherits and self._bound is not None:
-            trace_id = self._ids.draw()
+            trace_id = self._ids.generate_trace_id()
             if trace_id & TraceIdRatioBased.TRACE_ID_LIMIT >= self._bound:
                 return _Unsampled(trace_id, self._ids)
+            self._ids.give_next(trace_id)  # to the span that begins here
         span = self._tracer.start_span(
             name,
             context=None if inherits else _remote(parent),
@@ -202,20 +203,19 @@ class _StorySampler(Sampler):
 
 
 class _Ids(RandomIdGenerator):
-    """Makes ids; a trace id that was drawn beforehand is the next to be given out."""
+    """Makes ids; a trace that was decided on beforehand keeps the id by which it was."""
 
     def __init__(self) -> None:
-        self._drawn: int | None = None
+        self._next: int | None = None
 
-    def draw(self) -> int:
-        """Draw the next trace id."""
-        self._drawn = super().generate_trace_id()
-        return self._drawn
+    def give_next(self, trace_id: int) -> None:
+        """Have the next trace that begins bear this id."""
+        self._next = trace_id
 
     def generate_trace_id(self) -> int:
-        """Return the id that was drawn, or a new one."""
-        drawn, self._drawn = self._drawn, None
-        return drawn if drawn is not None else super().generate_trace_id()
+        """Return the id of the trace that was decided on, or a new one."""
+        known, self._next = self._next, None
+        return known if known is not None else super().generate_trace_id()
 
 
 def _root_bound(sampler: Sampler) -> int | None:

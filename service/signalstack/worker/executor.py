@@ -12,6 +12,7 @@ import asyncio
 from collections import deque
 from contextlib import suppress
 from contextvars import copy_context
+from itertools import chain
 from math import inf
 from time import perf_counter
 from typing import TYPE_CHECKING, Final, cast
@@ -158,17 +159,21 @@ class Executor:
         """The jobs whose handlers run right now."""
         return [run.lease for run in self._runs]
 
+    def find(self, job_id: UUID) -> Lease | None:
+        """Tell the lease of a job that runs, or waits for a slot."""
+        leases = chain((run.lease for run in self._runs), self._waiting)
+        return next((lease for lease in leases if lease.job_id == job_id), None)
+
     def cancel(self, job_id: UUID) -> Lease | None:
         """Stop a job: its handler is told, or its lease is returned where it had not begun."""
         for run in self._runs:
             if run.lease.job_id == job_id:
                 run.end("cancelled")
                 return None
-        for lease in self._waiting:
-            if lease.job_id == job_id:
-                self._waiting.remove(lease)
-                return lease
-        return None
+        lease = self.find(job_id)
+        if lease is not None:
+            self._waiting.remove(lease)
+        return lease
 
     def end_all(self, stop: Stop) -> None:
         """Tell every running handler to stop."""

@@ -88,6 +88,8 @@ class Worker:
         on_recorded: Callable[[list[Ended]], None] | None = None,
     ) -> None:
         self.on_vacant: Callable[[], None] = _ignore
+        self._doubtful: dict[bytes, Lease] = {}
+        self._doubt = anyio.Event()
         self._options = options
         self._observer = observer
         # Nobody can listen to a bell whose name he does not know: jobs are told by it.
@@ -268,30 +270,36 @@ class Worker:
         if channel == self._bell:
             self._host.heard(payload)
         elif channel == CANCEL:
-            self._cancel(payload)
+            self._asked_to_cancel(payload)
         elif channel == VACANT:
             self.on_vacant()
         else:
             self._claimer.heard(channel, payload)
 
-    def _cancel(self, job_id: str) -> None:
-        try:
-            lease = self._executor.cancel(UUID(job_id))
-        except ValueError:
-            return  # anybody may notify: what is no id is no request
-        if lease is not None:
-            self._settler.add(self._unstarted(lease, Outcome.CANCELLED))
+    def _asked_to_cancel(self, job_id: str) -> None:
+        """Take a notification as a hint: anybody may send one, and the job's row has the truth."""
+        with suppress(ValueError):
+            if (lease := self._executor.find(UUID(job_id))) is not None:
+                self._doubtful[lease.id] = lease
+                self._doubt.set()
 
     async def _look_for_cancelled(self) -> None:
-        """Find out what a lost notification would have said."""
+        """Ask of what we were told, and now and then of all that runs, whether it is cancelled."""
         while True:
-            await anyio.sleep(self._options.poll_interval_s)
-            running = self._executor.running
-            if not running:
+            with anyio.move_on_after(self._options.poll_interval_s):
+                await self._doubt.wait()
+            self._doubt = anyio.Event()
+            asked = list(self._doubtful.values()) or self._executor.running
+            self._doubtful = {}
+            if not asked:
                 continue
             with suppress(UnavailableError, StatementError):
-                for job_id in await self._dispatch.cancelled(running):
-                    self._cancel(str(UUID(bytes=job_id)))
+                for job_id in await self._dispatch.cancelled(asked):
+                    self._cancel(UUID(bytes=job_id))
+
+    def _cancel(self, job_id: UUID) -> None:
+        if (lease := self._executor.cancel(job_id)) is not None:
+            self._settler.add(self._unstarted(lease, Outcome.CANCELLED))
 
     def _reconnected(self) -> None:
         self._host.reconnected()

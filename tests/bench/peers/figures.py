@@ -227,16 +227,42 @@ def judge(medians: Medians) -> list[Verdict]:
     return [verdict for target in TARGETS if (verdict := _judge(medians, target)) is not None]
 
 
-def _judge(medians: Medians, target: Target) -> Verdict | None:
+def in_rounds(figures: Mapping[str, Mapping[str, Found]], target: Target) -> list[float]:
+    """Tell what was reached in each round by itself, as `reach` does; the median is of figures."""
+    reached: list[float] = []
+    for number in range(max((len(found.runs) for found in figures[OURS].values()), default=0)):
+        of_round = {
+            name: {
+                figure: found.runs[number]
+                for figure, found in of_peer.items()
+                if number < len(found.runs)
+            }
+            for name, of_peer in figures.items()
+        }
+        if (one := reach(of_round, target)) is not None:
+            reached.append(one[0])
+    return reached
+
+
+def reach(medians: Medians, target: Target) -> tuple[float, tuple[str, float] | None] | None:
+    """Tell what a target is about: our figure or its ratio, and to whom and what that is.
+
+    None where either was not measured.
+    """
     ours = medians.get(OURS, {}).get(target.figure)
-    if ours is None:
+    if ours is None or not target.against:
+        return None if ours is None else (ours, None)
+    other = best(medians, target.to or target.figure, target.against)
+    return None if other is None or not other[1] else (ours / other[1], other)
+
+
+def _judge(medians: Medians, target: Target) -> Verdict | None:
+    if (reached := reach(medians, target)) is None:
         return None
-    value, reached = ours, f"{ours:,.2f}"
-    if target.against:
-        other = best(medians, target.to or target.figure, target.against)
-        if other is None or not other[1]:
-            return None
-        value = ours / other[1]
-        reached = f"{value:.2f} times ({ours:,.2f} to {other[1]:,.2f}, {other[0]})"
+    value, other = reached
+    told = f"{value:,.2f}"
+    if other is not None:
+        ours = medians[OURS][target.figure]
+        told = f"{value:.2f} times ({ours:,.2f} to {other[1]:,.2f}, {other[0]})"
     met = value <= target.bound if target.at_most else value >= target.bound
-    return Verdict(target=target.text, reached=reached, met=met)
+    return Verdict(target=target.text, reached=told, met=met)

@@ -7,7 +7,16 @@ from typing import TYPE_CHECKING
 from rich import box
 from rich.table import Table
 
-from bench.peers.figures import POSTGRESQL, TASKIQ, TITLES, Medians, lower_is_better, ratio
+from bench.peers.figures import (
+    POSTGRESQL,
+    TARGETS,
+    TASKIQ,
+    TITLES,
+    Medians,
+    in_rounds,
+    lower_is_better,
+    ratio,
+)
 from bench.peers.roster import PEERS
 
 if TYPE_CHECKING:
@@ -45,8 +54,24 @@ def told_pace(report: Report) -> str:
 def markdown(report: Report) -> str:
     """Write the table of medians, ratios and all."""
     head, *rows = _cells(report)
-    lines = [head, ["---", *["---:"] * (len(head) - 1)], *rows]
-    return "".join(f"| {' | '.join(cells)} |\n" for cells in lines)
+    return _lines([head, ["---", *["---:"] * (len(head) - 1)], *rows])
+
+
+def markdown_targets(report: Report) -> str:
+    """Write what was reached of each target, and in each round by itself."""
+    texts = {target.text: target for target in TARGETS}
+    rows = [["target", "", "reached", "in the rounds"], ["---"] * 4]
+    for verdict in report.verdicts:
+        each = in_rounds(report.figures, texts[verdict.target])
+        rounds = " · ".join(f"{value:,.2f}" for value in each)
+        rows.append(
+            [verdict.target, "met" if verdict.met else "**missed**", verdict.reached, rounds]
+        )
+    return _lines(rows)
+
+
+def _lines(rows: Sequence[Sequence[str]]) -> str:
+    return "".join(f"| {' | '.join(cells)} |\n" for cells in rows)
 
 
 def _table(report: Report) -> Table:

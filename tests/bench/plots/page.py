@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from bench.growth.table import TITLES, markdown
 from bench.peers.table import markdown as peers_markdown
-from bench.peers.table import told_pace
+from bench.peers.table import markdown_targets, told_pace
 
 if TYPE_CHECKING:
     from bench.growth.figures import Report as Growth
@@ -24,10 +24,11 @@ def with_growth(page: str, report: Growth) -> str:
 
 
 def with_peers(page: str, report: Peers) -> str:
-    """Put the table beside others into the page."""
+    """Put the tables beside others, and of the targets, into the page."""
     made = _made(report.machine, f"{report.at:%Y-%m-%d}", report.seconds)
     told = f"{made} {told_pace(report)}.\n"
     picture = "![beside others](figures/peers.svg)\n"
+    page = between(page, "targets", f"\n{markdown_targets(report)}\n")
     return between(page, "peers", f"\n{picture}\n{told}\n{peers_markdown(report)}\n")
 
 
