@@ -17,6 +17,7 @@ from fuzzing.inputs import TOKEN
 from signalstack.api import auth, body, codec, headers, idempotency, target, waiting
 from signalstack.client import WebhookError, verify_webhook
 from signalstack.core import address, cadence, cloudevent, document, duration, endpoint, mail
+from signalstack.core.budget import Budget, CostError
 from signalstack.core.cursor import Cursors
 from signalstack.core.errors import InvalidError, MalformedError, SignalStackError
 from signalstack.core.key import parse_key
@@ -89,13 +90,16 @@ def match(given: tuple[Json, Json]) -> bool:
         accepts = compile_filter(given[0])
     except InvalidError as error:
         return refused(error, "/filter")
-    assert accepts(given[1]) in (True, False)
+    try:
+        assert accepts(given[1], Budget()) in (True, False)
+    except CostError:
+        return False
     return True
 
 
 def fill_in(given: tuple[Json, Json]) -> bool:
     try:
-        outcome = render(compile_template(given[0]), {"type": "t", "payload": given[1]})
+        outcome = render(compile_template(given[0]), {"type": "t", "payload": given[1]}, Budget())
     except InvalidError as error:
         return refused(error, "/job/payload")
     document.check(outcome)

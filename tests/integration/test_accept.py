@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -15,12 +16,14 @@ from signalstack.core.ids import new_id
 from signalstack.core.job import JobRequest
 from signalstack.core.stage import Enqueued, EventReceived
 from signalstack.core.subscription import JobTemplate, SubscriptionRequest
+from signalstack.core.template import Template, render
 from signalstack.handlers import registry
 from signalstack.handlers.noop import NOOP
 from signalstack.store import intake as store
 from signalstack.store.intake import Intake
-from signalstack.usecases import queues, subscribe
+from signalstack.usecases import matching, queues, subscribe
 from signalstack.usecases.accept import Acceptor
+from signalstack.usecases.matching import MADE_BYTES
 from tenants import open_pool
 
 if TYPE_CHECKING:
@@ -28,6 +31,8 @@ if TYPE_CHECKING:
     from uuid import UUID
 
     from rows import Database
+    from signalstack.core.budget import Budget
+    from signalstack.core.document import Json
     from signalstack.core.event import NewEvent
     from signalstack.core.handler import Context
     from signalstack.store.pool import Pool
@@ -123,6 +128,12 @@ async def _subscribe(pool: Pool, tenant: UUID, **fields: Any) -> None:
     job = JobTemplate(type="noop", **fields.pop("job", {}))
     usual: dict[str, Any] = {"name": "all", "event_type": "*", "job": job}
     await subscribe.create(pool, tenant, SubscriptionRequest(**usual | fields), job_types=REGISTRY)
+
+
+async def _payloads(conn: Database, accepted: AcceptedEvent) -> list[Any]:
+    """Read what the jobs of an event are given, in its order."""
+    query = "SELECT payload FROM signalstack.jobs WHERE id = %s"
+    return [await value(conn, query, job.id) for job in accepted.jobs]
 
 
 def _greeting(**fields: Any) -> JobRequest:
@@ -297,6 +308,63 @@ async def test_template_that_fails_keeps_the_event_and_says_so_in_the_job(
     )
     assert set(payload) == {"template_error", "subscription_id"}
     assert "/job/payload" in payload["template_error"]
+
+
+async def test_subscriptions_that_cost_too_much_fail_by_themselves(
+    acceptor: Acceptor, conn: Database, pool: Pool, tenant: UUID
+) -> None:
+    dear = [{"numeric": [">", n + 1]} for n in range(30)]
+    await _subscribe(pool, tenant, name="filter", filter={"a": dear})
+    for n in range(4):
+        payload = {"n": {"$": "length(payload.a[?@ > `0`])"}}
+        await _subscribe(pool, tenant, name=f"template {n}", job={"payload": payload})
+    await _subscribe(pool, tenant, name="cheap", job={"payload": {"type": {"$": "type"}}})
+    ones = msgspec.json.encode({"a": [1] * 10_000})
+
+    accepted = await _accept(acceptor, tenant, new_event(payload=ones))
+
+    by_filter, first, *others, cheap = await _payloads(conn, accepted)
+    assert "/filter: costs too much" in by_filter["template_error"]
+    assert first == {"n": 10_000}
+    # Those before it have used up what all may take together, and each keeps a little.
+    assert "/job/payload/n/$: costs too much" in others[-1]["template_error"]
+    assert cheap == {"type": "order.paid"}
+
+
+async def test_what_takes_long_is_matched_beside_the_event_loop(
+    acceptor: Acceptor, pool: Pool, tenant: UUID, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[bool] = []
+
+    def note(template: Template, event: Json, budget: Budget) -> Json:
+        seen.append(threading.current_thread() is threading.main_thread())
+        return render(template, event, budget)
+
+    monkeypatch.setattr(matching, "render", note)
+    await _subscribe(pool, tenant, job={"payload": {"n": {"$": "payload.a[?@ > `0`] | length(@)"}}})
+
+    for length in (10, 10_000):
+        payload = msgspec.json.encode({"a": [1] * length})
+        await _accept(acceptor, tenant, new_event(payload=payload))
+
+    assert seen == [True, True, False]  # the second one was begun at once, and given up
+
+
+async def test_the_jobs_of_one_event_are_bounded_together(
+    acceptor: Acceptor, conn: Database, pool: Pool, tenant: UUID
+) -> None:
+    large = msgspec.json.encode("x" * (MADE_BYTES // 4))
+    for n in range(5):
+        await _subscribe(pool, tenant, name=f"itself {n}")
+    await _subscribe(pool, tenant, name="small", job={"payload": {"type": {"$": "type"}}})
+
+    accepted = await _accept(acceptor, tenant, new_event(payload=large))
+
+    *whole, fourth, fifth, small = await _payloads(conn, accepted)
+    assert [len(payload["payload"]) for payload in whole] == [MADE_BYTES // 4] * 3
+    assert "exceeds" in fourth["template_error"]
+    assert "exceeds" in fifth["template_error"]
+    assert small == {"type": "order.paid"}
 
 
 async def test_sender_s_own_id_makes_a_repeat_whatever_else_it_says(

@@ -8,7 +8,12 @@ import pytest
 
 from signalstack.core.errors import ConflictError, InvalidError, NotFoundError
 from signalstack.core.ids import new_id
-from signalstack.core.subscription import JobTemplate, Subscription, SubscriptionRequest
+from signalstack.core.subscription import (
+    JobTemplate,
+    Subscription,
+    SubscriptionChange,
+    SubscriptionRequest,
+)
 from signalstack.store import queues
 from signalstack.usecases import subscribe
 from tenants import make_tenant, open_pool
@@ -31,6 +36,11 @@ async def pool(database_url: str) -> AsyncGenerator[Pool]:
 @pytest.fixture
 async def tenant(pool: Pool) -> UUID:
     return await make_tenant(pool)
+
+
+async def _change(pool: Pool, tenant: UUID, id_: UUID, **fields: Any) -> None:
+    wanted = SubscriptionChange(**fields)
+    await subscribe.change(pool, tenant, id_, wanted, job_types=JOB_TYPES)
 
 
 async def _create(pool: Pool, tenant: UUID, **fields: Any) -> Subscription:
@@ -186,6 +196,25 @@ async def test_tenants_own_queue_is_known_to_it_alone(pool: Pool, tenant: UUID) 
         )
         assert await queues.known(conn, user_id=tenant) == {"default", "messages", "mine"}
         assert await queues.known(conn, user_id=new_id()) == {"default", "messages"}
+
+
+async def test_what_a_tenant_has_may_be_so_large_together(
+    pool: Pool, tenant: UUID, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = await _create(pool, tenant, name="one", filter={"a": ["x" * 300]})
+    second = await _create(pool, tenant, name="two")
+    monkeypatch.setattr(subscribe, "MAX_BYTES", 600)
+
+    with pytest.raises(ConflictError, match="may have 600 bytes together"):
+        await _create(pool, tenant, name="three", filter={"a": ["x" * 300]})
+    with pytest.raises(ConflictError, match="with this one they would have"):
+        await _change(pool, tenant, second.id, filter={"a": ["x" * 300]})
+    monkeypatch.setattr(subscribe, "MAX_BYTES", 10)
+    await _change(pool, tenant, first.id, active=False)  # what is there may stay
+    await _change(pool, tenant, first.id, filter=None)
+
+    kept = await subscribe.list_page(pool, tenant, limit=10)
+    assert [bytes(each.filter) for each in kept] == [b"null", b"null"]
 
 
 async def test_limit_holds_against_concurrent_creation(

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from signalstack.core.budget import STEPS, Budget, CostError
 from signalstack.core.errors import InvalidError
 from signalstack.core.pattern import (
     MAX_CONDITIONS,
@@ -22,6 +23,10 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from signalstack.core.document import Json
+
+
+def _accepts(pattern: Json, payload: Json) -> bool:
+    return compile_filter(pattern)(payload, Budget())
 
 
 @pytest.mark.parametrize(
@@ -184,25 +189,25 @@ PAYLOAD: Json = {
     ],
 )
 def test_a_filter_matches_as_eventbridge_would(pattern: Json, *, expected: bool) -> None:
-    assert compile_filter(pattern)(PAYLOAD) is expected
+    assert _accepts(pattern, PAYLOAD) is expected
 
 
 def test_a_large_double_survives_the_way_through_jsonb() -> None:
-    assert compile_filter({"a": [10**23]})({"a": 1e23})
+    assert _accepts({"a": [10**23]}, {"a": 1e23})
 
     written_out: list[Json] = [10**300]
-    assert compile_filter({"a": written_out * 2_000})({"a": 1e300})
+    assert _accepts({"a": written_out * 2_000}, {"a": 1e300})
 
 
 @pytest.mark.parametrize("payload", [None, 5, "text", [], [1, "text"]])
 def test_a_payload_without_fields_matches_only_what_must_be_missing(payload: Json) -> None:
-    assert compile_filter({"a": [{"exists": False}]})(payload)
-    assert not compile_filter({"a": [1, None, {"anything-but": 2}]})(payload)
+    assert _accepts({"a": [{"exists": False}]}, payload)
+    assert not _accepts({"a": [1, None, {"anything-but": 2}]}, payload)
 
 
 def test_a_payload_that_is_an_array_matches_by_one_of_its_objects() -> None:
-    assert compile_filter({"a": [1], "b": [2]})([{"a": 1}, {"a": 1, "b": 2}])
-    assert not compile_filter({"a": [1], "b": [2]})([{"a": 1}, {"b": 2}])
+    assert _accepts({"a": [1], "b": [2]}, [{"a": 1}, {"a": 1, "b": 2}])
+    assert not _accepts({"a": [1], "b": [2]}, [{"a": 1}, {"b": 2}])
 
 
 MALFORMED: list[tuple[Json, str]] = [
@@ -278,14 +283,41 @@ def test_filters_are_bounded_in_size_depth_and_number_of_conditions() -> None:
     for pattern, reason in refused:
         with pytest.raises(InvalidError, match=reason):
             compile_filter(pattern)
-    assert compile_filter({"a": list(operands) * 5})({"a": "99"})
-    assert not compile_filter({"a": [{"anything-but": list(operands) * 5}]})({"a": "99"})
+    assert _accepts({"a": list(operands) * 5}, {"a": "99"})
+    assert not _accepts({"a": [{"anything-but": list(operands) * 5}]}, {"a": "99"})
 
 
 def test_a_hostile_wildcard_comes_to_an_end() -> None:
-    matcher = compile_filter({"a": [{"wildcard": "*a" * 500 + "*b"}]})
+    hostile = "*a" * 500 + "*b"
 
-    assert not matcher({"a": "a" * 200_000})  # a backtracking search would go on for ever
+    assert not _accepts({"a": [{"wildcard": hostile}]}, {"a": "a" * 200_000})
+
+
+@pytest.mark.parametrize(
+    "payload",
+    [
+        pytest.param({"a": [1] * 5_000}, id="leaves"),
+        pytest.param({"a": [[[1] * 1_000] * 5]}, id="nested"),
+        pytest.param({"a": "x" * 600_000}, id="text"),
+    ],
+)
+def test_a_filter_pays_for_each_condition_on_each_leaf(payload: Json) -> None:
+    few: Json = {"a": [{"prefix": "-"}]}
+    many: Json = {"a": [{"prefix": f"-{n}"} for n in range(MAX_CONDITIONS // 2 - 1)]}
+
+    assert not _accepts(few, payload)
+    with pytest.raises(CostError):
+        _accepts(many, payload)
+
+
+def test_a_filter_pays_for_each_object_of_an_array() -> None:
+    pattern: Json = {"a": {f"k{n}": [{"exists": False}] for n in range(10)}}
+    empty: list[Json] = [{}]
+    budget = Budget()
+
+    assert compile_filter(pattern)({"a": empty * 1_000}, budget)
+
+    assert 10_000 < STEPS - budget.left < 30_000
 
 
 @given(
@@ -295,9 +327,8 @@ def test_a_hostile_wildcard_comes_to_an_end() -> None:
 def test_wildcards_equal_a_slow_reader(parts: list[str], text: str) -> None:
     parts = [parts[0], *(part or "a" for part in parts[1:-1]), *parts[1:][-1:]]
 
-    assert compile_filter({"k": [{"wildcard": "*".join(parts)}]})({"k": text}) is _slow_wildcard(
-        "*".join(parts), text
-    )
+    pattern = "*".join(parts)
+    assert _accepts({"k": [{"wildcard": pattern}]}, {"k": text}) is _slow_wildcard(pattern, text)
 
 
 def _slow_wildcard(pattern: str, text: str) -> bool:
@@ -335,7 +366,7 @@ Place = dict[int, int]
 
 @given(PATTERNS, PAYLOADS)
 def test_filters_equal_a_slow_reader(pattern: dict[str, Json], payload: Json) -> None:
-    assert compile_filter(pattern)(payload) is _slow_match(pattern, payload)
+    assert _accepts(pattern, payload) is _slow_match(pattern, payload)
 
 
 def _slow_match(pattern: dict[str, Json], payload: Json) -> bool:

@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from calls import Bounded
+from signalstack.core.budget import STEPS, Budget
 from signalstack.core.errors import InvalidError
-from signalstack.core.expression import BUDGET
 from signalstack.core.template import compile_template, render
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ TEXT = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0")
 
 
 def _render(template: Json, event: dict[str, Json] | None = None) -> Json:
-    return render(compile_template(template), EVENT if event is None else event)
+    return render(compile_template(template), EVENT if event is None else event, Budget())
 
 
 def _fault(template: Json, event: dict[str, Json] | None = None) -> str:
@@ -223,7 +223,7 @@ def test_hostile_expressions_are_stopped_soon(expression: str) -> None:
 
     with (
         pytest.raises(InvalidError, match="costs too much"),
-        Bounded(_CALLS_A_STEP * BUDGET),
+        Bounded(_CALLS_A_STEP * STEPS),
     ):
         _render({"$": expression}, event)
 

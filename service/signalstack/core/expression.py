@@ -1,4 +1,4 @@
-"""JMESPath over an event, with every failure as one error and a bound on what it may cost."""
+"""JMESPath over an event, with every failure as one error, and steps that are paid for."""
 
 from __future__ import annotations
 
@@ -10,16 +10,14 @@ import msgspec
 from jmespath import ast, functions, parser, visitor
 
 if TYPE_CHECKING:
+    from signalstack.core.budget import Budget
     from signalstack.core.document import Json
 
 MAX_EXPRESSION: Final = 1_000
-# About 0.2 s of one core, and a tree that fits into memory many times over.
-BUDGET: Final = 200_000
 
 # A node of JMESPath's syntax tree: type, value, children.
 _Node: TypeAlias = dict[str, Any]
 
-_CHARS_PER_STEP: Final = 16
 # Nodes whose outcome is new, rather than a part of what was there before.
 _MAKERS: Final = frozenset(
     {
@@ -46,7 +44,7 @@ _MAX_MESSAGE: Final = 200
 
 
 class ExpressionError(Exception):
-    """An expression is malformed, met what it cannot take, or costs too much; a short sentence."""
+    """An expression is malformed, or met what it cannot take; a short sentence."""
 
 
 class Parsed(msgspec.Struct, frozen=True):
@@ -75,12 +73,17 @@ def parse(expression: str) -> Parsed:
 class Run:
     """Evaluates expressions over one event, on one budget."""
 
-    def __init__(self, event: Json) -> None:
+    def __init__(self, event: Json, budget: Budget) -> None:
         self._event = event
-        self._budget = _Budget()
+        self._budget = budget
 
     def evaluate(self, parsed: Parsed) -> Json:
-        """Find what an expression says; None when there is nothing. Raises ExpressionError."""
+        """Find what an expression says; None when there is nothing.
+
+        Raises:
+            ExpressionError: it met what it cannot take.
+            CostError: it takes more steps than there are.
+        """
         if parsed.path is not None:
             found = self._walk(parsed.path)
         else:
@@ -104,35 +107,10 @@ class Run:
         return _Interpreter(self._budget)
 
 
-class _Budget:
-    def __init__(self) -> None:
-        self._left = BUDGET
-
-    def pay(self, steps: int) -> None:
-        self._left -= steps
-        if self._left < 0:
-            raise ExpressionError("costs too much: it visits or makes too many values")
-
-    def pay_for(self, value: object) -> None:
-        """Pay for the whole tree below a value, counting what is shared as often as it occurs."""
-        waiting = [value]
-        while waiting:
-            item = waiting.pop()
-            self.pay(1)
-            if isinstance(item, str):
-                self.pay(len(item) // _CHARS_PER_STEP)
-            elif isinstance(item, dict):
-                members = cast("dict[str, object]", item)
-                self.pay(sum(map(len, members)) // _CHARS_PER_STEP)
-                waiting.extend(members.values())
-            elif isinstance(item, list):
-                waiting.extend(cast("list[object]", item))
-
-
 class _Functions(functions.Functions):
     """JMESPath's functions; their arguments are paid for before they are looked at."""
 
-    def __init__(self, budget: _Budget) -> None:
+    def __init__(self, budget: Budget) -> None:
         super().__init__()
         self._budget = budget
 
@@ -145,13 +123,13 @@ class _Functions(functions.Functions):
     def _pay_for_join(self, separator: object = "", parts: object = "", *_: object) -> None:
         # The one function whose outcome outgrows its arguments; their types are not checked yet.
         if isinstance(separator, str) and isinstance(parts, Sized):
-            self._budget.pay(len(separator) * len(parts) // _CHARS_PER_STEP)
+            self._budget.pay_for_text(len(separator) * len(parts))
 
 
 class _Interpreter(visitor.TreeInterpreter):
     """JMESPath's interpreter; visits, comparisons and new values are paid for."""
 
-    def __init__(self, budget: _Budget) -> None:
+    def __init__(self, budget: Budget) -> None:
         super().__init__(visitor.Options(custom_functions=_Functions(budget)))
         self.budget = budget
 

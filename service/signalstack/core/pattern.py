@@ -21,6 +21,7 @@ import re
 from collections.abc import Callable, Iterator
 from typing import Final, TypeAlias
 
+from signalstack.core.budget import Budget
 from signalstack.core.comparison import Leaf, Test, any_of, compile_operator, count_operands
 from signalstack.core.document import Json, canonical, pointer_to, restore
 from signalstack.core.errors import InvalidError
@@ -28,19 +29,20 @@ from signalstack.core.errors import InvalidError
 MAX_TYPE: Final = 255
 MAX_FILTER_BYTES: Final = 16_384
 MAX_FILTER_DEPTH: Final = 16
-# A condition may meet every element of a large array: together they bound the time of a match.
 MAX_CONDITIONS: Final = 100
 
-Filter: TypeAlias = Callable[[Json], bool]
+Filter: TypeAlias = Callable[[Json, Budget], bool]
+"""Tells whether a payload matches; CostError where that takes more steps than there are."""
 
 # How well a value fits: not at all, only because what is asked about is missing, or by what it has.
 _Fit: TypeAlias = int
-_Node: TypeAlias = Callable[[Json], _Fit]
+_Node: TypeAlias = Callable[[Json, Budget], _Fit]
 _NO: Final = 0
 _BY_ABSENCE: Final = 1
 _BY_PRESENCE: Final = 2
 
 _MISSING: Final[list[Json]] = []  # like an empty array, it has neither leaves nor objects
+_CHARS_PER_STEP: Final = 128
 _TYPE: Final = re.compile(r"[^\s\x00-\x1f\x7f-\x9f*]*\*?")
 
 
@@ -75,7 +77,7 @@ def compile_filter(pattern: Json, pointer: str = "/filter") -> Filter:
     if _conditions(pattern) > MAX_CONDITIONS:
         raise InvalidError.at(pointer, f"must not have more than {MAX_CONDITIONS} conditions")
     node = _object(pattern, pointer, 1)
-    return lambda payload: node(payload) != _NO
+    return lambda payload, budget: node(payload, budget) != _NO
 
 
 def _conditions(pattern: Json) -> int:
@@ -98,26 +100,29 @@ def _object(pattern: Json, pointer: str, depth: int) -> _Node:
     ]
     if "$or" in pattern:
         nodes.append(_or(pattern["$or"], f"{pointer}/$or", depth))
-    return lambda value: _fit_objects(nodes, value)
+    return lambda value, budget: _fit_objects(nodes, value, budget)
 
 
-def _fit_objects(nodes: list[_Node], value: Json) -> _Fit:
+def _fit_objects(nodes: list[_Node], value: Json, budget: Budget) -> _Fit:
     """Fit all nodes on one object: the value itself, or one of those in an array."""
     if isinstance(value, dict):
-        return _fit_all(nodes, value)
+        return _fit_all(nodes, value, budget)
+    if isinstance(value, list):
+        budget.pay(_count(value))
     worst = _BY_PRESENCE
     for item in _objects(value):
-        fit = _fit_all(nodes, item)
+        budget.pay(len(nodes))
+        fit = _fit_all(nodes, item, budget)
         if fit == _BY_PRESENCE:
             return fit
         worst = min(worst, fit)
-    return _fit_all(nodes, {}) if worst == _BY_PRESENCE else worst
+    return _fit_all(nodes, {}, budget) if worst == _BY_PRESENCE else worst
 
 
-def _fit_all(nodes: list[_Node], value: dict[str, Json]) -> _Fit:
+def _fit_all(nodes: list[_Node], value: dict[str, Json], budget: Budget) -> _Fit:
     best = _BY_ABSENCE
     for node in nodes:
-        fit = node(value)
+        fit = node(value, budget)
         if fit == _NO:
             return _NO
         best = max(best, fit)
@@ -131,7 +136,9 @@ def _field(key: str, item: Json, pointer: str, depth: int) -> _Node:
         inner = _leaf(item, pointer)
     else:
         raise InvalidError.at(pointer, "must be an array of accepted values, or an object")
-    return lambda value: inner(value.get(key, _MISSING) if isinstance(value, dict) else _MISSING)
+    return lambda value, budget: inner(
+        value.get(key, _MISSING) if isinstance(value, dict) else _MISSING, budget
+    )
 
 
 def _or(item: Json, pointer: str, depth: int) -> _Node:
@@ -141,7 +148,12 @@ def _or(item: Json, pointer: str, depth: int) -> _Node:
         _object(alternative, f"{pointer}/{index}", depth + 1)
         for index, alternative in enumerate(item)
     ]
-    return lambda value: max(node(value) for node in nodes)
+    return lambda value, budget: max(node(value, budget) for node in nodes)
+
+
+def _count(value: list[Json]) -> int:
+    """Count what is gone over to find the leaves, or the objects, of an array."""
+    return len(value) + sum(_count(item) for item in value if isinstance(item, list))
 
 
 def _objects(value: Json) -> Iterator[dict[str, Json]]:
@@ -178,13 +190,23 @@ def _leaf(accepted: list[Json], pointer: str) -> _Node:
             tests.append(compile_operator(item, where))
     if plain:
         tests.insert(0, any_of(plain))
-    return lambda value: _fit_leaves(tests, value, takes_absence=takes_absence)
+    steps = 1 + _conditions(accepted)
+    return lambda value, budget: _fit_leaves(
+        tests, value, budget, steps=steps, takes_absence=takes_absence
+    )
 
 
-def _fit_leaves(tests: list[Test], value: Json, *, takes_absence: bool) -> _Fit:
+def _fit_leaves(
+    tests: list[Test], value: Json, budget: Budget, *, steps: int, takes_absence: bool
+) -> _Fit:
+    if isinstance(value, list):
+        budget.pay(_count(value))
     absent = True
     for leaf in _leaves(value):
         absent = False
+        budget.pay(steps)
+        if isinstance(leaf, str):
+            budget.pay(steps * len(leaf) // _CHARS_PER_STEP)
         for test in tests:
             if test(leaf):
                 return _BY_PRESENCE

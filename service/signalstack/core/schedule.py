@@ -9,6 +9,7 @@ from uuid import UUID
 
 import msgspec
 
+from signalstack.core.budget import Budget
 from signalstack.core.cadence import latest_tick, next_tick, parse_cadence, upcoming
 from signalstack.core.errors import InvalidError
 from signalstack.core.fit import fit
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
     from signalstack.core.handler import Registry
 
 MAX_SCHEDULES: Final = 1_000
+# Of a template that reads a name and a time; ticks of all tenants wait for each other.
+_STEPS: Final = 20_000
 GRACE: Final = timedelta(seconds=60)
 
 
@@ -197,7 +200,7 @@ def make_payload(
             "tick": show_tick(tick),
             "schedule": {"id": str(schedule_id), "name": name},
         }
-        payload = render(compile_template(job.payload), source)
+        payload = render(compile_template(job.payload), source, Budget(_STEPS))
     fit(payload, job_type.payload, "/job/payload")
     return payload
 

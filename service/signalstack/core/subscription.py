@@ -18,6 +18,9 @@ from signalstack.core.job import (
 from signalstack.core.pattern import MAX_TYPE
 
 MAX_SUBSCRIPTIONS: Final = 1_000
+# What a tenant's filters and jobs may have together, as PostgreSQL writes them: compiled they take
+# up to 70 times as much memory.
+MAX_BYTES: Final = 1_048_576
 
 # Ends by a look-ahead: `$` would let a line feed at the end through.
 Name = Annotated[
@@ -91,12 +94,16 @@ class Subscription(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class MatchingSubscription(msgspec.Struct, frozen=True, kw_only=True):
-    """An active subscription as matching needs it; `filter` is None when there is none."""
+    """An active subscription as matching needs it; `filter` is None when there is none.
+
+    `source` is what filter and job were read from.
+    """
 
     id: UUID
     event_type: str
     filter: dict[str, Any] | None
     job: JobTemplate
+    source: bytes
 
 
 class PlannedJob(msgspec.Struct, frozen=True, kw_only=True):

@@ -6,8 +6,8 @@ finds in the event, which has `id`, `type`, `source`, `subject`, `external_id`, 
 single key `$$` (or more) becomes the same object with one `$` less. No template at all means the
 event itself.
 
-JMESPath can double a value with every step (`[@, @] | [@, @] | …`), so each rendering has a budget
-that pays for every node visited and for the size of every value made.
+JMESPath can double a value with every step (`[@, @] | [@, @] | …`), so a rendering pays for every
+node visited and for the size of every value made.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from typing import Final, TypeAlias
 
 import msgspec
 
+from signalstack.core.budget import Budget, CostError
 from signalstack.core.document import Json, canonical, check, pointer_to, restore
 from signalstack.core.errors import InvalidError
 from signalstack.core.expression import ExpressionError, Run, parse
@@ -32,10 +33,14 @@ _Make: TypeAlias = Callable[[Run], Json]
 
 
 class Template(msgspec.Struct, frozen=True, kw_only=True):
-    """A template that was checked; `make` is None for the event itself."""
+    """A template that was checked; `make` is None for the event itself.
+
+    `steps` is what its own values cost each time, whatever they are filled with.
+    """
 
     make: _Make | None
     pointer: str
+    steps: int = 0
 
 
 def compile_template(template: Json, pointer: str = "/job/payload") -> Template:
@@ -54,22 +59,33 @@ def compile_template(template: Json, pointer: str = "/job/payload") -> Template:
     template = restore(template)
     if len(canonical(template)) > MAX_TEMPLATE_BYTES:
         raise InvalidError.at(pointer, f"must not exceed {MAX_TEMPLATE_BYTES} bytes")
-    return Template(make=_node(template, pointer), pointer=pointer)
+    return Template(make=_node(template, pointer), pointer=pointer, steps=_steps(template))
 
 
-def render(template: Template, event: Json) -> Json:
+def render(template: Template, event: Json, budget: Budget) -> Json:
     """Make a job's payload from an event, told as one JSON object.
 
     Raises:
-        InvalidError: an expression met what it cannot take, or the outcome cannot be stored.
+        InvalidError: an expression met what it cannot take, the outcome cannot be stored, or the
+            budget does not last.
     """
     if template.make is None:
         return event
-    outcome = template.make(Run(event))
+    try:
+        budget.pay(template.steps)
+        outcome = template.make(Run(event, budget))
+    except CostError as error:
+        raise InvalidError.at(template.pointer, str(error)) from None
     check(outcome, template.pointer)
     if len(canonical(outcome)) > MAX_OUTPUT_BYTES:
         raise InvalidError.at(template.pointer, f"rendered, it exceeds {MAX_OUTPUT_BYTES} bytes")
     return outcome
+
+
+def _steps(template: Json) -> int:
+    uncounted = Budget(MAX_TEMPLATE_BYTES)
+    uncounted.pay_for(template)
+    return MAX_TEMPLATE_BYTES - uncounted.left
 
 
 def _node(template: Json, pointer: str) -> _Make:
@@ -105,7 +121,7 @@ def _expression(text: Json, pointer: str) -> _Make:
     def make(run: Run) -> Json:
         try:
             return run.evaluate(parsed)
-        except ExpressionError as error:
+        except (ExpressionError, CostError) as error:
             raise InvalidError.at(pointer, str(error)) from None
 
     return make

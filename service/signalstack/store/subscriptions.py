@@ -10,11 +10,18 @@ from psycopg.errors import UniqueViolation
 
 from signalstack.core.errors import ConflictError
 from signalstack.core.subscription import JobTemplate, MatchingSubscription, Subscription
-from signalstack.store.query import Query, execute, fetch_all, fetch_one, fetch_value
+from signalstack.store.query import Query, execute, fetch_all, fetch_one
 
 if TYPE_CHECKING:
     from signalstack.core.subscription import SubscriptionChange, SubscriptionRequest
     from signalstack.store.query import Connection
+
+
+class Weight(msgspec.Struct, frozen=True, kw_only=True):
+    """How many subscriptions there are, and the bytes of their filters and jobs."""
+
+    count: int
+    size: int
 
 
 class _MatchingRow(msgspec.Struct, frozen=True, kw_only=True):
@@ -28,7 +35,7 @@ class _MatchingRow(msgspec.Struct, frozen=True, kw_only=True):
 
 
 _INSERT: Final = Query("subscriptions/insert", Subscription)
-_COUNT: Final = Query("subscriptions/count", int)
+_WEIGH: Final = Query("subscriptions/weigh", Weight)
 _LIST: Final = Query("subscriptions/list", Subscription)
 _GET: Final = Query("subscriptions/get", Subscription)
 _UPDATE: Final = Query("subscriptions/update", Subscription)
@@ -56,9 +63,9 @@ async def insert(
     )
 
 
-async def count(conn: Connection, *, user_id: UUID) -> int:
-    """Count the tenant's subscriptions."""
-    return await fetch_value(conn, _COUNT, user_id=user_id) or 0
+async def weigh(conn: Connection, *, user_id: UUID) -> Weight:
+    """Tell how many subscriptions the tenant has, and how large they are."""
+    return await fetch_one(conn, _WEIGH, user_id=user_id) or Weight(count=0, size=0)
 
 
 async def list_page(
@@ -117,6 +124,7 @@ async def load_for_matching(
             event_type=row.event_type,
             filter=_read_filter(row.filter),
             job=_read_job(row.job),
+            source=bytes(row.filter) + bytes(row.job),
         )
         for row in rows
         if row.id is not None and row.event_type is not None

@@ -154,7 +154,9 @@ class Acceptor:
             key = _key(_EVENTS, idempotency_key, fingerprint)
         matcher = await self._matchers.get(user_id)
         for _ in range(_MATCH_TRIES):
-            made = matcher.match(event, max_attempts=self._max_attempts)
+            made = await self._matchers.match(
+                user_id, matcher, event, max_attempts=self._max_attempts
+            )
             write = Write(user_id=user_id, jobs=made, event=event, version=matcher.version, key=key)
             receipt, stored = await self._store(write, traceparent)
             if receipt.stored:

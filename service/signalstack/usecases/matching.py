@@ -8,28 +8,50 @@ which compares versions; the event is then matched anew. So a subscription that 
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Final
+from functools import cached_property, partial
+from typing import TYPE_CHECKING, Final, TypeVar
 from uuid import UUID
+from weakref import WeakValueDictionary
 
+import anyio
 import msgspec
+from anyio import to_thread
 
+from signalstack.core.budget import STEPS, Budget, CostError
 from signalstack.core.document import Json, canonical
 from signalstack.core.errors import InvalidError
 from signalstack.core.ids import new_id
 from signalstack.core.job import NewJob
 from signalstack.core.log import get_logger
-from signalstack.core.pattern import compile_filter, matches_type
-from signalstack.core.subscription import JobTemplate
+from signalstack.core.pattern import Filter, compile_filter, matches_type
+from signalstack.core.subscription import MAX_BYTES, JobTemplate
 from signalstack.core.template import Template, compile_template, render
 from signalstack.usecases import subscribe
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
     from signalstack.core.event import NewEvent
     from signalstack.core.subscription import MatchingSubscription
     from signalstack.store.pool import Pool
 
+# Of compiled subscriptions, those of so many tenants are kept, and of so many bytes.
 TENANTS_LIMIT: Final = 10_000
+_KEPT_BYTES: Final = 8 * MAX_BYTES
+# What one event's filters and templates may take together; each has some whatever others took.
+_STEPS: Final = 500_000
+_STEPS_LEAST: Final = 500
+# So much the event loop may be held up by: some milliseconds. What takes longer goes to a thread.
+_STEPS_AT_ONCE: Final = 2_000
+_COMPILED_AT_ONCE: Final = 4_096
+_RULE_STEPS: Final = 5
+_THREADS: Final = 2
+# What one event's jobs may hold together; the first may be as large as an event can be.
+MADE_BYTES: Final = 16 * 1024**2
+
+_TOO_LARGE: Final = f"what the subscriptions make of this event exceeds {MADE_BYTES:,} bytes"
+
+Outcome = TypeVar("Outcome")
 _log: Final = get_logger("signalstack.events")
 
 
@@ -39,46 +61,101 @@ class Matcher(msgspec.Struct, frozen=True, kw_only=True):
     version: int
     rules: list[_Rule]
 
+    @property
+    def size(self) -> int:
+        """The bytes that were compiled."""
+        return sum(len(rule.source) for rule in self.rules)
+
+    def match_at_once(self, event: NewEvent, *, max_attempts: int) -> list[NewJob] | None:
+        """Do as `match`, unless that takes long: then None."""
+        return self._make(event, max_attempts, steps=_STEPS_AT_ONCE, least=0)
+
     def match(self, event: NewEvent, *, max_attempts: int) -> list[NewJob]:
         """Make the jobs that the event becomes, in the order of the subscriptions."""
+        return self._make(event, max_attempts, steps=_STEPS, least=_STEPS_LEAST) or []
+
+    def _make(
+        self, event: NewEvent, max_attempts: int, *, steps: int, least: int
+    ) -> list[NewJob] | None:
         rules = [rule for rule in self.rules if matches_type(rule.event_type, event.type)]
         if not rules:
             return []
-        payload: Json = msgspec.json.decode(event.payload)
-        document = _document(event, payload)
-        return [
-            rule.make(document, max_attempts=max_attempts)
-            for rule in rules
-            if rule.accepts is None or rule.accepts(payload)
-        ]
+        view = _View(event)
+        made: list[NewJob] = []
+        size = 0
+        for rule in rules:
+            given = min(STEPS, max(steps, least))
+            budget = Budget(given)
+            try:
+                payload = rule.fill(view, budget)
+                if made and payload is not None and size + len(payload) > MADE_BYTES:
+                    raise InvalidError.at(rule.template.pointer, _TOO_LARGE)
+            except InvalidError as error:
+                if budget.left < 0 and not least:
+                    return None
+                payload = rule.explain(error)
+            steps -= given - budget.left
+            if payload is not None:
+                size += len(payload)
+                made.append(rule.make(payload, max_attempts=max_attempts))
+        return made
+
+
+class _View:
+    """An event as filters and templates see it."""
+
+    def __init__(self, event: NewEvent) -> None:
+        self.payload: Json = msgspec.json.decode(event.payload)
+        self.document = _document(event, self.payload)
+
+    @cached_property
+    def whole(self) -> bytes:
+        """The payload of the jobs that take the event itself."""
+        return canonical(self.document)
 
 
 class _Rule(msgspec.Struct, frozen=True, kw_only=True):
     id: UUID
     event_type: str
-    accepts: Callable[[Json], bool] | None
+    accepts: Filter | None
     template: Template
     job: JobTemplate
+    source: bytes
 
-    def make(self, document: Json, *, max_attempts: int) -> NewJob:
+    def fill(self, view: _View, budget: Budget) -> bytes | None:
+        """Make the payload of its job; None where the filter does not take the event.
+
+        Raises:
+            InvalidError: filter or template cost too much, or the template met what it cannot take.
+        """
+        try:
+            budget.pay(_RULE_STEPS)
+            if self.accepts is not None and not self.accepts(view.payload, budget):
+                return None
+        except CostError as error:
+            raise InvalidError.at("/filter", str(error)) from None
+        if self.template.make is None:
+            return view.whole
+        return canonical(render(self.template, view.document, budget))
+
+    def explain(self, error: InvalidError) -> bytes:
+        """Make the payload of a job that says what went wrong.
+
+        The event is sound and must be kept. Its job fails where its owner looks for failures.
+        """
+        _log.warning("template_failed", subscription_id=self.id, error=str(error))
+        return canonical({"template_error": str(error), "subscription_id": str(self.id)})
+
+    def make(self, payload: bytes, *, max_attempts: int) -> NewJob:
         return NewJob(
             id=new_id(),
             type=self.job.type,
-            payload=canonical(self._payload(document)),
+            payload=payload,
             queue=self.job.queue,
             priority=self.job.priority,
             max_attempts=self.job.max_attempts or max_attempts,
             delay_s=self.job.delay_s,
         )
-
-    def _payload(self, document: Json) -> Json:
-        try:
-            return render(self.template, document)
-        except InvalidError as error:
-            # The event is sound and must be kept. Its job is made with a payload that says what
-            # went wrong, and fails where its owner looks for failures.
-            _log.warning("template_failed", subscription_id=self.id, error=str(error))
-            return {"template_error": str(error), "subscription_id": str(self.id)}
 
 
 def try_out(row: MatchingSubscription, event: NewEvent, *, max_attempts: int) -> NewJob | str:
@@ -86,10 +163,8 @@ def try_out(row: MatchingSubscription, event: NewEvent, *, max_attempts: int) ->
     rule = _make_rule(row)
     if not matches_type(rule.event_type, event.type):
         return f"the event's type {event.type!r} is not taken: {rule.event_type!r} is"
-    payload: Json = msgspec.json.decode(event.payload)
-    if rule.accepts is not None and not rule.accepts(payload):
-        return "the filter does not take the event's payload"
-    return rule.make(_document(event, payload), max_attempts=max_attempts)
+    made = Matcher(version=0, rules=[rule]).match(event, max_attempts=max_attempts)
+    return made[0] if made else "the filter does not take the event's payload"
 
 
 class Matchers:
@@ -98,6 +173,10 @@ class Matchers:
     def __init__(self, pool: Pool) -> None:
         self._pool = pool
         self._known: OrderedDict[UUID, Matcher] = OrderedDict()
+        self._size = 0
+        # Few at a time, which keep the event loop from its turns, and one of each tenant's.
+        self._aside = anyio.CapacityLimiter(_THREADS)
+        self._turns: WeakValueDictionary[UUID, anyio.Lock] = WeakValueDictionary()
 
     async def get(self, user_id: UUID) -> Matcher:
         """Return the tenant's matcher, which may be out of date."""
@@ -110,24 +189,67 @@ class Matchers:
     async def reload(self, user_id: UUID) -> Matcher:
         """Read the tenant's subscriptions anew."""
         version, rows = await subscribe.load_for_matching(self._pool, user_id)
-        rules = [rule for row in rows if (rule := _compile(row)) is not None]
+        known = self._known.get(user_id)
+        compiled = {rule.id: rule for rule in known.rules} if known else {}
+        kept = {row.id: rule for row in rows if (rule := _still(compiled.get(row.id), row))}
+        fresh = [row for row in rows if row.id not in kept]
+        make = partial(_compile_all, fresh)
+        if sum(len(row.source) for row in fresh) <= _COMPILED_AT_ONCE:
+            made = make()
+        else:
+            made = await self._do_aside(user_id, make)
+        rules = [rule for row in rows if (rule := kept.get(row.id) or made.get(row.id))]
         matcher = Matcher(version=version, rules=rules)
-        self._known[user_id] = matcher
-        if len(self._known) > TENANTS_LIMIT:
-            self._known.popitem(last=False)
+        self._keep(user_id, matcher)
         return matcher
 
+    async def match(
+        self, user_id: UUID, matcher: Matcher, event: NewEvent, *, max_attempts: int
+    ) -> list[NewJob]:
+        """Make the jobs that the event becomes: at once, or in a thread where that takes long."""
+        made = matcher.match_at_once(event, max_attempts=max_attempts)
+        if made is None:
+            made = await self._do_aside(
+                user_id, partial(matcher.match, event, max_attempts=max_attempts)
+            )
+        return made
 
-def _compile(row: MatchingSubscription) -> _Rule | None:
-    """Compile a subscription; one that an older build accepted and this one does not is left out.
+    async def _do_aside(self, user_id: UUID, work: Callable[[], Outcome]) -> Outcome:
+        turn = self._turns.setdefault(user_id, anyio.Lock())
+        async with turn:
+            return await to_thread.run_sync(work, limiter=self._aside)
 
-    It must not keep the tenant's other subscriptions from their events.
-    """
-    try:
-        return _make_rule(row)
-    except InvalidError as error:
-        _log.error("subscription_refused", subscription_id=row.id, error=str(error))
+    def _keep(self, user_id: UUID, matcher: Matcher) -> None:
+        """Keep a matcher instead of those that were not asked for the longest."""
+        before = self._known.pop(user_id, None)
+        self._size += matcher.size - (before.size if before else 0)
+        self._known[user_id] = matcher
+        while len(self._known) > 1 and (
+            len(self._known) > TENANTS_LIMIT or self._size > _KEPT_BYTES
+        ):
+            _, gone = self._known.popitem(last=False)
+            self._size -= gone.size
+
+
+def _still(rule: _Rule | None, row: MatchingSubscription) -> _Rule | None:
+    """Give a rule back that says what its subscription says."""
+    if rule is None or (rule.event_type, rule.source) != (row.event_type, row.source):
         return None
+    return rule
+
+
+def _compile_all(rows: Sequence[MatchingSubscription]) -> dict[UUID, _Rule]:
+    """Compile subscriptions; those that an older build accepted and this one does not are left out.
+
+    They must not keep the tenant's other subscriptions from their events.
+    """
+    rules: dict[UUID, _Rule] = {}
+    for row in rows:
+        try:
+            rules[row.id] = _make_rule(row)
+        except InvalidError as error:
+            _log.error("subscription_refused", subscription_id=row.id, error=str(error))
+    return rules
 
 
 def _make_rule(row: MatchingSubscription) -> _Rule:
@@ -138,6 +260,7 @@ def _make_rule(row: MatchingSubscription) -> _Rule:
         accepts=None if row.filter is None else compile_filter(row.filter),
         template=compile_template(None if given is msgspec.UNSET else given),
         job=row.job,
+        source=row.source,
     )
 
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import msgspec
+from anyio import to_thread
 
 from signalstack.core.errors import Fault, InvalidError
 from signalstack.core.fit import fit
@@ -42,8 +44,9 @@ async def rehearse(
         event_type=kept.event_type,
         filter=msgspec.json.decode(kept.filter, type=dict[str, Any] | None),
         job=template,
+        source=b"",
     )
-    made = try_out(row, event, max_attempts=1)
+    made = await to_thread.run_sync(partial(try_out, row, event, max_attempts=1))
     if isinstance(made, str):
         return Rehearsal(matches=False, reason=made, jobs=[])
     planned = PlannedJob(
