@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import anyio
 import pytest
 
+from rows import add_jobs, connect
 from signalstack.core.endpoint_config import Rate
 from signalstack.core.handler import Retry
 from signalstack.core.queue import QueueChange
@@ -186,6 +187,31 @@ async def test_jobs_that_run_already_count_when_a_limit_is_set(shop: Shop) -> No
         gauge.opened.set()
         await all_ended([*early, *late], crew)
     assert await running(shop, "wide") == 0
+
+
+async def test_a_claim_that_began_before_the_limit_and_is_committed_after_it_counts(
+    shop: Shop,
+) -> None:
+    async with connect(shop.dsn) as claim:
+        await claim.execute("BEGIN")
+        await claim.execute("SELECT name FROM signalstack.queues")
+        (job,) = await add_jobs(claim, shop.user_id)
+        await claim.execute("UPDATE signalstack.jobs SET lease_token = 1, attempt = 1")
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(
+                queue_control.limit, shop.pool, shop.user_id, "default", QueueChange(concurrency=1)
+            )
+            limited = "SELECT name FROM signalstack.queues WHERE concurrency = 1"
+            with anyio.fail_after(PATIENCE_S):
+                while not await shop.rows(limited):
+                    await anyio.lowlevel.checkpoint()
+            for _ in range(50):  # long enough for whoever would look too early
+                await shop.rows(limited)
+            await claim.execute("COMMIT")
+
+    assert await shop.rows("SELECT id FROM signalstack.jobs WHERE limited") == [{"id": job}]
+    queue = await queue_control.get(shop.pool, shop.user_id, "default")
+    assert queue.running == 1
 
 
 async def test_a_limit_that_is_taken_away_holds_nobody_up(shop: Shop) -> None:

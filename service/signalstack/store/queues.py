@@ -72,6 +72,7 @@ _MAKE: Final = Query("queues/make", int)
 _LOCK: Final = Query("queues/lock", _LimitsRow)
 _MARK: Final = Query("queues/mark", Marked)
 _LIMIT: Final = Query("queues/limit", int)
+_READERS: Final = Query("queues/readers", set[str])
 _ADD_RUNNING: Final = Query("queues/add_running", int)
 _PAUSE: Final = Query("queues/pause", int)
 _GOVERN: Final = Query("queues/govern", int)
@@ -131,6 +132,11 @@ async def mark_running(conn: Connection, *, user_id: UUID, name: str) -> Marked:
     """Have all runs of a queue count in it from now on."""
     marked = await fetch_one(conn, _MARK, user_id=user_id, name=name)
     return marked or Marked(marked=0, counted=0)
+
+
+async def readers(conn: Connection) -> set[str]:
+    """Name the other transactions that may go by what queues said when they began."""
+    return await fetch_value(conn, _READERS) or set()
 
 
 async def limit(

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
+
+import anyio
 
 from signalstack.core.errors import ConflictError, InvalidError, NotFoundError
 from signalstack.core.queue import MAX_QUEUES, Limits, check_new_name, may_exist
@@ -14,6 +16,9 @@ if TYPE_CHECKING:
     from signalstack.core.queue import Queue, QueueChange
     from signalstack.store.pool import Pool
     from signalstack.store.query import Connection
+
+_STRAGGLE_S: Final = 1.0
+_LOOK_S: Final = 0.005
 
 
 async def list_all(pool: Pool, user_id: UUID) -> list[Queue]:
@@ -89,6 +94,12 @@ async def _hold(conn: Connection, user_id: UUID, name: str, *, may_make: bool) -
 
 async def _count_stragglers(pool: Pool, user_id: UUID, name: str) -> None:
     """Count runs whose claim had begun before the limits were committed, and ended after."""
+    async with pool.connection() as conn:
+        older = await queues.readers(conn)
+        # Claims take milliseconds. A dump reads for hours, and makes nothing run.
+        with anyio.move_on_after(_STRAGGLE_S):
+            while older & await queues.readers(conn):  # noqa: ASYNC110 - they are elsewhere
+                await anyio.sleep(_LOOK_S)
     async with pool.transaction(user_id) as conn:
         held = await queues.lock(conn, user_id=user_id, name=name)
         if held is None or not held.any:
