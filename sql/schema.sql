@@ -39,6 +39,21 @@ BEGIN
 END
 $$;
 
+CREATE FUNCTION signalstack.change_message() RETURNS trigger
+    LANGUAGE plpgsql
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    AS $$
+BEGIN
+    UPDATE signalstack.messages AS m
+    SET
+        phone_number = coalesce(NEW.payload ->> 'phone_number', m.phone_number),
+        content = coalesce(NEW.payload ->> 'content', m.content),
+        updated_at = now()
+    WHERE m.user_id = NEW.user_id AND m.id = NEW.id AND m.status = 'pending';
+    RETURN NULL;
+END
+$$;
+
 CREATE FUNCTION signalstack.detach_partition(parent text, child text) RETURNS boolean
     LANGUAGE plpgsql
     AS $$
@@ -710,6 +725,7 @@ CREATE TABLE signalstack.queues (
     tokens double precision DEFAULT 0 NOT NULL,
     refilled_at timestamp with time zone DEFAULT now() NOT NULL,
     turned_at timestamp with time zone DEFAULT now() NOT NULL,
+    turn uuid,
     CONSTRAINT queues_concurrency_check CHECK ((concurrency > 0)),
     CONSTRAINT queues_rate CHECK ((num_nulls(rate_limit, rate_per_s, rate_burst) = ANY (ARRAY[0, 3]))),
     CONSTRAINT queues_rate_burst_check CHECK ((rate_burst > 0)),
@@ -919,6 +935,8 @@ ALTER INDEX signalstack.finished_jobs_unsuccessful ATTACH PARTITION signalstack.
 ALTER INDEX signalstack.finished_jobs_type ATTACH PARTITION signalstack.finished_jobs_default_user_id_type_id_idx;
 
 CREATE TRIGGER begin_message AFTER INSERT ON signalstack.jobs FOR EACH ROW WHEN ((new.type = 'send_message'::text)) EXECUTE FUNCTION signalstack.begin_message();
+
+CREATE TRIGGER change_message AFTER UPDATE OF payload ON signalstack.jobs FOR EACH ROW WHEN (((new.type = 'send_message'::text) AND (new.payload IS DISTINCT FROM old.payload))) EXECUTE FUNCTION signalstack.change_message();
 
 CREATE TRIGGER end_message AFTER INSERT ON signalstack.finished_jobs FOR EACH ROW WHEN ((new.type = 'send_message'::text)) EXECUTE FUNCTION signalstack.end_message();
 

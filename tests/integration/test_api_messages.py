@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 from uuid import UUID
 
 import pytest
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 
 PATIENCE_S = 20
 NUMBER = "+905551111111"
+OTHER_NUMBER = "+905552222222"
 FAST = Pace(batch_size=1000, interval_s=1, workers=50)
 
 
@@ -237,9 +239,13 @@ async def test_a_message_follows_its_job_whatever_is_done_to_it(front: Front) ->
     path = f"jobs/{made['id']}"
 
     amended = await front.client.patch(
-        f"/v1/{path}", json={"payload": {"phone_number": NUMBER, "content": "Changed"}}
+        f"/v1/{path}", json={"payload": {"phone_number": OTHER_NUMBER, "content": "Changed"}}
     )
     seen = await get(front, f"messages/{made['id']}")
+    found = [
+        [each["id"] for each in (await get(front, f"messages?phone_number={quote(to)}"))["data"]]
+        for to in (NUMBER, OTHER_NUMBER)
+    ]
     await front.client.post(f"/v1/{path}/cancel")
     cancelled = await get(front, f"messages/{made['id']}")
     counted = (await get(front, "messages/stats"))["by_status"]
@@ -250,6 +256,7 @@ async def test_a_message_follows_its_job_whatever_is_done_to_it(front: Front) ->
     kept = await get(front, f"messages/{made['id']}")
 
     assert amended.status_code == 200
+    assert found == [[], [made["id"]]]
     assert [seen["content"], cancelled["content"]] == ["Changed", "Changed"]
     assert [m["status"] for m in (seen, cancelled, again, kept)] == [
         "pending",

@@ -195,6 +195,15 @@ async def test_a_new_queue_has_a_plain_name(front: Front, name: str) -> None:
     assert (made.status_code, found.status_code, paused.status_code) == (422, 404, 404)
 
 
+async def test_an_operators_limits_are_shown_until_a_tenant_has_its_own(front: Front) -> None:
+    seen: list[tuple[Any, Any]] = []
+    for change in ({}, {"concurrency": 2}, {"rate": {"limit": 1}}, {"concurrency": None}):
+        queue = (await front.client.patch("/v1/queues/messages", json=change)).json()
+        seen.append((queue["concurrency"], queue["rate"] and queue["rate"]["limit"]))
+
+    assert seen == [(5, 2), (2, 2), (2, 1), (5, 1)]
+
+
 async def test_an_operators_queue_may_be_named_otherwise(front: Front) -> None:
     async with front.pool.connection() as conn:
         await queues.declare(conn, names=["Großer Auftrag"])

@@ -274,6 +274,26 @@ async def test_a_flood_in_a_shared_queue_starves_no_other_where_there_is_room_fo
     assert one in await _claim_one_by_one(dispatch, worker)
 
 
+async def test_tenants_of_a_shared_queue_take_turns_from_claim_to_claim(
+    dispatch: Dispatch, conn: Database, worker: UUID
+) -> None:
+    await conn.execute("UPDATE signalstack.queues SET concurrency = 999 WHERE name = 'default'")
+    names: dict[bytes, str] = {}
+    for name, jobs in (("flood", 20), ("one", 2), ("two", 2)):
+        tenant = await add_user(conn, name)
+        names[tenant.bytes] = name
+        await add_jobs(conn, tenant, jobs)
+
+    claims = [await _claim(dispatch, worker, 1) for _ in range(9)]
+    both = await _claim(dispatch, worker, 2)
+
+    taken = [names[lease.user_id] for claim in claims for lease in claim.leases]
+    assert [sorted(taken[:3]), sorted(taken[3:6])] == [["flood", "one", "two"]] * 2
+    assert taken[:3] == taken[3:6]
+    assert taken[6:] == ["flood"] * 3
+    assert len(both.leases) == 2
+
+
 async def _claim_one_by_one(dispatch: Dispatch, worker: UUID, **way: Any) -> list[UUID]:
     """Claim so often that a lane out of two which has a chance is passed over once in 2⁴⁰ times."""
     queues = ["default", "mail"]

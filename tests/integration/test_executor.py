@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 import threading
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, Final
@@ -15,6 +16,7 @@ import pytest
 from signalstack.core.handler import Fail, Retry
 from signalstack.core.job import Outcome
 from signalstack.core.stage import Finished, Started
+from signalstack.core.subscription import Unfilled
 from signalstack.worker import executor
 from signalstack.worker.executor import RESULT_LIMIT
 from working import Shop, open_shop
@@ -367,6 +369,38 @@ async def test_a_payload_that_does_not_fit_fails_at_once(shop: Shop) -> None:
     ran = await shop.ran(job)
     assert (ran.status, ran.attempt) == ("failed", 1)
     assert "Expected `int`, got `str` - at `$.number`" in (ran.last_error or "")
+
+
+async def test_a_payload_that_was_not_filled_in_fails_whatever_its_type_takes(shop: Shop) -> None:
+    ran: list[object] = []
+
+    async def anything(payload: Any, _context: Context) -> None:
+        ran.append(payload)
+
+    unfilled = Unfilled(template_error="it costs too much", subscription_id=shop.user_id)
+    async with shop.worker({"anything": (Any, anything)}) as crew:
+        job = await shop.enqueue("anything", msgspec.to_builtins(unfilled))
+        like_it = await shop.enqueue("anything", {"template_error": "and more", "n": 1})
+        await crew.ended(job)
+        await crew.ended(like_it)
+    failed = await shop.ran(job)
+    assert (failed.status, failed.attempt) == ("failed", 1)
+    assert failed.last_error == "the subscription made no payload: it costs too much"
+    assert ran == [{"template_error": "and more", "n": 1}]
+
+
+async def test_the_log_tells_which_line_of_a_handler_failed(
+    shop: Shop, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def lacking(payload: dict[str, int], _context: Context) -> int:
+        return payload["b"]
+
+    async with shop.worker({"lacking": (dict[str, int], lacking)}) as crew:
+        await crew.ended(await shop.enqueue("lacking", {"a": 1}, max_attempts=1))
+
+    line = inspect.getsourcelines(lacking)[1] + 1
+    (told,) = (record for record in caplog.records if record.msg == "job_failed")
+    assert vars(told)["fields"]["at"] == f"{__file__}:{line}"
 
 
 async def test_a_job_type_without_a_handler_is_left_for_another_worker(shop: Shop) -> None:

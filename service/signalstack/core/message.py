@@ -152,6 +152,8 @@ def queue_fault(job_type: str, queue: str) -> str | None:
     """Tell why a job of this type must not wait in this queue, if so: the pace is the queue's."""
     if job_type == JOB_TYPE and queue != QUEUE:
         return f"{JOB_TYPE} jobs wait in the queue {QUEUE!r} and in no other"
+    if job_type != JOB_TYPE and queue == QUEUE:
+        return f"the queue {QUEUE!r} is for {JOB_TYPE} jobs: others would hold messages up"
     return None
 
 

@@ -22,6 +22,9 @@ MAX_SUBSCRIPTIONS: Final = 1_000
 # up to 70 times as much memory.
 MAX_BYTES: Final = 1_048_576
 
+# By either's order of keys.
+_UNFILLED: Final = (b'{"template_error"', b'{"subscription_id"')
+
 # Ends by a look-ahead: `$` would let a line feed at the end through.
 Name = Annotated[
     str, msgspec.Meta(min_length=1, max_length=200, pattern=r"^[^\x00-\x1f\x7f]+(?![\s\S])")
@@ -124,3 +127,23 @@ class Rehearsal(msgspec.Struct, frozen=True, kw_only=True):
     matches: bool
     reason: str | None
     jobs: list[PlannedJob]
+
+
+class Unfilled(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The payload of a job whose subscription could not fill it in: the job fails, and says so.
+
+    The event is sound and must be kept, and its owner looks for failures among jobs.
+    """
+
+    template_error: str
+    subscription_id: UUID
+
+
+def read_unfilled(payload: bytes) -> str | None:
+    """Tell why a payload was not filled in; None where it was."""
+    if not payload.startswith(_UNFILLED):
+        return None
+    try:
+        return msgspec.json.decode(payload, type=Unfilled).template_error
+    except msgspec.DecodeError:
+        return None

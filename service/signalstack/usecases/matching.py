@@ -24,7 +24,7 @@ from signalstack.core.ids import new_id
 from signalstack.core.job import NewJob
 from signalstack.core.log import get_logger
 from signalstack.core.pattern import Filter, compile_filter, matches_type
-from signalstack.core.subscription import MAX_BYTES, JobTemplate
+from signalstack.core.subscription import MAX_BYTES, JobTemplate, Unfilled
 from signalstack.core.template import Template, compile_template, render
 from signalstack.usecases import subscribe
 
@@ -139,12 +139,10 @@ class _Rule(msgspec.Struct, frozen=True, kw_only=True):
         return canonical(render(self.template, view.document, budget))
 
     def explain(self, error: InvalidError) -> bytes:
-        """Make the payload of a job that says what went wrong.
-
-        The event is sound and must be kept. Its job fails where its owner looks for failures.
-        """
+        """Make the payload of a job that says what went wrong."""
         _log.warning("template_failed", subscription_id=self.id, error=str(error))
-        return canonical({"template_error": str(error), "subscription_id": str(self.id)})
+        said = Unfilled(template_error=str(error), subscription_id=self.id)
+        return canonical(msgspec.to_builtins(said))
 
     def make(self, payload: bytes, *, max_attempts: int) -> NewJob:
         return NewJob(

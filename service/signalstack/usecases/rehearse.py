@@ -15,6 +15,7 @@ from signalstack.core.subscription import (
     MatchingSubscription,
     PlannedJob,
     Rehearsal,
+    read_unfilled,
 )
 from signalstack.usecases import subscribe
 from signalstack.usecases.matching import try_out
@@ -63,6 +64,8 @@ async def rehearse(
 
 
 def _faults(job: NewJob, registry: Registry) -> Sequence[Fault]:
+    if (unfilled := read_unfilled(job.payload)) is not None:
+        return [Fault(pointer="/payload", detail=f"the job would fail: {unfilled}")]
     job_type = registry.get(job.type)
     if job_type is None:
         return [Fault(pointer="/type", detail=f"{job.type!r} does not exist any more")]

@@ -9,6 +9,7 @@ fresh one.
 from __future__ import annotations
 
 import asyncio
+import traceback
 from collections import deque
 from contextlib import suppress
 from contextvars import copy_context
@@ -22,7 +23,7 @@ import anyio.lowlevel
 import anyio.to_thread
 import msgspec
 
-from signalstack.core.handler import Fail
+from signalstack.core.handler import Fail, Retry
 from signalstack.core.job import Outcome
 from signalstack.core.log import bind, get_logger, unbind
 from signalstack.core.stage import Finished, Started
@@ -350,6 +351,7 @@ class Executor:
                 queue=lease.queue,
                 outcome=verdict.outcome.value,
                 error=verdict.error,
+                at=_place(rest),
                 retry_in_s=verdict.delay_s if verdict.outcome is Outcome.RETRIED else None,
             )
             return verdict, None
@@ -388,6 +390,15 @@ def _attributes(lease: Lease) -> dict[str, str | float | bool]:
         "signalstack.job.attempt": lease.attempt,
         "signalstack.wake": lease.wake.value,
     }
+
+
+def _place(error: BaseException) -> str | None:
+    """Tell the line that raised, of a handler's own error: a KeyError says little by itself."""
+    place = None
+    if not isinstance(error, Retry | Fail):
+        for frame, line in traceback.walk_tb(error.__traceback__):
+            place = f"{frame.f_code.co_filename}:{line}"
+    return place
 
 
 def _age_s(since: float | None, now: float) -> float:

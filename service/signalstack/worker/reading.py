@@ -8,6 +8,7 @@ import msgspec
 
 from signalstack.core.errors import UnavailableError
 from signalstack.core.handler import Fail, Postpone, Retry
+from signalstack.core.subscription import read_unfilled
 from signalstack.store.link import StatementError
 
 if TYPE_CHECKING:
@@ -43,6 +44,8 @@ class Reader:
             decode = msgspec.json.Decoder(job_type.payload).decode
             known = self._known[lease.type] = (job_type, decode)
         job_type, decode = known
+        if (fault := read_unfilled(payload)) is not None:
+            raise Fail(f"the subscription made no payload: {fault}")
         try:
             return job_type, decode(payload)
         except (msgspec.DecodeError, RecursionError) as error:

@@ -15,7 +15,7 @@
 -- A limited lane is claimed by one worker at a time: its row of queues is locked first, and one
 -- that is locked is left for later. No lock is ever waited for. The operator's queues stand under
 -- the nil user: a limit of theirs is held by all tenants together, whose jobs take turns (the first
--- of each tenant, then the second …), the oldest first.
+-- of each tenant, then the second …), beginning behind the tenant whose turn was the last one.
 -- A payload comes along up to $8 bytes, as it is stored and as text, so that a claim is bounded in
 -- memory: 1e131071 takes 10 bytes there and 131,072 here. Others are read one by one.
 WITH RECURSIVE walk AS (
@@ -75,6 +75,7 @@ quota AS MATERIALIZED (
         q.name,
         q.rate_limit,
         q.rate_per_s,
+        q.turn,
         -- Below zero while a receiver is left alone (queues/hold.sql), but still an integer.
         CASE WHEN q.rate_limit IS NOT NULL THEN greatest(
             least(
@@ -124,6 +125,7 @@ allowed AS MATERIALIZED (
         lane.shared,
         -- Of all lanes of the queue together; NULL is no limit.
         least(whole.free, floor(whole.tokens)::integer) AS together,
+        whole.turn IS NULL OR lane.user_id > whole.turn AS ahead,
         CASE
             -- No quota: another worker claims from this lane right now.
             WHEN lane.limited AND own.user_id IS NULL THEN 0
@@ -157,7 +159,9 @@ rivals AS MATERIALIZED (
         waiting.spot,
         waiting.id,
         allowed.queue,
+        allowed.user_id,
         allowed.together,
+        allowed.ahead,
         row_number() OVER (
             PARTITION BY allowed.queue, allowed.user_id ORDER BY waiting.priority DESC, waiting.id
         ) AS turn
@@ -183,8 +187,13 @@ rivals AS MATERIALIZED (
 ranked AS MATERIALIZED (
     SELECT
         rivals.spot,
+        rivals.id,
+        rivals.user_id,
         rivals.together,
-        row_number() OVER (PARTITION BY rivals.queue ORDER BY rivals.turn, rivals.id) AS place
+        row_number() OVER (
+            PARTITION BY rivals.queue
+            ORDER BY rivals.turn, rivals.ahead DESC, rivals.user_id
+        ) AS place
     FROM rivals
 ),
 
@@ -240,10 +249,16 @@ used AS (
     SET
         running = q.running + taken.jobs,
         tokens = coalesce(quota.tokens - taken.jobs, 0),
+        turn = coalesce(taken.turn, q.turn),
         refilled_at = clock_timestamp()
     FROM (
-        SELECT whose.user_id, c.queue, count(*)::integer AS jobs
+        SELECT
+            whose.user_id,
+            c.queue,
+            count(*)::integer AS jobs,
+            (array_agg(r.user_id ORDER BY r.place DESC))[1] AS turn
         FROM claimed AS c
+        LEFT JOIN ranked AS r ON c.id = r.id AND c.user_id = r.user_id
         CROSS JOIN unnest(
             ARRAY[c.user_id, '00000000-0000-0000-0000-000000000000'::uuid]
         ) AS whose (user_id)

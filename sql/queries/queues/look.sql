@@ -7,16 +7,19 @@ WITH mine AS MATERIALIZED (
     SELECT DISTINCT ON (q.name)
         q.name,
         q.paused,
-        q.concurrency,
-        q.rate_limit,
-        q.rate_per_s,
-        q.rate_burst,
+        -- A limit that all share holds where there is none of one's own.
+        coalesce(q.concurrency, o.concurrency) AS concurrency,
+        coalesce(q.rate_limit, o.rate_limit) AS rate_limit,
+        CASE WHEN q.rate_limit IS NULL THEN o.rate_per_s ELSE q.rate_per_s END AS rate_per_s,
+        CASE WHEN q.rate_limit IS NULL THEN o.rate_burst ELSE q.rate_burst END AS rate_burst,
         -- Of an operator's queue it counts the runs of all tenants, which is nobody's business.
         CASE
             WHEN q.user_id = %(user_id)s AND coalesce(q.concurrency, q.rate_limit) IS NOT NULL
                 THEN q.running
         END AS running
     FROM signalstack.queues AS q
+    LEFT JOIN signalstack.queues AS o
+        ON q.name = o.name AND o.user_id = '00000000-0000-0000-0000-000000000000'
     WHERE
         q.user_id IN (%(user_id)s::uuid, '00000000-0000-0000-0000-000000000000')
         AND (%(name)s::text IS NULL OR q.name = %(name)s)
