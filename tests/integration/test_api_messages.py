@@ -164,6 +164,24 @@ async def test_the_sender_s_jobs_wait_in_no_other_queue(front: Front) -> None:
     assert (await get(front, f"messages/{taken.json()['id']}"))["content"] == "Hello"
 
 
+async def test_no_other_jobs_wait_in_the_sender_s_queue(front: Front) -> None:
+    """One that takes long would hold the messages of all tenants up."""
+    other = {"type": "noop", "queue": "messages"}
+    asked = [
+        ("jobs", other, "/queue"),
+        ("jobs/batch", {"jobs": [{"type": "noop"}, other]}, "/jobs/1/queue"),
+        ("subscriptions", {"name": "all", "event_type": "*", "job": other}, "/job/queue"),
+        ("schedules", {"name": "all", "cron": "@daily", "job": other}, "/job/queue"),
+    ]
+    for path, body, pointer in asked:
+        refused = await front.client.post(f"/v1/{path}", json=body)
+
+        assert refused.status_code == 422
+        (fault,) = refused.json()["errors"]
+        assert fault["pointer"] == pointer
+        assert "is for send_message jobs" in fault["detail"]
+
+
 async def test_an_event_may_become_a_message(front: Front) -> None:
     await front.client.post(
         "/v1/subscriptions",
