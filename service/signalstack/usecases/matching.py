@@ -82,6 +82,7 @@ class Matcher(msgspec.Struct, frozen=True, kw_only=True):
             return []
         view = _View(event)
         made: list[NewJob] = []
+        failed: list[tuple[UUID, str]] = []
         size = 0
         for rule in rules:
             given = min(STEPS, max(steps, least))
@@ -94,10 +95,13 @@ class Matcher(msgspec.Struct, frozen=True, kw_only=True):
                 if budget.left < 0 and not least:
                     return None
                 payload = rule.explain(error)
+                failed.append((rule.id, str(error)))
             steps -= given - budget.left
             if payload is not None:
                 size += len(payload)
                 made.append(rule.make(payload, max_attempts=max_attempts))
+        for id_, reason in failed:
+            _log.warning("template_failed", subscription_id=id_, error=reason)
         return made
 
 
@@ -140,7 +144,6 @@ class _Rule(msgspec.Struct, frozen=True, kw_only=True):
 
     def explain(self, error: InvalidError) -> bytes:
         """Make the payload of a job that says what went wrong."""
-        _log.warning("template_failed", subscription_id=self.id, error=str(error))
         said = Unfilled(template_error=str(error), subscription_id=self.id)
         return canonical(msgspec.to_builtins(said))
 
