@@ -106,6 +106,26 @@ async def test_a_wrong_change_is_pointed_at(
     assert answer.json()["errors"][0]["pointer"] == pointer
 
 
+async def test_a_rate_is_shown_with_the_burst_that_holds(
+    front: Front, made: dict[str, Any], database_url: str
+) -> None:
+    path = f"/v1/endpoints/{made['id']}"
+
+    shown = [
+        made,
+        (await front.client.get(path)).json(),
+        (await front.client.get("/v1/endpoints")).json()["data"][0],
+        (await front.client.post(f"{path}/rotate-secret")).json(),
+    ]
+    changed = await front.client.patch(path, json={"rate": {"limit": 7}})
+
+    assert [each["rate"] for each in shown] == [{"limit": 5, "per_s": 1.0, "burst": 5}] * 4
+    assert changed.json()["rate"] == {"limit": 7, "per_s": 1.0, "burst": 7}
+    async with connect(database_url) as conn:
+        kept = await value(conn, "SELECT rate FROM signalstack.endpoints")
+    assert kept == {"limit": 7, "per_s": 1.0, "burst": None}
+
+
 async def test_a_used_name_is_a_conflict(front: Front, made: dict[str, Any]) -> None:
     await front.client.post("/v1/endpoints", json={**ENDPOINT, "name": "other"})
 

@@ -178,6 +178,7 @@ async def test_a_batch_takes_no_idempotency_key(front: Front) -> None:
     )
 
     assert answer.status_code == 422
+    assert "create each job by itself (POST /v1/jobs)" in answer.json()["detail"]
 
 
 async def test_an_unknown_and_a_foreign_job_look_the_same(front: Front) -> None:

@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import anyio.to_thread
 import httpx2
@@ -166,6 +166,7 @@ class Scripted:
         return httpx2.Response(answer, content=JOB if answer < 300 else b"<html>")
 
 
+JOB_ID = "01a20487-ae8d-7307-95df-64b09255a507"
 JOB = b"""{"id": "01a20487-ae8d-7307-95df-64b09255a507", "type": "noop", "queue": "default",
     "status": "pending", "priority": 0, "payload": null, "run_at": "2026-01-01T00:00:00Z",
     "attempt": 0, "max_attempts": 3, "timeout_s": null, "idempotency_key": null, "event_id": null,
@@ -189,7 +190,7 @@ def test_what_may_be_repeated_is(passing: int | type[httpx2.TransportError]) -> 
     assert len(keys) == 1
 
 
-BATCH = (partial(Client.enqueue_many, jobs=[]), partial(Client.retry, job_id="1"))
+BATCH = (partial(Client.enqueue_many, jobs=[]), partial(Client.retry, job_id=JOB_ID))
 
 
 @pytest.mark.parametrize("act", BATCH)
@@ -214,7 +215,7 @@ def test_what_never_took_effect_is_repeated(answer: int | type[httpx2.TransportE
     server = Scripted(answer, 200)
 
     with client_of(server) as client:
-        client.retry("1")
+        client.retry(JOB_ID)
 
     assert len(server.asked) == 2
 
@@ -223,7 +224,34 @@ def test_patience_has_an_end() -> None:
     server = Scripted(503, 503)
 
     with client_of(server, retries=1) as client, pytest.raises(ApiError) as refused:
-        client.get("1")
+        client.get(JOB_ID)
 
     assert (refused.value.status, refused.value.title) == (503, "Service Unavailable")
     assert "no answer of SignalStack" in refused.value.detail
+
+
+BY_ID = (Client.get, Client.wait, Client.cancel, Client.retry)
+
+
+@pytest.mark.parametrize("act", BY_ID)
+@pytest.mark.parametrize(
+    "job_id",
+    ["../events", "../queues/q/pause#", f"{JOB_ID}/../../events", f"{JOB_ID}?", JOB_ID[1:], "", 7],
+)
+def test_what_is_no_id_leads_nowhere(act: Callable[..., object], job_id: object) -> None:
+    server = Scripted()
+
+    with client_of(server) as client, pytest.raises(ValueError, match=r"^job_id must be a UUID"):
+        act(client, job_id)
+
+    assert server.asked == []
+
+
+@pytest.mark.parametrize("job_id", [UUID(JOB_ID), JOB_ID, JOB_ID.upper()])
+def test_an_id_is_a_uuid_or_its_text(job_id: UUID | str) -> None:
+    server = Scripted(200)
+
+    with client_of(server) as client:
+        client.cancel(job_id)
+
+    assert [request.url.path for request in server.asked] == [f"/v1/jobs/{JOB_ID}/cancel"]

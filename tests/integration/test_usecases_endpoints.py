@@ -46,7 +46,7 @@ async def test_secret_is_shown_at_creation_only(pool: Pool, tenant: UUID) -> Non
     told = msgspec.json.decode(msgspec.json.encode(await endpoints.get(pool, tenant, made.id)))
     listed = msgspec.json.encode(await endpoints.list_page(pool, tenant, limit=10))
     assert told["headers"] == {"X-Shop": "1"}
-    assert told["rate"] == {"limit": 5, "per_s": 1.0, "burst": None}
+    assert told["rate"] == {"limit": 5, "per_s": 1.0, "burst": 5}
     assert "secret" not in told
     assert made.secret.encode() not in listed
     assert b"secret" not in listed

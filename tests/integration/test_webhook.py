@@ -16,7 +16,8 @@ from standardwebhooks import Webhook
 from contexts import TRACEPARENT, RunContext, SeenSpan, Witness
 from receiver import Answer, drip, hang, huge, receiver, redirect, reply, reset
 from signalstack.core.endpoint import DeliveryEndpoint
-from signalstack.core.errors import UnavailableError
+from signalstack.core.errors import InvalidError, UnavailableError
+from signalstack.core.fit import fit
 from signalstack.core.handler import Fail, Postpone, Retry
 from signalstack.core.signature import new_secret
 from signalstack.core.stage import PutOff
@@ -507,6 +508,21 @@ def test_header_that_is_not_the_callers_to_set_is_refused(
     payload = {"body": 1, "url": "https://a.example/", "headers": headers}
     with pytest.raises(msgspec.ValidationError, match=says):
         msgspec.json.decode(msgspec.json.encode(payload), type=SendWebhook)
+
+
+@pytest.mark.parametrize(
+    ("given", "pointer"),
+    [
+        ({"url": "https://a.example/", "headers": {"host": "a"}}, "/payload/headers"),
+        ({"url": "https://a.example/", "headers": {"x a": "1"}}, "/payload/headers"),
+        ({"url": "ftp://a.example/"}, "/payload/url"),
+    ],
+)
+def test_a_wrong_header_or_url_is_pointed_at(given: dict[str, object], pointer: str) -> None:
+    with pytest.raises(InvalidError) as refused:
+        fit({"body": 1, **given}, SendWebhook, "/payload")
+
+    assert [fault.pointer for fault in refused.value.faults] == [pointer]
 
 
 def test_endpoint_is_shown_without_its_secrets() -> None:

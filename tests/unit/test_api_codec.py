@@ -95,6 +95,15 @@ def test_a_time_in_a_query_is_no_number() -> None:
         codec.read_query(b"until=1893456000", Filter)
 
 
+@pytest.mark.parametrize("time", [b"00:00:00+01:00", b"00:00:00.5+0100"])
+def test_a_plus_in_a_query_is_told_how_to_be_written(time: bytes) -> None:
+    with pytest.raises(MalformedError, match=r"until: .*; a \+ in a query is a space: .* %2B"):
+        codec.read_query(b"until=2030-01-01T" + time, Filter)
+    with pytest.raises(MalformedError) as other:
+        codec.read_query(b"until=2030-01-01+soon", Filter)
+    assert "%2B" not in str(other.value)
+
+
 def test_no_query_is_taken_where_none_is_declared() -> None:
     with pytest.raises(MalformedError, match="none is taken"):
         codec.read_query(b"a=1", None)

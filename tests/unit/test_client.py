@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 import httpx2
 import pytest
 
-from signalstack.client import WebhookError, verify_webhook
+from signalstack.client import AsyncClient, Client, WebhookError, verify_webhook
 from signalstack.client.answers import Job
 from signalstack.client.call import MAX_PAUSE_S, Call
 from signalstack.core.signature import new_secret, sign
@@ -76,5 +76,60 @@ def test_a_changed_old_or_broken_webhook_is_refused() -> None:
         verify_webhook(secret, signed(secret, b"{}", age_s=600), b"{}")
     with pytest.raises(WebhookError, match="no JSON"):
         verify_webhook(secret, signed(secret, b"{"), b"{")
-    with pytest.raises(ValueError, match="whsec_"):
-        verify_webhook("hunter2", signed(secret, b"{}"), b"{}")
+
+
+@pytest.mark.parametrize("headers", [{}, signed(new_secret(), b"{}")])
+@pytest.mark.parametrize("secret", ["nope", "", [], [new_secret(), "nope"]])
+def test_an_unusable_secret_is_no_forged_webhook(
+    secret: str | list[str], headers: dict[str, str]
+) -> None:
+    with pytest.raises(ValueError, match="signing secret"):
+        verify_webhook(secret, headers, b"{}")
+
+
+@pytest.mark.parametrize("kind", [Client, AsyncClient])
+@pytest.mark.parametrize(
+    "base_url",
+    [
+        "",
+        "127.0.0.1:80",
+        "localhost:8080",
+        "//api.test",
+        "ftp://api.test",
+        "http://",
+        "http://:80",
+        "http://[",
+        "http://api.test:x",
+        "http://api.test:65536",
+        " http://api.test",
+        "http://api.test ",
+        "http://api.test\n",
+        "http://api.test?a=1",
+        "http://api.test#a",
+        "http://user:hunter2@api.test",
+    ],
+)
+def test_a_client_of_no_address_is_not_made(
+    kind: type[Client | AsyncClient], base_url: str
+) -> None:
+    with pytest.raises(ValueError, match=r"^base_url must be .*http://127") as refused:
+        kind(base_url, "key")
+
+    assert "hunter2" not in str(refused.value)
+
+
+@pytest.mark.parametrize("kind", [Client, AsyncClient])
+@pytest.mark.parametrize("api_key", ["", "ss_live_…", "ss_live_a\n", "ss_live a"])
+def test_a_client_of_a_key_that_cannot_be_sent_is_not_made(
+    kind: type[Client | AsyncClient], api_key: str
+) -> None:
+    with pytest.raises(ValueError, match=r"^api_key must be "):
+        kind("http://api.test", api_key)
+
+
+@pytest.mark.parametrize(
+    "base_url",
+    ["http://127.0.0.1:8080", "HTTPS://api.test/behind/", "http://[::1]:80", "http://höst.test"],
+)
+def test_an_address_may_have_a_port_and_a_path(base_url: str) -> None:
+    Client(base_url, "ss_live_a").close()

@@ -66,6 +66,12 @@ def test_either_secret_verifies_during_rotation() -> None:
     assert not verify([new_secret()], headers, BODY, now=NOW)
 
 
+@pytest.mark.parametrize("secrets", [[], ["nope"], [new_secret(), "nope"]])
+def test_secrets_are_judged_before_what_came(secrets: list[str]) -> None:
+    with pytest.raises(ValueError, match="signing secret"):
+        verify(secrets, {}, BODY, now=NOW)
+
+
 def test_header_names_are_taken_in_any_case() -> None:
     secret = new_secret()
     headers = _headers(sign([secret], id=ID, timestamp=STAMP, body=BODY))

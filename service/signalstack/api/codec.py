@@ -22,6 +22,7 @@ T = TypeVar("T")
 _ENCODER: Final = msgspec.json.Encoder()
 _UUID: Final = re.compile(r"(?i)[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _INTEGER: Final = re.compile(r"-?[0-9]{1,19}")
+_SPACE_FOR_PLUS: Final = re.compile(r".+:[0-9]{2}(\.[0-9]+)? [0-9]{2}:?[0-9]{2}")
 
 
 def decode(body: bytes, into: type[T]) -> T:
@@ -54,7 +55,10 @@ def read_query(raw: bytes, into: type[T] | None) -> T:
         found = msgspec.convert(given, into, strict=False)
     except msgspec.ValidationError as error:
         fault = explain(error, into)
-        raise MalformedError(f"query parameter {fault.pointer[1:]}: {fault.detail}") from None
+        name = fault.pointer[1:]
+        lost = _SPACE_FOR_PLUS.fullmatch(given.get(name, ""))
+        hint = "; a + in a query is a space: write it as %2B" if lost else ""
+        raise MalformedError(f"query parameter {name}: {fault.detail}{hint}") from None
     _refuse_loose(given, cast("msgspec.Struct", found))
     return found
 

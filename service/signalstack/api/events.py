@@ -92,11 +92,13 @@ class EventQuery(PageQuery, frozen=True, kw_only=True):
     )
     created_after: Annotated[
         Annotated[datetime, msgspec.Meta(tz=True)] | None,
-        msgspec.Meta(description="Events created at this moment or later (RFC 3339)."),
+        msgspec.Meta(
+            description="Events created at this moment or later (RFC 3339; `+` is `%2B`)."
+        ),
     ] = None
     created_before: Annotated[
         Annotated[datetime, msgspec.Meta(tz=True)] | None,
-        msgspec.Meta(description="Events created before this moment (RFC 3339)."),
+        msgspec.Meta(description="Events created before this moment (RFC 3339; `+` is `%2B`)."),
     ] = None
 
 

@@ -35,11 +35,11 @@ class JobQuery(PageQuery, frozen=True, kw_only=True):
     ] = None
     created_after: Annotated[
         Annotated[datetime, msgspec.Meta(tz=True)] | None,
-        msgspec.Meta(description="Jobs created at this moment or later (RFC 3339)."),
+        msgspec.Meta(description="Jobs created at this moment or later (RFC 3339; `+` is `%2B`)."),
     ] = None
     created_before: Annotated[
         Annotated[datetime, msgspec.Meta(tz=True)] | None,
-        msgspec.Meta(description="Jobs created before this moment (RFC 3339)."),
+        msgspec.Meta(description="Jobs created before this moment (RFC 3339; `+` is `%2B`)."),
     ] = None
 
 

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from signalstack.usecases.wait import Watcher
 
 MAX_BATCH: Final = 1_000
+_ONE_BY_ONE: Final = "create each job by itself (POST /v1/jobs) with a key of its own"
 
 
 class JobBatch(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -59,10 +60,15 @@ async def create_job(call: Call[JobRequest, None]) -> Answer:
 async def create_jobs(call: Call[JobBatch, None]) -> Answer:
     """Accept many jobs, all or none."""
     if "idempotency-key" in call.exchange.headers:
-        raise InvalidError("a batch takes no Idempotency-Key: it is all or nothing by itself")
+        raise InvalidError(
+            "a batch takes no Idempotency-Key: sent again, it makes its jobs again. Where it must "
+            f"not, {_ONE_BY_ONE}"
+        )
     for n, request in enumerate(call.body.jobs):
         if request.idempotency_key is not None:
-            raise InvalidError.at(f"/jobs/{n}/idempotency_key", "is not taken in a batch")
+            raise InvalidError.at(
+                f"/jobs/{n}/idempotency_key", f"is not taken in a batch: {_ONE_BY_ONE}"
+            )
         codec.in_utc(request.run_at, f"/jobs/{n}/run_at")
     enqueued = await call.parts.acceptor.enqueue(
         call.user_id,

@@ -33,11 +33,13 @@ class SentQuery(PageQuery, frozen=True, kw_only=True):
     ] = None
     created_after: Annotated[
         Annotated[datetime, msgspec.Meta(tz=True)] | None,
-        msgspec.Meta(description="Messages created at this moment or later (RFC 3339)."),
+        msgspec.Meta(
+            description="Messages created at this moment or later (RFC 3339; `+` is `%2B`)."
+        ),
     ] = None
     created_before: Annotated[
         Annotated[datetime, msgspec.Meta(tz=True)] | None,
-        msgspec.Meta(description="Messages created before this moment (RFC 3339)."),
+        msgspec.Meta(description="Messages created before this moment (RFC 3339; `+` is `%2B`)."),
     ] = None
 
 

@@ -40,10 +40,14 @@ def seed(messages: int, events: int, jobs: int, url: str, key: str) -> None:
 
     Messages are sent, if WEBHOOK_URL is set, at the pace of the sender.
     """
+    try:
+        client = AsyncClient(url, key)
+    except ValueError as error:
+        raise click.UsageError(f"{url}: {error}") from None
 
     async def work() -> None:
         luck = random.Random()  # noqa: S311 - samples are no secrets
-        async with AsyncClient(url, key) as client:
+        async with client:
             await _enqueue(client, [_message(luck) for _ in range(messages)])
             for n in range(events):
                 await client.send_event(luck.choice(_EVENTS), _order(luck, n), source="/seed")

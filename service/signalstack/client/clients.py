@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 import time
+from contextlib import suppress
 from functools import wraps
-from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Concatenate, Final, ParamSpec, Self, TypeVar
 
 import anyio
 import httpx2
@@ -19,11 +21,20 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 P = ParamSpec("P")
 
+_MAX_PORT: Final = 65_535
+_ADDRESS: Final = re.compile(
+    r"(?i)https?://(\[[0-9a-f:.]+\]|[^\s/?#@:\[\]]+)(:[0-9]{1,5})?(/[^\s?#]*)?"
+)
+_KEY: Final = re.compile(r"[\x21-\x7e]+")
+
 
 class AsyncClient(Operations):
     """Speaks to one API with one key; safe to share between tasks.
 
     `timeout_s` is for one try, beside what it asks the API to wait; `retries` are further tries.
+
+    Raises:
+        ValueError: `base_url` is no address, or `api_key` could not be sent.
     """
 
     def __init__(
@@ -38,7 +49,7 @@ class AsyncClient(Operations):
         super().__init__(retries)
         self._timeout_s = timeout_s
         self._http = httpx2.AsyncClient(
-            base_url=base_url, headers=_headers(api_key), transport=transport
+            base_url=_address(base_url), headers=_headers(api_key), transport=transport
         )
 
     async def __aenter__(self) -> Self:
@@ -128,7 +139,7 @@ class Client:
         transport: httpx2.BaseTransport | None = None,
     ) -> None:
         self._http = httpx2.Client(
-            base_url=base_url, headers=_headers(api_key), transport=transport
+            base_url=_address(base_url), headers=_headers(api_key), transport=transport
         )
         self.steps = _Steps(self._http, timeout_s=timeout_s, retries=retries)
 
@@ -152,5 +163,22 @@ class Client:
     send_event = _blocking(Operations.send_event)
 
 
+def _address(base_url: str) -> httpx2.URL:
+    with suppress(httpx2.InvalidURL):
+        url = httpx2.URL(base_url)
+        if _ADDRESS.fullmatch(base_url) and (url.port or 0) <= _MAX_PORT:
+            return url
+    # Not quoted: what was meant to be one may hold a password.
+    raise ValueError(
+        "base_url must be http:// or https:// with a host and maybe a port and a path, as in "
+        "'http://127.0.0.1:8080'"
+    )
+
+
 def _headers(api_key: str) -> dict[str, str]:
+    if not _KEY.fullmatch(api_key):
+        raise ValueError(
+            "api_key must be visible ASCII characters alone, as in 'ss_live_…', without a space "
+            "or a line end"
+        )
     return {"authorization": f"Bearer {api_key}", "user-agent": "signalstack-python"}

@@ -53,7 +53,10 @@ class JobFilter(TypedDict, total=False):
 
 
 class Operations(ABC):
-    """The operations of one API with one key. Each may raise ApiError or UnreachableError."""
+    """The operations of one API with one key. Each may raise ApiError or UnreachableError.
+
+    Those that take a job's id raise ValueError for what is none, before anything is sent.
+    """
 
     def __init__(self, retries: int) -> None:
         self._retries = retries
@@ -94,16 +97,16 @@ class Operations(ABC):
 
     async def get(self, job_id: UUID | str) -> Job:
         """Look a job up."""
-        return await self._send(Call(method="GET", path=f"/jobs/{job_id}", into=Job))
+        return await self._send(Call(method="GET", path=_path(job_id), into=Job))
 
     async def wait(self, job_id: UUID | str, timeout_s: float = 60.0) -> Job:
         """Wait until a job has ended; TimeoutError when it has not in time."""
-        until = time.monotonic() + timeout_s
+        path, until = _path(job_id), time.monotonic() + timeout_s
         while True:
             wait_s = max(0, min(round(until - time.monotonic()), MAX_WAIT_S))
             params = {"wait": str(wait_s)}
             job = await self._send(
-                Call(method="GET", path=f"/jobs/{job_id}", into=Job, params=params, wait_s=wait_s)
+                Call(method="GET", path=path, into=Job, params=params, wait_s=wait_s)
             )
             if job.is_final:
                 return job
@@ -112,12 +115,12 @@ class Operations(ABC):
 
     async def cancel(self, job_id: UUID | str) -> Job:
         """Cancel a job: a waiting one at once, a running one as soon as its worker can."""
-        return await self._send(Call(method="POST", path=f"/jobs/{job_id}/cancel", into=Job))
+        return await self._send(Call(method="POST", path=f"{_path(job_id)}/cancel", into=Job))
 
     async def retry(self, job_id: UUID | str) -> Job:
         """Run a job again that failed or was cancelled."""
         return await self._send(
-            Call(method="POST", path=f"/jobs/{job_id}/retry", into=Job, repeatable=False)
+            Call(method="POST", path=f"{_path(job_id)}/retry", into=Job, repeatable=False)
         )
 
     async def jobs(self, **wanted: Unpack[JobFilter]) -> AsyncIterator[Job]:
@@ -165,3 +168,11 @@ class Operations(ABC):
                 return call.conclude(outcome)
             await self._pause(pause_s)
         raise AssertionError("count() has no end")
+
+
+def _path(job_id: UUID | str) -> str:
+    try:
+        # Written anew, so that nothing but a UUID is ever part of the path.
+        return f"/jobs/{UUID(str(job_id))}"
+    except ValueError:
+        raise ValueError(f"job_id must be a UUID or its text, not {str(job_id)[:64]!r}") from None

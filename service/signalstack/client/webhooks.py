@@ -21,7 +21,7 @@ def verify_webhook(secret: str | Sequence[str], headers: Mapping[str, str], body
 
     Raises:
         WebhookError: no secret signed it, or not within the last five minutes, or it is no JSON.
-        ValueError: a secret is malformed.
+        ValueError: a secret is malformed, or there is none; whatever came.
     """
     secrets = [secret] if isinstance(secret, str) else secret
     if not verify(secrets, headers, body, now=datetime.now(UTC)):

@@ -74,7 +74,7 @@ class Rotation(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 
 
 class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
-    """An endpoint as its owner sees it; `rate` is JSON null when there is none.
+    """An endpoint as its owner sees it; `rate` has the burst that holds, or is JSON null.
 
     `failing_since` is when the first of the last deliveries failed that all did. `held_until` is
     when the receiver last said to come back (429 or 503 with `Retry-After`); until then deliveries

@@ -70,8 +70,12 @@ def verify(
     Compares in constant time. Header names are taken in any case.
 
     Raises:
-        ValueError: a secret is malformed.
+        ValueError: a secret is malformed, or there is none.
     """
+    # Before anything of the sender's, or a wrong secret would look like a forged message.
+    keys = [_key(secret) for secret in secrets]
+    if not keys:
+        raise ValueError("there is no signing secret to verify with")
     named = {name.lower(): value for name, value in headers.items()}
     given_id, timestamp = named.get("webhook-id"), named.get("webhook-timestamp", "")
     if not given_id or not _TIMESTAMP.fullmatch(timestamp):
@@ -80,7 +84,7 @@ def verify(
         return False
     # The timestamp is signed as it was written, not as it was understood.
     message = f"{given_id}.{timestamp}.".encode(errors="replace") + body
-    expected = [_digest(_key(secret), message).encode() for secret in secrets]
+    expected = [_digest(key, message).encode() for key in keys]
     given = named.get("webhook-signature", "").split(" ")[:_MAX_SIGNATURES]
     found = False
     for signature in given:

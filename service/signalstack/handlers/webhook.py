@@ -27,6 +27,8 @@ from signalstack.handlers.outbound import (
 from signalstack.handlers.pinned import BlockedError
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from signalstack.handlers.addressee import Addressee, Endpoints
 
 
@@ -44,7 +46,7 @@ class SendWebhook(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     def __post_init__(self) -> None:
         if (self.endpoint_id is None) == (self.url is None):
             raise ValueError("give either endpoint_id or url")
-        check_headers(self.headers)
+        _check_headers(self.headers)
         if self.url is not None:
             _check_form(self.url)
 
@@ -123,6 +125,13 @@ class _Deliverer:
             )
         fact = msgspec.structs.replace(verdict.fact, duration_s=anyio.current_time() - started)
         return verdict._replace(fact=fact), delivery
+
+
+def _check_headers(headers: Mapping[str, str]) -> None:
+    try:
+        check_headers(headers)
+    except ValueError as error:
+        raise ValueError(f"headers: {error}") from None
 
 
 def _check_form(url: str) -> None:

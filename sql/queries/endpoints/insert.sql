@@ -1,4 +1,5 @@
--- No row when the tenant has one of that name.
+-- No row when the tenant has one of that name. A rate is kept as it was asked for; wherever it is
+-- shown, it has the burst that holds.
 INSERT INTO signalstack.endpoints (id, user_id, name, url, headers, rate, active, secret)
 VALUES (
     %(id)s::uuid,
@@ -16,7 +17,9 @@ RETURNING
     name,
     url,
     headers,
-    coalesce(rate, 'null') AS rate,
+    coalesce(
+        jsonb_build_object('burst', rate -> 'limit') || jsonb_strip_nulls(rate), 'null'
+    ) AS rate,
     active,
     disabled_reason,
     failing_since,

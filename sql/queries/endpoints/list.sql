@@ -4,7 +4,9 @@ SELECT
     name,
     url,
     headers,
-    coalesce(rate, 'null') AS rate,
+    coalesce(
+        jsonb_build_object('burst', rate -> 'limit') || jsonb_strip_nulls(rate), 'null'
+    ) AS rate,
     active,
     disabled_reason,
     failing_since,

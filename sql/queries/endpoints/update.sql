@@ -23,7 +23,9 @@ RETURNING
     name,
     url,
     headers,
-    coalesce(rate, 'null') AS rate,
+    coalesce(
+        jsonb_build_object('burst', rate -> 'limit') || jsonb_strip_nulls(rate), 'null'
+    ) AS rate,
     active,
     disabled_reason,
     failing_since,
