@@ -25,12 +25,19 @@ class Box(msgspec.Struct, forbid_unknown_fields=True):
     size: Annotated[Size | None, msgspec.Meta(description="how large")] = None
 
 
+Code = Annotated[str, msgspec.Meta(pattern="^[A-Z]$", extra={"says": "must be a capital letter"})]
+
+
 class Order(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     items: list[Inner] = []
     from_: str = msgspec.field(name="from", default="")
     note: str = ""
     box: Box | None = None
     pace: Literal["slow", "fast"] = "slow"
+    sizes: list[Size] = []
+    code: Annotated[Code | None, msgspec.Meta(description="which one")] = None
+    codes: tuple[Code, ...] = ()
+    own: Annotated[str, msgspec.Meta(pattern="^[a-z]$", extra={"column": 7})] = "a"
 
     def __post_init__(self) -> None:
         if self.note:
@@ -46,6 +53,10 @@ class Order(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
         ({"items": [{"size": "1"}]}, "/payload/items/0/size", "Expected `int`, got `str`"),
         ({"box": {"size": "huge"}}, "/payload/box/size", "'huge' is none of small, large"),
         ({"pace": "idle"}, "/payload/pace", "'idle' is none of slow, fast"),
+        ({"sizes": ["small", "huge"]}, "/payload/sizes/1", "'huge' is none of small, large"),
+        ({"code": "a"}, "/payload/code", "must be a capital letter"),
+        ({"codes": ["A", "b"]}, "/payload/codes/1", "must be a capital letter"),
+        ({"own": "A"}, "/payload/own", "Expected `str` matching regex '^[a-z]$'"),
         ({"note": "from: is too early"}, "/payload/from", "is too early"),
         ({"note": "from_: is no name in JSON"}, "/payload", "from_: is no name in JSON"),
         ({"note": "give less"}, "/payload", "give less"),

@@ -48,12 +48,18 @@ Attribute = Annotated[
         min_length=1,
         max_length=cloudevent.MAX_ATTRIBUTE,
         pattern=r"^[^\x00-\x1f\x7f-\x9f]+(?![\s\S])",
+        extra={"says": "must not contain line feeds or other control characters"},
     ),
 ]
 EventType = Annotated[
     str,
     msgspec.Meta(
-        min_length=1, max_length=MAX_TYPE, pattern=r"^[^\s\x00-\x1f\x7f-\x9f*]+(?![\s\S])"
+        min_length=1,
+        max_length=MAX_TYPE,
+        pattern=r"^[^\s\x00-\x1f\x7f-\x9f*]+(?![\s\S])",
+        extra={
+            "says": "must be a type such as order.paid, without spaces, * or control characters"
+        },
     ),
 ]
 

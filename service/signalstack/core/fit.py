@@ -15,13 +15,15 @@ from signalstack.core.document import pointer_to
 from signalstack.core.errors import Fault, InvalidError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
 _WHERE: Final = re.compile(r"(?s)(?P<what>.*?)(?: - at `(?P<path>[^`]*)`)?")
 _NAMED: Final = re.compile(
     r"(?s)Object (?P<how>contains unknown|missing required) field `(?P<name>.*)`"
 )
 _NO_MEMBER: Final = "Invalid enum value "
+_NO_MATCH: Final = "Expected `str` matching regex "
+_PARTED: Final = (Union, UnionType, Annotated)
 _STEP: Final = re.compile(r"\.(?P<field>[^.\[]+)|\[(?P<index>\d+|\.\.\.)\]")
 
 
@@ -65,7 +67,8 @@ def _box(of: Any) -> Any:
 def explain(error: msgspec.ValidationError, into: object, at: str = "") -> Fault:
     """Turn msgspec's message ("… - at `$.a[0]`") into a fault with a JSON Pointer ("/a/0").
 
-    `into` is the type that was not met: of an enumeration the message says what it takes.
+    `into` is the type that was not met: of an enumeration the message says what it takes, and of
+    a pattern the sentence that stands beside it (`Meta(pattern=…, extra={"says": …})`).
     """
     match = _WHERE.fullmatch(str(error))
     what, path = (match["what"], match["path"]) if match else (str(error), None)
@@ -73,6 +76,8 @@ def explain(error: msgspec.ValidationError, into: object, at: str = "") -> Fault
     pointer = at + pointer_to(*steps)
     if what.startswith(_NO_MEMBER) and (members := _members(into, steps)):
         what = f"{what[len(_NO_MEMBER) :]} is none of {', '.join(members)}"
+    if what.startswith(_NO_MATCH):
+        what = _sentence(into, steps, what[len(_NO_MATCH) :]) or what
     if named := _NAMED.fullmatch(what):
         unknown = named["how"] == "contains unknown"
         detail = "unknown field" if unknown else "required field is missing"
@@ -87,29 +92,42 @@ def _fields(into: object) -> Sequence[str]:
 
 
 def _members(kind: object, path: Sequence[str]) -> list[str]:
-    """List what the enumeration at `path` within a type takes; nothing where there is none."""
-    for each in _alternatives(kind):
-        found: list[str] = []
-        if not path and isinstance(each, type) and issubclass(each, Enum):
-            found = [str(member.value) for member in each]
-        elif not path and get_origin(each) is Literal:
-            found = [str(value) for value in get_args(each)]
-        elif path and isinstance(each, type) and issubclass(each, msgspec.Struct):
-            types = {field.encode_name: field.type for field in msgspec.structs.fields(each)}
-            found = _members(types.get(path[0]), path[1:])
-        if found:
-            return found
+    """List what the enumeration at a path takes; nothing where there is none."""
+    for each in _at(kind, path):
+        if isinstance(each, type) and issubclass(each, Enum):
+            return [str(member.value) for member in each]
+        if get_origin(each) is Literal:
+            return [str(value) for value in get_args(each)]
     return []
 
 
-def _alternatives(kind: object) -> Sequence[object]:
-    match get_origin(kind):
-        case origin if origin in (Union, UnionType):
-            return [inner for each in get_args(kind) for inner in _alternatives(each)]
-        case origin if origin is Annotated:
-            return _alternatives(get_args(kind)[0])
-        case _:
-            return (kind,)
+def _sentence(kind: object, path: Sequence[str], pattern: str) -> str | None:
+    """Find what the annotation with a pattern, as `repr` shows it, says in words."""
+    for each in _at(kind, path):
+        if isinstance(each, msgspec.Meta) and repr(each.pattern) == pattern and each.extra:
+            return each.extra.get("says")
+    return None
+
+
+def _at(kind: object, path: Sequence[str]) -> Iterator[object]:
+    """Yield the types that may stand at a path within a type, and what they are annotated with."""
+    for each in _parts(kind):
+        if not path:
+            yield each
+        elif isinstance(each, type) and issubclass(each, msgspec.Struct):
+            types = {field.encode_name: field.type for field in msgspec.structs.fields(each)}
+            yield from _at(types.get(path[0]), path[1:])
+        else:
+            for inner in get_args(each):
+                yield from _at(inner, path[1:])
+
+
+def _parts(kind: object) -> Iterator[object]:
+    if get_origin(kind) in _PARTED:
+        for each in get_args(kind):
+            yield from _parts(each)
+    else:
+        yield kind
 
 
 def _steps(path: str) -> list[str]:

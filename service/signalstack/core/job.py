@@ -151,7 +151,13 @@ class JobRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     ] = None
     idempotency_key: Annotated[
         Annotated[
-            str, msgspec.Meta(min_length=1, max_length=255, pattern=r"^[\x21-\x7e]+(?![\s\S])")
+            str,
+            msgspec.Meta(
+                min_length=1,
+                max_length=255,
+                pattern=r"^[\x21-\x7e]+(?![\s\S])",
+                extra={"says": "must be visible ASCII characters, without spaces"},
+            ),
         ]
         | None,
         msgspec.Meta(description="The same as the header `Idempotency-Key`."),

@@ -10,6 +10,7 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 import msgspec
 
 MAX_ADDRESS: Final = 320
+ADDRESS_RULE: Final = "must be like ada@example.com or Ada Lovelace <ada@example.com>"
 
 _ATOM: Final = r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+"
 _LABEL: Final = r"[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
@@ -68,7 +69,7 @@ def read_mailbox(text: str) -> Mailbox:
     """Read `ada@example.com` or `Ada Lovelace <ada@example.com>`; anything else is a ValueError."""
     match = _ADDRESS.fullmatch(text) if len(text) <= MAX_ADDRESS else None
     if match is None:
-        raise ValueError("must be like ada@example.com or Ada Lovelace <ada@example.com>")
+        raise ValueError(ADDRESS_RULE)
     spec: str = match["spec"] or match["named"]
     local, _, domain = spec.rpartition("@")
     if len(local) > _MAX_LOCAL or len(domain) > _MAX_DOMAIN:

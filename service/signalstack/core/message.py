@@ -20,6 +20,7 @@ PhoneNumber = Annotated[
     str,
     msgspec.Meta(
         pattern=r"^\+[1-9][0-9]{7,14}(?![\s\S])",
+        extra={"says": "must be a phone number in E.164, such as +905551111111"},
         description="E.164: `+`, the country's code and the number, 8 to 15 digits in all.",
     ),
 ]

@@ -27,7 +27,13 @@ _UNFILLED: Final = (b'{"template_error"', b'{"subscription_id"')
 
 # Ends by a look-ahead: `$` would let a line feed at the end through.
 Name = Annotated[
-    str, msgspec.Meta(min_length=1, max_length=200, pattern=r"^[^\x00-\x1f\x7f]+(?![\s\S])")
+    str,
+    msgspec.Meta(
+        min_length=1,
+        max_length=200,
+        pattern=r"^[^\x00-\x1f\x7f]+(?![\s\S])",
+        extra={"says": "must not contain line feeds or other control characters"},
+    ),
 ]
 EventType = Annotated[
     str,

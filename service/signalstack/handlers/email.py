@@ -15,7 +15,7 @@ import aiosmtplib
 import msgspec
 
 from signalstack.core.handler import Context, Fail, JobType, Retry
-from signalstack.core.mail import ADDRESS, MAX_ADDRESS, Mailbox, Tls, read_mailbox
+from signalstack.core.mail import ADDRESS, ADDRESS_RULE, MAX_ADDRESS, Mailbox, Tls, read_mailbox
 
 if TYPE_CHECKING:
     import ssl
@@ -35,7 +35,12 @@ _STEP_S: Final = 20.0
 # Old servers take 7-bit text only; and a line must not begin to differ on its way (DKIM).
 _POLICY: Final = SMTP_POLICY.clone(cte_type="7bit")
 
-MailAddress = Annotated[str, msgspec.Meta(min_length=3, max_length=MAX_ADDRESS, pattern=ADDRESS)]
+MailAddress = Annotated[
+    str,
+    msgspec.Meta(
+        min_length=3, max_length=MAX_ADDRESS, pattern=ADDRESS, extra={"says": ADDRESS_RULE}
+    ),
+]
 # One alone has no pattern here: msgspec 0.22 corrupts the heap when a string with a pattern stands
 # in a union with a list.
 OneOrMore = (
@@ -45,7 +50,11 @@ OneOrMore = (
 # No control character: a line feed would begin a header of the caller's making.
 Subject = Annotated[
     str,
-    msgspec.Meta(max_length=MAX_SUBJECT, pattern=r"^[^\x00-\x1f\x7f-\x9f\u2028\u2029]*(?![\s\S])"),
+    msgspec.Meta(
+        max_length=MAX_SUBJECT,
+        pattern=r"^[^\x00-\x1f\x7f-\x9f\u2028\u2029]*(?![\s\S])",
+        extra={"says": "must be one line, without control characters"},
+    ),
 ]
 
 

@@ -22,7 +22,13 @@ if TYPE_CHECKING:
 MAX_FILE_BYTES: Final = 1024**3
 _HEADERS: Final = {"accept": "*/*", "accept-encoding": "identity", "user-agent": USER_AGENT}
 
-Sha256 = Annotated[str, msgspec.Meta(pattern=r"^[0-9a-fA-F]{64}(?![\s\S])")]
+Sha256 = Annotated[
+    str,
+    msgspec.Meta(
+        pattern=r"^[0-9a-fA-F]{64}(?![\s\S])",
+        extra={"says": "must be a SHA-256 in hex: 64 of the digits 0 to 9 and a to f"},
+    ),
+]
 
 
 class ProcessFile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -37,8 +37,22 @@ MAX_SAID: Final = 300
 _VISIBLE: Final = re.compile(r"[\x21-\x7e]+")
 _MESSAGE_FIELDS: Final = ("message", "detail", "error", "error_description", "title")
 
-Line = r"^[^\x00-\x1f\x7f]+(?![\s\S])"
-Text = Annotated[str, msgspec.Meta(min_length=1, max_length=200, pattern=Line)]
+Text = Annotated[
+    str,
+    msgspec.Meta(
+        min_length=1,
+        max_length=200,
+        pattern=r"^[^\x00-\x1f\x7f]+(?![\s\S])",
+        extra={"says": "must not contain line feeds or other control characters"},
+    ),
+]
+Currency = Annotated[
+    str,
+    msgspec.Meta(
+        pattern=r"^[A-Z]{3}(?![\s\S])",
+        extra={"says": "must be three capital letters, such as EUR"},
+    ),
+]
 
 
 class ProcessPayment(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -48,7 +62,7 @@ class ProcessPayment(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     """
 
     amount: Annotated[int, msgspec.Meta(ge=1, le=MAX_AMOUNT)]
-    currency: Annotated[str, msgspec.Meta(pattern=r"^[A-Z]{3}(?![\s\S])")]
+    currency: Currency
     customer: Text
     reference: Text
     description: Annotated[str, msgspec.Meta(max_length=1_000)] | None = None

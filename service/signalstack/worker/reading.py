@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 
 from signalstack.core.errors import UnavailableError
+from signalstack.core.fit import explain
 from signalstack.core.handler import Fail, Postpone, Retry
 from signalstack.core.subscription import read_unfilled
 from signalstack.store.link import StatementError
@@ -48,6 +49,10 @@ class Reader:
             raise Fail(f"the subscription made no payload: {fault}")
         try:
             return job_type, decode(payload)
+        except msgspec.ValidationError as error:
+            fault = explain(error, job_type.payload)
+            where = f"{fault.pointer}: " if fault.pointer else ""
+            raise Fail(f"the payload does not fit the job type: {where}{fault.detail}") from error
         except (msgspec.DecodeError, RecursionError) as error:
             raise Fail(f"the payload does not fit the job type: {error}") from error
 
