@@ -149,7 +149,7 @@ async def _batch(rig: Rig, job: JobRequest) -> None:
 async def _subscribe(rig: Rig) -> None:
     job = JobTemplate(type="noop", queue=QUEUE, payload={"$": "payload"})
     request = SubscriptionRequest(name="volume", event_type="volume.*", job=job)
-    await subscribe.create(rig.pool, rig.user_id, request, job_types=["noop"])
+    await subscribe.create(rig.pool, rig.user_id, request, registry=rig.registry)
 
 
 async def _event(rig: Rig) -> None:

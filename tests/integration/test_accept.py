@@ -127,7 +127,7 @@ async def _accept(
 async def _subscribe(pool: Pool, tenant: UUID, **fields: Any) -> None:
     job = JobTemplate(type="noop", **fields.pop("job", {}))
     usual: dict[str, Any] = {"name": "all", "event_type": "*", "job": job}
-    await subscribe.create(pool, tenant, SubscriptionRequest(**usual | fields), job_types=REGISTRY)
+    await subscribe.create(pool, tenant, SubscriptionRequest(**usual | fields), registry=REGISTRY)
 
 
 async def _payloads(conn: Database, accepted: AcceptedEvent) -> list[Any]:

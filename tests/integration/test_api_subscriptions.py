@@ -112,6 +112,11 @@ async def test_a_secret_is_shown_once(front: Front) -> None:
             {**SUBSCRIPTION, "job": {"type": "noop", "queue": "nowhere"}},
             "/job/queue",
         ),
+        (
+            "/v1/subscriptions",
+            {**SUBSCRIPTION, "job": {"type": "greet", "payload": {"to": 5}}},
+            "/job/payload/to",
+        ),
         ("/v1/endpoints", {**ENDPOINT, "url": "https://127.0.0.1/"}, "/url"),
         ("/v1/endpoints", {**ENDPOINT, "headers": {"host": "a"}}, "/headers"),
         ("/v1/endpoints", {**ENDPOINT, "rate": {"limit": 0}}, "/rate/limit"),

@@ -6,6 +6,7 @@ import anyio
 import msgspec
 import pytest
 
+from boarding import ON_BOARD
 from signalstack.core.errors import ConflictError, InvalidError, NotFoundError
 from signalstack.core.ids import new_id
 from signalstack.core.subscription import (
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 
     from signalstack.store.pool import Pool
 
-JOB_TYPES = {"noop", "send_webhook"}
+REGISTRY = {kind.name: kind for kind in ON_BOARD if kind.name in ("noop", "send_webhook")}
 
 
 @pytest.fixture
@@ -40,7 +41,7 @@ async def tenant(pool: Pool) -> UUID:
 
 async def _change(pool: Pool, tenant: UUID, id_: UUID, **fields: Any) -> None:
     wanted = SubscriptionChange(**fields)
-    await subscribe.change(pool, tenant, id_, wanted, job_types=JOB_TYPES)
+    await subscribe.change(pool, tenant, id_, wanted, registry=REGISTRY)
 
 
 async def _create(pool: Pool, tenant: UUID, **fields: Any) -> Subscription:
@@ -50,7 +51,7 @@ async def _create(pool: Pool, tenant: UUID, **fields: Any) -> Subscription:
         "job": JobTemplate(type="noop"),
     }
     request = SubscriptionRequest(**usual | fields)
-    return await subscribe.create(pool, tenant, request, job_types=JOB_TYPES)
+    return await subscribe.create(pool, tenant, request, registry=REGISTRY)
 
 
 async def _version(pool: Pool, tenant: UUID) -> int:
@@ -161,6 +162,9 @@ async def test_another_tenants_subscription_is_not_found(pool: Pool, tenant: UUI
         ({"job": JobTemplate(type="nope")}, "/job/type"),
         ({"job": JobTemplate(type="noop", queue="nope")}, "/job/queue"),
         ({"job": JobTemplate(type="noop", payload={"a": {"$": "]["}})}, "/job/payload/a/$"),
+        ({"job": JobTemplate(type="send_webhook", payload={"url": 5})}, "/job/payload/url"),
+        ({"job": JobTemplate(type="send_webhook", payload={"$$": "id"})}, "/job/payload/$"),
+        ({"job": JobTemplate(type="noop", payload=["fixed"])}, "/job/payload"),
     ],
 )
 async def test_fault_is_pointed_at(
@@ -170,6 +174,23 @@ async def test_fault_is_pointed_at(
         await _create(pool, tenant, **fields)
 
     assert [fault.pointer for fault in raised.value.faults] == [pointer]
+
+
+@pytest.mark.parametrize(
+    "payload",
+    [
+        None,
+        {"url": "https://example.com/", "body": {"a": ["fixed"]}},
+        {"url": 5, "body": {"a": [{"$": "id"}]}},
+        {"$": "payload"},
+    ],
+)
+async def test_payload_that_fits_or_depends_on_the_event_is_kept(
+    pool: Pool, tenant: UUID, payload: object
+) -> None:
+    made = await _create(pool, tenant, job=JobTemplate(type="send_webhook", payload=payload))
+
+    assert msgspec.json.decode(made.job)["payload"] == payload
 
 
 async def test_refusal_of_an_unknown_type_or_queue_names_those_there_are(

@@ -30,9 +30,7 @@ class SubscriptionPage(msgspec.Struct, frozen=True, kw_only=True):
 async def create_subscription(call: Call[SubscriptionRequest, None]) -> Answer:
     """Check and keep a subscription."""
     parts = call.parts
-    made = await subscribe.create(
-        parts.pool, call.user_id, call.body, job_types=parts.registry.keys()
-    )
+    made = await subscribe.create(parts.pool, call.user_id, call.body, registry=parts.registry)
     location = (b"location", f"/v1/subscriptions/{made.id}".encode("ascii"))
     return Answer(status=201, body=made, headers=[location])
 
@@ -58,7 +56,7 @@ async def change_subscription(call: Call[SubscriptionChange, None]) -> Answer:
     """Change what is named of a subscription; events from then on are matched by it."""
     parts = call.parts
     changed = await subscribe.change(
-        parts.pool, call.user_id, call.id, call.body, job_types=parts.registry.keys()
+        parts.pool, call.user_id, call.id, call.body, registry=parts.registry
     )
     return Answer(body=changed)
 

@@ -109,7 +109,7 @@ async def measure_idle(rig: Rig) -> list[Figure]:
     """Measure single jobs, each after a pause, with an API and a worker process at rest."""
     cold, count = (4, 25) if rig.quick else (20, 300)
     await rig.clear()
-    await subscribe.create(rig.pool, rig.user_id, _SUBSCRIPTION, job_types=[STAMP])
+    await subscribe.create(rig.pool, rig.user_id, _SUBSCRIPTION, registry=rig.registry)
     file = rig.folder / "idle.stamps"
     stamps = Stamps.make(file, (cold + count) * _ARRIVING)
     async with (

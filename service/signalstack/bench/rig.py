@@ -17,6 +17,7 @@ from signalstack import wiring
 from signalstack.bench.figure import BenchError
 from signalstack.bench.handlers import LOCATION
 from signalstack.bench.process import Running, running
+from signalstack.core.handler import Registry
 from signalstack.core.key import Scope
 from signalstack.core.stage import Observer
 from signalstack.store import baseline, intake, migrate, users
@@ -31,7 +32,6 @@ from signalstack.wiring import Database
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Mapping
 
-    from signalstack.core.handler import Registry
     from signalstack.core.job import JobRequest
     from signalstack.settings import Settings
 
@@ -49,6 +49,7 @@ class Rig(msgspec.Struct, frozen=True, kw_only=True):
     pool: Pool
     link: Link
     acceptor: Acceptor
+    registry: Registry
     observer: Observer
     user_id: UUID
     key: str
@@ -151,6 +152,7 @@ async def open_rig(
     ) as pool:
         await _refuse_live_jobs(pool, force=force)
         await queues.declare(pool, [QUEUE])
+        registry = wiring.build_registry(own)
         key, _ = await create_key(pool, TENANT, list(Scope), env="test")
         async with pool.connection() as conn:
             user_id = await users.find_by_name(conn, name=TENANT)
@@ -175,9 +177,10 @@ async def open_rig(
                     settings,
                     pool,
                     Intake(link, observer, beside=beside),
-                    wiring.build_registry(own),
+                    registry,
                     observer,
                 ),
+                registry=registry,
                 observer=observer,
                 user_id=user_id,
                 key=key,

@@ -61,7 +61,7 @@ class JobTemplate(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
         Any,
         msgspec.Meta(
             description='A template: each `{"$": "<JMESPath>"}` in it reads the event, as '
-            "`payload.customer` or `id` do."
+            "`payload.customer` or `id` do; what has none must be what the type takes."
         ),
     ] = None
     priority: Annotated[int, msgspec.Meta(ge=-PRIORITY_LIMIT, le=PRIORITY_LIMIT)] = 0

@@ -13,7 +13,7 @@ node visited and for the size of every value made.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Final, TypeAlias
 
 import msgspec
@@ -21,7 +21,7 @@ import msgspec
 from signalstack.core.budget import Budget, CostError
 from signalstack.core.document import Json, canonical, check, pointer_to, restore
 from signalstack.core.errors import InvalidError
-from signalstack.core.expression import ExpressionError, Run, parse
+from signalstack.core.expression import ExpressionError, Parsed, Run, parse
 
 MAX_TEMPLATE_BYTES: Final = 65_536
 MAX_OUTPUT_BYTES: Final = 262_144
@@ -30,17 +30,20 @@ _MARK: Final = "$"
 _ESCAPED: Final = re.compile(r"\${2,}")
 
 _Make: TypeAlias = Callable[[Run], Json]
+_Reads: TypeAlias = list[tuple[str, Parsed]]
 
 
 class Template(msgspec.Struct, frozen=True, kw_only=True):
     """A template that was checked; `make` is None for the event itself.
 
-    `steps` is what its own values cost each time, whatever they are filled with.
+    `steps` is what its own values cost each time, whatever they are filled with; `reads` are its
+    expressions, each with where it stands.
     """
 
     make: _Make | None
     pointer: str
     steps: int = 0
+    reads: Sequence[tuple[str, Parsed]] = ()
 
 
 def compile_template(template: Json, pointer: str = "/job/payload") -> Template:
@@ -59,7 +62,9 @@ def compile_template(template: Json, pointer: str = "/job/payload") -> Template:
     template = restore(template)
     if len(canonical(template)) > MAX_TEMPLATE_BYTES:
         raise InvalidError.at(pointer, f"must not exceed {MAX_TEMPLATE_BYTES} bytes")
-    return Template(make=_node(template, pointer), pointer=pointer, steps=_steps(template))
+    reads: _Reads = []
+    make = _node(template, pointer, reads)
+    return Template(make=make, pointer=pointer, steps=_steps(template), reads=tuple(reads))
 
 
 def render(template: Template, event: Json, budget: Budget) -> Json:
@@ -88,35 +93,36 @@ def _steps(template: Json) -> int:
     return MAX_TEMPLATE_BYTES - uncounted.left
 
 
-def _node(template: Json, pointer: str) -> _Make:
+def _node(template: Json, pointer: str, reads: _Reads) -> _Make:
     if isinstance(template, dict):
         if template.keys() == {_MARK}:
-            return _expression(template[_MARK], f"{pointer}/{_MARK}")
-        return _object(template, pointer)
+            return _expression(template[_MARK], f"{pointer}/{_MARK}", reads)
+        return _object(template, pointer, reads)
     if isinstance(template, list):
-        items = [_node(item, f"{pointer}/{index}") for index, item in enumerate(template)]
+        items = [_node(item, f"{pointer}/{index}", reads) for index, item in enumerate(template)]
         return lambda run: [item(run) for item in items]
     return lambda _: template
 
 
-def _object(template: dict[str, Json], pointer: str) -> _Make:
+def _object(template: dict[str, Json], pointer: str, reads: _Reads) -> _Make:
     alone = len(template) == 1
     members = {
         key[1:] if alone and _ESCAPED.fullmatch(key) else key: _node(
-            item, pointer + pointer_to(key)
+            item, pointer + pointer_to(key), reads
         )
         for key, item in template.items()
     }
     return lambda run: {key: item(run) for key, item in members.items()}
 
 
-def _expression(text: Json, pointer: str) -> _Make:
+def _expression(text: Json, pointer: str, reads: _Reads) -> _Make:
     if not isinstance(text, str):
         raise InvalidError.at(pointer, "must be a JMESPath expression as a string")
     try:
         parsed = parse(text)
     except ExpressionError as error:
         raise InvalidError.at(pointer, str(error)) from None
+    reads.append((pointer, parsed))
 
     def make(run: Run) -> Json:
         try:

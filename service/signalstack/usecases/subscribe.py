@@ -6,18 +6,21 @@ from typing import TYPE_CHECKING
 
 from anyio import to_thread
 
+from signalstack.core.budget import Budget
 from signalstack.core.errors import ConflictError, InvalidError, NotFoundError
+from signalstack.core.fit import fit
 from signalstack.core.ids import new_id
 from signalstack.core.message import queue_fault
 from signalstack.core.pattern import check_event_type, compile_filter
 from signalstack.core.subscription import MAX_BYTES, MAX_SUBSCRIPTIONS
-from signalstack.core.template import compile_template
+from signalstack.core.template import compile_template, render
 from signalstack.store import queues, subscriptions, users
 
 if TYPE_CHECKING:
     from collections.abc import Collection
     from uuid import UUID
 
+    from signalstack.core.handler import Registry
     from signalstack.core.subscription import (
         JobTemplate,
         MatchingSubscription,
@@ -30,15 +33,15 @@ if TYPE_CHECKING:
 
 
 async def create(
-    pool: Pool, user_id: UUID, request: SubscriptionRequest, *, job_types: Collection[str]
+    pool: Pool, user_id: UUID, request: SubscriptionRequest, *, registry: Registry
 ) -> Subscription:
     """Check and store a subscription; the tenant's events match it from then on.
 
     Raises:
-        InvalidError: event type, filter, template, job type or queue is wrong.
+        InvalidError: event type, filter, template, payload, job type or queue is wrong.
         ConflictError: the name is in use, or the tenant has as many as it may.
     """
-    await to_thread.run_sync(_check, request, job_types)  # large ones take a tenth of a second
+    await to_thread.run_sync(_check, request, registry)  # large ones take a tenth of a second
     async with pool.transaction(user_id) as conn:
         await _check_queue(conn, user_id, request.job.queue)
         await _open_change(conn, user_id)
@@ -77,16 +80,16 @@ async def change(
     subscription_id: UUID,
     change: SubscriptionChange,
     *,
-    job_types: Collection[str],
+    registry: Registry,
 ) -> Subscription:
     """Change what is named of a subscription; the tenant's events match it so from then on.
 
     Raises:
-        InvalidError: event type, filter, template, job type or queue is wrong.
+        InvalidError: event type, filter, template, payload, job type or queue is wrong.
         NotFoundError: there is no such subscription.
         ConflictError: the name is in use, or what the tenant has would grow beyond what it may.
     """
-    await to_thread.run_sync(_check_change, change, job_types)
+    await to_thread.run_sync(_check_change, change, registry)
     async with pool.transaction(user_id) as conn:
         if change.job:
             await _check_queue(conn, user_id, change.job.queue)
@@ -122,20 +125,20 @@ async def load_for_matching(pool: Pool, user_id: UUID) -> tuple[int, list[Matchi
     return found
 
 
-def _check(request: SubscriptionRequest, job_types: Collection[str]) -> None:
+def _check(request: SubscriptionRequest, registry: Registry) -> None:
     check_event_type(request.event_type)
     if request.filter is not None:
         compile_filter(request.filter)
-    _check_job(request.job, job_types)
+    _check_job(request.job, registry)
 
 
-def _check_change(change: SubscriptionChange, job_types: Collection[str]) -> None:
+def _check_change(change: SubscriptionChange, registry: Registry) -> None:
     if change.event_type:
         check_event_type(change.event_type)
     if isinstance(change.filter, dict):
         compile_filter(change.filter)
     if change.job:
-        _check_job(change.job, job_types)
+        _check_job(change.job, registry)
 
 
 async def _check_size(conn: Connection, user_id: UUID, before: int) -> None:
@@ -148,12 +151,16 @@ async def _check_size(conn: Connection, user_id: UUID, before: int) -> None:
         )
 
 
-def _check_job(job: JobTemplate, job_types: Collection[str]) -> None:
-    if job.type not in job_types:
-        raise InvalidError.at("/job/type", _unknown_name(job.type, job_types))
+def _check_job(job: JobTemplate, registry: Registry) -> None:
+    job_type = registry.get(job.type)
+    if job_type is None:
+        raise InvalidError.at("/job/type", _unknown_name(job.type, registry))
     if fault := queue_fault(job.type, job.queue):
         raise InvalidError.at("/job/queue", fault)
-    compile_template(job.payload)
+    template = compile_template(job.payload)
+    # What reads the event is not known before there is one.
+    if template.make and not template.reads:
+        fit(render(template, None, Budget()), job_type.payload, template.pointer)
 
 
 async def _check_queue(conn: Connection, user_id: UUID, queue: str) -> None:
