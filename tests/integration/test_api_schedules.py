@@ -169,6 +169,22 @@ async def test_a_deleted_schedule_is_gone(front: Front) -> None:
         ({"job": {"type": "greet", "payload": {}}}, "/job/payload/to", "missing"),
         ({"job": {"type": "greet", "payload": {"to": 1}}}, "/job/payload/to", "str"),
         ({"job": {"type": "noop", "payload": {"$": "a["}}}, "/job/payload/$", ""),
+        (
+            {"job": {"type": "greet", "payload": {"to": {"$": "tickk"}}}},
+            "/job/payload/to/$",
+            "'tickk' does not exist; there are: tick, schedule, schedule.id, schedule.name",
+        ),
+        (
+            {"job": {"type": "noop", "payload": {"a": {"$": "schedule.cron"}}}},
+            "/job/payload/a/$",
+            "'schedule.cron' does not exist",
+        ),
+        ({"job": {"type": "noop", "payload": {"a": {"$": "tick.day"}}}}, "/job/payload/a/$", ""),
+        (
+            {"job": {"type": "noop", "payload": {"a": {"$": '"schedule.id"'}}}},
+            "/job/payload/a/$",
+            "",
+        ),
         ({"job": {"type": "noop", "delay_s": 1}}, "/job/delay_s", "unknown field"),
     ],
 )

@@ -298,6 +298,18 @@ async def test_a_job_that_cannot_be_made_any_more_is_noted_and_the_schedule_goes
     await rig.observer.seen(Ticked, outcome="rejected")
 
 
+async def test_a_path_that_leads_nowhere_is_null_where_an_older_build_let_it_in(rig: Rig) -> None:
+    await rig.make()
+    await rig.age(11)
+    await rig.conn.execute(
+        """UPDATE signalstack.schedules SET job = job || '{"payload": {"at": {"$": "tickk"}}}'"""
+    )
+
+    await rig.ticker.take_due()
+
+    assert await value(rig.conn, "SELECT payload FROM signalstack.jobs") == {"at": None}
+
+
 async def test_a_schedule_whose_zone_is_gone_rests_until_it_is_resumed(rig: Rig) -> None:
     made = await rig.make()
     await rig.conn.execute("UPDATE signalstack.schedules SET timezone = 'Europe/Atlantis'")

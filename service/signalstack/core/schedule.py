@@ -27,10 +27,12 @@ if TYPE_CHECKING:
     from signalstack.core.cadence import Cadence
     from signalstack.core.document import Json
     from signalstack.core.handler import Registry
+    from signalstack.core.template import Template
 
 MAX_SCHEDULES: Final = 1_000
 # Of a template that reads a name and a time; ticks of all tenants wait for each other.
 _STEPS: Final = 20_000
+_PATHS: Final = (("tick",), ("schedule",), ("schedule", "id"), ("schedule", "name"))
 GRACE: Final = timedelta(seconds=60)
 
 
@@ -181,12 +183,22 @@ def take_turn(cadence: Cadence, *, due: datetime, now: datetime, misfire: Misfir
 
 
 def make_payload(
-    job: ScheduledJob, registry: Registry, *, schedule_id: UUID, name: str, tick: datetime
+    job: ScheduledJob,
+    registry: Registry,
+    *,
+    schedule_id: UUID,
+    name: str,
+    tick: datetime,
+    is_new: bool = False,
 ) -> Json:
     """Make the payload of the job of a tick.
 
+    A job that `is_new` must not read a path that leads nowhere; an older build let that in, and
+    ticks go on to find null there.
+
     Raises:
-        InvalidError: the type does not exist, or it takes no such payload; points into the body.
+        InvalidError: type or path does not exist, or the type takes no such payload; points into
+            the body.
     """
     job_type = registry.get(job.type)
     if job_type is None:
@@ -200,7 +212,10 @@ def make_payload(
             "tick": show_tick(tick),
             "schedule": {"id": str(schedule_id), "name": name},
         }
-        payload = render(compile_template(job.payload), source, Budget(_STEPS))
+        template = compile_template(job.payload)
+        if is_new:
+            _check_paths(template)
+        payload = render(template, source, Budget(_STEPS))
     fit(payload, job_type.payload, "/job/payload")
     return payload
 
@@ -216,6 +231,15 @@ def show(stored: StoredSchedule) -> Schedule:
         name: getattr(stored, name) for name in Schedule.__struct_fields__ if name != "next_runs"
     }
     return Schedule(**fields, next_runs=_next_runs(stored))
+
+
+def _check_paths(template: Template) -> None:
+    for pointer, parsed in template.reads:
+        if parsed.path is not None and parsed.path not in _PATHS:
+            named, *known = (".".join(path) for path in (parsed.path, *_PATHS))
+            raise InvalidError.at(
+                pointer, f"{named!r} does not exist; there are: {', '.join(known)}"
+            )
 
 
 def _next_runs(stored: StoredSchedule) -> list[datetime]:

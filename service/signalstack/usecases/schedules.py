@@ -45,7 +45,14 @@ async def create(
         if now is None:
             raise NotFoundError("the tenant of this key is gone")
         cadence = parse_cadence(request.cron, request.timezone, anchor=now)
-        make_payload(request.job, registry, schedule_id=schedule_id, name=request.name, tick=now)
+        make_payload(
+            request.job,
+            registry,
+            schedule_id=schedule_id,
+            name=request.name,
+            tick=now,
+            is_new=True,
+        )
         await _check_queue(conn, user_id, request.job.queue)
         if await schedules.count(conn, user_id=user_id) >= MAX_SCHEDULES:
             raise ConflictError(f"a tenant may have {MAX_SCHEDULES:,} schedules")
@@ -90,7 +97,14 @@ async def change(
         held = await _hold(conn, user_id, schedule_id)
         wanted = msgspec.structs.replace(held, **_named(change))
         if change.job:
-            make_payload(change.job, registry, schedule_id=held.id, name=wanted.name, tick=held.now)
+            make_payload(
+                change.job,
+                registry,
+                schedule_id=held.id,
+                name=wanted.name,
+                tick=held.now,
+                is_new=True,
+            )
             await _check_queue(conn, user_id, change.job.queue)
         if (wanted.cron, wanted.timezone) != (held.cron, held.timezone):
             wanted = _begin(msgspec.structs.replace(wanted, anchor=held.now))
