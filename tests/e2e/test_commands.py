@@ -74,6 +74,24 @@ async def test_up_migrates_a_database_that_it_is_given(empty_database_url: str) 
 
         assert await process.stop() == 0
 
+    assert empty_database_url not in process.output
+
+
+@pytest.mark.parametrize("variable", ["PORT", "METRICS_PORT", "SIGNALSTACK_HANDLERS"])
+async def test_up_that_could_not_serve_tells_the_first_key_when_it_can(
+    empty_database_url: str, taken_port: str, variable: str
+) -> None:
+    there = {"DATABASE_URL": empty_database_url}
+    wrong = taken_port if variable.endswith("PORT") else "no.such:HANDLERS"
+
+    code, output, errors = await finish("up", **there, **{variable: wrong})
+    async with start("up", **there) as process:
+        await process.read(r"^API key +ss_live_\w+ ")
+        await process.read("^curl .*/v1/jobs")
+
+    assert (code, output) == (2, "")
+    assert variable in errors
+
 
 @pytest.mark.parametrize(
     ("arguments", "variables", "says"),
