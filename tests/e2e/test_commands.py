@@ -233,6 +233,41 @@ async def test_doctor_prints_a_line_a_check_and_fails_for_a_fault(
     assert re.search(r"^\d+ faults?$", output, re.MULTILINE)
 
 
+async def test_doctor_tells_once_that_nobody_is_there() -> None:
+    code, output, _ = await finish("doctor", DATABASE_URL="postgresql://u:hush@127.0.0.1:1/x")
+
+    assert code == 1
+    assert output.count("DATABASE_URL cannot be reached") == 1
+    assert output.endswith("\n1 fault\n")
+
+
+@pytest.mark.parametrize("command", ["doctor", "keys list"])
+@pytest.mark.parametrize(
+    "dsn",
+    [
+        "postgresql://u:hush@[::1/x",
+        "postgresql://u:hush@127.0.0.1:1/x?bogus=1",
+        "postgresql://u:hush%ZZ@127.0.0.1:1/x",
+    ],
+)
+async def test_a_dsn_that_cannot_be_read_is_named_and_not_quoted(command: str, dsn: str) -> None:
+    code, output, errors = await finish(*command.split(), DATABASE_URL=dsn)
+
+    assert (code, output) == (2, "")
+    assert errors.startswith("signalstack: DATABASE_URL cannot be read; it must look like ")
+    assert "hush" not in errors
+
+
+async def test_a_dsn_for_listen_that_cannot_be_read_is_named(database_url: str) -> None:
+    there = {"DATABASE_URL": database_url, "LISTEN_DATABASE_URL": "postgresql://u:hush@[::1/x"}
+
+    code, _, errors = await finish("doctor", **there)
+
+    assert code == 2
+    assert errors.startswith("signalstack: LISTEN_DATABASE_URL cannot be read; ")
+    assert "hush" not in errors
+
+
 async def test_help_that_is_an_options_value_does_not_hide_wrong_settings() -> None:
     code, _, errors = await finish("keys", "create", "--user", "--help", PORT="ninety")
 

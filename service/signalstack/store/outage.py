@@ -71,19 +71,24 @@ def translate_errors() -> Generator[None]:
         raise known from error
 
 
-def describe_target(dsn: str) -> tuple[str, str]:
-    """Tell host and port of a DSN, for people to read.
+def require_readable(name: str, dsn: str) -> None:
+    """Make sure that the DSN in the variable `name` can be read.
 
     Raises:
         SettingsError: it is no DSN. The message has no part of it: it may hold the password.
     """
     try:
-        given = conninfo_to_dict(dsn)
+        conninfo_to_dict(dsn)
     except psycopg.Error:
         raise SettingsError(
-            "the database URL cannot be read; it must look like "
+            f"{name} cannot be read; it must look like "
             "postgresql://user:password@host:5432/name (special characters percent-encoded)"
         ) from None
+
+
+def describe_target(dsn: str) -> tuple[str, str]:
+    """Tell host and port of a DSN, for people to read."""
+    given = conninfo_to_dict(dsn)
     host = given.get("host") or given.get("hostaddr") or "the local socket"
     return str(host), str(given.get("port") or 5432)
 
