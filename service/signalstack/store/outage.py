@@ -78,8 +78,10 @@ def require_readable(name: str, dsn: str) -> None:
         SettingsError: it is no DSN. The message has no part of it: it may hold the password.
     """
     try:
-        conninfo_to_dict(dsn)
-    except psycopg.Error:
+        given = conninfo_to_dict(dsn)
+        _refuse_torn(str(given.get("host") or ""), str(given.get("port") or ""))
+        float(str(given.get("connect_timeout", 0)))
+    except (psycopg.Error, ValueError):
         raise SettingsError(
             f"{name} cannot be read; it must look like "
             "postgresql://user:password@host:5432/name (special characters percent-encoded)"
@@ -107,6 +109,15 @@ def describe_reason(error: BaseException, dsn: str) -> str:
         return STANDBY
     password = conninfo_to_dict(dsn).get("password")
     return reason.replace(str(password), "***") if password else reason
+
+
+def _refuse_torn(hosts: str, ports: str) -> None:
+    """Refuse a password that is torn by its own "/" or "@": a piece of it is port or host."""
+    for port in ports.split(","):
+        int(port or 0)
+    for host in hosts.split(","):
+        if "@" in host[1:] and not host.startswith(("/", "@")):  # which are sockets
+            raise ValueError
 
 
 def _translate(error: psycopg.Error) -> SignalStackError | None:
