@@ -176,6 +176,19 @@ async def test_a_key_is_made_listed_and_revoked(database_url: str) -> None:
     assert key.strip() not in before
 
 
+async def test_audit_says_when_there_is_more_than_it_shows(database_url: str) -> None:
+    there = {"DATABASE_URL": database_url}
+    for user in ("first", "second"):
+        await finish("keys", "create", "--user", user, **there)
+
+    _, everything, quiet = await finish("audit", "--limit", "2", **there)
+    code, newest, errors = await finish("audit", "--limit", "1", **there)
+
+    assert (code, quiet) == (0, "")
+    assert newest == everything.splitlines(keepends=True)[0]
+    assert errors.startswith("these are the newest 1: --limit shows more (up to 10000)")
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "says"),
     [
