@@ -43,6 +43,7 @@ from signalstack.store import embedded, intake, migrate, query, tenancy, watch
 from signalstack.store.cache import MessageCache
 from signalstack.store.intake import Intake
 from signalstack.store.listener import CHANGED, Listener
+from signalstack.store.outage import require_readable
 from signalstack.store.partitions import Keep
 from signalstack.store.pool import Pool, wait_for_database
 from signalstack.telemetry.loop_lag import watch_loop
@@ -116,13 +117,16 @@ def locate_database(settings: Settings) -> Database:
     """Tell where the database of DATABASE_URL is, without asking it.
 
     Raises:
-        SettingsError: DATABASE_URL is not set.
+        SettingsError: DATABASE_URL is not set, or it or LISTEN_DATABASE_URL cannot be read.
     """
     if settings.database_url is None:
         raise SettingsError(
             "DATABASE_URL is not set: it must look like postgresql://user:password@host:5432/name "
             "(only `up`, `demo` and `bench` can do without, on an embedded PostgreSQL)"
         )
+    require_readable("DATABASE_URL", settings.database_url)
+    if settings.listen_database_url is not None:
+        require_readable("LISTEN_DATABASE_URL", settings.listen_database_url)
     return Database(
         dsn=settings.database_url,
         direct_dsn=settings.listen_database_url or settings.database_url,
@@ -133,7 +137,7 @@ async def reach_database(settings: Settings) -> Database:
     """Wait until the database of DATABASE_URL takes connections.
 
     Raises:
-        SettingsError: DATABASE_URL is not set.
+        SettingsError: DATABASE_URL is not set, or it or LISTEN_DATABASE_URL cannot be read.
         UnavailableError: it took none in the tries that the settings allow.
     """
     database = locate_database(settings)

@@ -74,6 +74,24 @@ async def test_up_migrates_a_database_that_it_is_given(empty_database_url: str) 
 
         assert await process.stop() == 0
 
+    assert empty_database_url not in process.output
+
+
+@pytest.mark.parametrize("variable", ["PORT", "METRICS_PORT", "SIGNALSTACK_HANDLERS"])
+async def test_up_that_could_not_serve_tells_the_first_key_when_it_can(
+    empty_database_url: str, taken_port: str, variable: str
+) -> None:
+    there = {"DATABASE_URL": empty_database_url}
+    wrong = taken_port if variable.endswith("PORT") else "no.such:HANDLERS"
+
+    code, output, errors = await finish("up", **there, **{variable: wrong})
+    async with start("up", **there) as process:
+        await process.read(r"^API key +ss_live_\w+ ")
+        await process.read("^curl .*/v1/jobs")
+
+    assert (code, output) == (2, "")
+    assert variable in errors
+
 
 @pytest.mark.parametrize(
     ("arguments", "variables", "says"),
@@ -158,6 +176,19 @@ async def test_a_key_is_made_listed_and_revoked(database_url: str) -> None:
     assert key.strip() not in before
 
 
+async def test_audit_says_when_there_is_more_than_it_shows(database_url: str) -> None:
+    there = {"DATABASE_URL": database_url}
+    for user in ("first", "second"):
+        await finish("keys", "create", "--user", user, **there)
+
+    _, everything, quiet = await finish("audit", "--limit", "2", **there)
+    code, newest, errors = await finish("audit", "--limit", "1", **there)
+
+    assert (code, quiet) == (0, "")
+    assert newest == everything.splitlines(keepends=True)[0]
+    assert errors.startswith("these are the newest 1: --limit shows more (up to 10000)")
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "says"),
     [
@@ -213,6 +244,44 @@ async def test_doctor_prints_a_line_a_check_and_fails_for_a_fault(
     assert re.search(r"^ok +listen +a notification arrived", output, re.MULTILINE)
     assert re.search(r"^fault +schema +.*signalstack migrate up", output, re.MULTILINE)
     assert re.search(r"^\d+ faults?$", output, re.MULTILINE)
+
+
+async def test_doctor_tells_once_that_nobody_is_there() -> None:
+    code, output, _ = await finish("doctor", DATABASE_URL="postgresql://u:hush@127.0.0.1:1/x")
+
+    assert code == 1
+    assert output.count("DATABASE_URL cannot be reached") == 1
+    assert output.endswith("\n1 fault\n")
+
+
+@pytest.mark.parametrize("command", ["doctor", "keys list"])
+@pytest.mark.parametrize(
+    "dsn",
+    [
+        "postgresql://u:hush@[::1/x",
+        "postgresql://u:hush@127.0.0.1:1/x?bogus=1",
+        "postgresql://u:hush%ZZ@127.0.0.1:1/x",
+        "postgresql://u:hush/tail@127.0.0.1:1/x",
+        "postgresql://u:tail@hush@127.0.0.1:1/x",
+        "postgresql://u:hush@127.0.0.1:1/x?connect_timeout=soon",
+    ],
+)
+async def test_a_dsn_that_cannot_be_read_is_named_and_not_quoted(command: str, dsn: str) -> None:
+    code, output, errors = await finish(*command.split(), DATABASE_URL=dsn)
+
+    assert (code, output) == (2, "")
+    assert errors.startswith("signalstack: DATABASE_URL cannot be read; it must look like ")
+    assert "hush" not in errors
+
+
+async def test_a_dsn_for_listen_that_cannot_be_read_is_named(database_url: str) -> None:
+    there = {"DATABASE_URL": database_url, "LISTEN_DATABASE_URL": "postgresql://u:hush@[::1/x"}
+
+    code, _, errors = await finish("doctor", **there)
+
+    assert code == 2
+    assert errors.startswith("signalstack: LISTEN_DATABASE_URL cannot be read; ")
+    assert "hush" not in errors
 
 
 async def test_help_that_is_an_options_value_does_not_hide_wrong_settings() -> None:

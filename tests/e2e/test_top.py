@@ -9,6 +9,7 @@ import httpx2
 import pytest
 
 from processes import finish, start
+from programs import find
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -47,6 +48,17 @@ async def test_once_prints_one_frame_also_when_nothing_is_there(tmp_path: Path) 
     assert (code, errors) == (0, "")
     assert output.count("signalstack top") == 1
     assert "! 127.0.0.1:1 is away" in output
+
+
+async def test_ends_quietly_when_nobody_reads_any_more() -> None:
+    pipe = [find("sh"), "-c", '{ "$@"; echo "ended with $?" >&2; } | head -n 1', "sh"]
+    arguments = ("top", "--target", "127.0.0.1:1", "--interval", "200ms")
+
+    async with start(*arguments, prefix=pipe) as process:
+        await process.wait()
+
+    assert process.output.startswith("signalstack top")
+    assert process.errors == "ended with 1\n"
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ import psycopg
 import pytest
 
 from gate import WITH_GATE, open_gate
-from processes import PATIENCE_S, Running, start
+from processes import PATIENCE_S, Running, finish, start
 from programs import find
 from signalstack.store import embedded
 
@@ -39,8 +39,11 @@ async def test_the_printed_curl_line_works_and_a_second_start_keeps_what_was_mad
 
     async with start("up", "--data-dir", data_dir) as second:
         found = await get(await second.read(r"^API +(\S+)"), f"/v1/jobs/{job['id']}", key)
+        dsn = await second.read(r"^database +(\S+)")
+        code, _, _ = await finish("keys", "create", "--user", "acme", DATABASE_URL=dsn)
         assert await second.stop() == 0
 
+    assert code == 0
     assert job["type"] == "noop"
     assert found["payload"] == {"hello": "world"}
     assert key not in second.output

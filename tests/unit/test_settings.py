@@ -10,9 +10,11 @@ import msgspec
 import pytest
 
 from signalstack import settings
+from signalstack.api.parts import Limits
 from signalstack.core.errors import SettingsError
 from signalstack.core.token_bucket import Rate
 from signalstack.core.variable import mask
+from signalstack.store.embedded import default_data_dir
 
 ROOT = Path(__file__).parents[2]
 
@@ -53,6 +55,14 @@ def test_the_process_environment_is_read_when_none_is_given(
 def test_every_field_has_one_variable() -> None:
     assert len(settings.describe()) == len(msgspec.structs.fields(settings.Settings))
     assert len({name for name, _, _ in settings.describe()}) == len(settings.describe())
+
+
+def test_rows_tell_of_what_a_variable_does_not_reach(monkeypatch: pytest.MonkeyPatch) -> None:
+    meanings = {name: meaning for name, _, meaning in settings.describe()}
+    monkeypatch.setattr("os.geteuid", lambda: 0)
+
+    assert f"{Limits().body_timeout_s:g} s" in meanings["REQUEST_TIMEOUT"]
+    assert str(default_data_dir(Path("/data"))) in meanings["XDG_DATA_HOME"]
 
 
 def test_values_are_parsed_into_what_components_take() -> None:

@@ -332,6 +332,17 @@ def test_a_frame_fits_the_terminal_and_shows_all_parts(width: int) -> None:
     assert "\x1b" not in text
 
 
+@pytest.mark.parametrize("width", [80, 120])
+def test_a_long_name_is_shortened_and_no_figure_is(width: int) -> None:
+    page = LEADER.replace("mail", "a" * 100).replace("} 40", "} 1234567")
+    target = f"worker-0.{'b' * 100}:9464"
+
+    text = shown(draw([glance(page, page, target)], now_s=1001.0), width)
+
+    assert re.search(r"^ a{8,}… +1,234,567 +3 +2\.5 s ", text, re.MULTILINE)
+    assert re.search(r"^ worker-0\.b+… +worker +3 of 10 busy +listening +leads", text, re.MULTILINE)
+
+
 def test_many_queues_leave_room_for_the_rest() -> None:
     page = LEADER + "".join(
         f'signalstack_queue_depth{{queue="q{n}",status="pending"}} {n}\n' for n in range(1, 40)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import click
 
@@ -15,10 +15,13 @@ if TYPE_CHECKING:
     from signalstack.settings import Settings
 
 
+_MOST: Final = 10_000
+
+
 @click.command()
 @click.option("--user", help="Tenant whose log is wanted; all by default.")
 @click.option("--since", help="How far back, as in 90m or 24h; all by default.")
-@click.option("--limit", type=click.IntRange(1, 10_000), default=100, show_default=True)
+@click.option("--limit", type=click.IntRange(1, _MOST), default=100, show_default=True)
 @click.pass_obj
 def audit(settings: Settings, user: str | None, since: str | None, limit: int) -> None:
     """Show who did what to keys, endpoints, subscriptions, schedules and queues, newest first."""
@@ -27,12 +30,19 @@ def audit(settings: Settings, user: str | None, since: str | None, limit: int) -
     async def work() -> None:
         database = await wiring.reach_database(settings)
         async with wiring.open_admin_pool(settings, database) as pool:
-            for act in await review.list_acts(pool, user, since_s=since_s, limit=limit):
-                columns = f"  ({', '.join(act.columns)})" if act.columns else ""
-                click.echo(
-                    f"{act.at:%Y-%m-%dT%H:%M:%SZ}  {act.actor}  {act.act}  {act.object}"
-                    f"  of {act.user_name or 'the operator'}{columns}"
-                )
+            acts = await review.list_acts(pool, user, since_s=since_s, limit=limit + 1)
+        for act in acts[:limit]:
+            columns = f"  ({', '.join(act.columns)})" if act.columns else ""
+            click.echo(
+                f"{act.at:%Y-%m-%dT%H:%M:%SZ}  {act.actor}  {act.act}  {act.object}"
+                f"  of {act.user_name or 'the operator'}{columns}"
+            )
+        if len(acts) > limit:
+            click.echo(
+                f"these are the newest {limit}: --limit shows more (up to {_MOST}), "
+                "--since and --user narrow them down",
+                err=True,
+            )
 
     run(work)
 

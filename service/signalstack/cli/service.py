@@ -43,8 +43,7 @@ def up(settings: Settings, data_dir: Path | None) -> None:
     async def work() -> None:
         async with wiring.open_database(settings, data_dir=data_dir) as database:
             await migrate.up(database.direct_dsn)
-            key = await _first_key(settings, database)
-            await _serve(settings, database, Roles(api=True, worker=True), "up", key)
+            await _serve(settings, database, Roles(api=True, worker=True), "up")
 
     run(work)
 
@@ -72,12 +71,10 @@ def worker(settings: Settings, queues: str | None, concurrency: int | None) -> N
 
 async def _serve_alone(settings: Settings, roles: Roles, role: str) -> None:
     database = await wiring.reach_database(settings)
-    await _serve(settings, database, roles, role, None)
+    await _serve(settings, database, roles, role)
 
 
-async def _serve(
-    settings: Settings, database: Database, roles: Roles, role: str, key: str | None
-) -> None:
+async def _serve(settings: Settings, database: Database, roles: Roles, role: str) -> None:
     shutdown = anyio.Event()
     async with anyio.create_task_group() as tasks:
         await tasks.start(_until_signal, shutdown)
@@ -87,8 +84,10 @@ async def _serve(
         start = partial(wiring.run, settings, database, roles, observer=observer, shutdown=shutdown)
         async with anyio.create_task_group() as service:
             addresses = cast("Addresses", await service.start(start))
+            # Not before everything serves: what ends earlier would have made it and never told.
+            key = await _first_key(settings, database) if role == "up" else None
             _spare_collections()
-            _announce(addresses, database, key)
+            _announce(addresses, None if settings.database_url else database.dsn, key)
         tasks.cancel_scope.cancel()
 
 
@@ -113,12 +112,13 @@ async def _until_signal(shutdown: anyio.Event, *, task_status: anyio.abc.TaskSta
             shutdown.set()
 
 
-def _announce(addresses: Addresses, database: Database, key: str | None) -> None:
+def _announce(addresses: Addresses, embedded_dsn: str | None, key: str | None) -> None:
     if addresses.base_url is not None:
         click.echo(f"API      {addresses.base_url}")
     click.echo(f"metrics  {addresses.metrics_url}")
+    if embedded_dsn is not None:
+        click.echo(f"database {embedded_dsn}")
     if key is not None and addresses.base_url is not None:
-        click.echo(f"database {database.dsn}")
         click.echo(f"API key  {key}   (of tenant {FIRST_USER!r}; shown only now)")
         click.echo("\nTry it:\n")
         click.echo(

@@ -28,7 +28,7 @@ async def examine(settings: Settings) -> list[Finding]:
     """Make every check that can be made.
 
     Raises:
-        SettingsError: DATABASE_URL is not set or cannot be read.
+        SettingsError: DATABASE_URL is not set, or it or LISTEN_DATABASE_URL cannot be read.
     """
     database = wiring.locate_database(settings)
     observer = wiring.make_observer(settings, "doctor")
@@ -57,7 +57,8 @@ async def _examine(
 
         direct_name = "LISTEN_DATABASE_URL" if _is_split(database) else "DATABASE_URL"
         pooled = await connect("DATABASE_URL", database.dsn)
-        direct = await connect(direct_name, database.direct_dsn)
+        seek = pooled or _is_split(database)  # the same DSN fails for the same reason
+        direct = await connect(direct_name, database.direct_dsn) if seek else None
         sender = direct and await connect(direct_name, database.direct_dsn)
         if pooled is None or direct is None or sender is None:
             return

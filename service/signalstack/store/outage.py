@@ -71,19 +71,26 @@ def translate_errors() -> Generator[None]:
         raise known from error
 
 
-def describe_target(dsn: str) -> tuple[str, str]:
-    """Tell host and port of a DSN, for people to read.
+def require_readable(name: str, dsn: str) -> None:
+    """Make sure that the DSN in the variable `name` can be read.
 
     Raises:
         SettingsError: it is no DSN. The message has no part of it: it may hold the password.
     """
     try:
         given = conninfo_to_dict(dsn)
-    except psycopg.Error:
+        _refuse_torn(str(given.get("host") or ""), str(given.get("port") or ""))
+        float(str(given.get("connect_timeout", 0)))
+    except (psycopg.Error, ValueError):
         raise SettingsError(
-            "the database URL cannot be read; it must look like "
+            f"{name} cannot be read; it must look like "
             "postgresql://user:password@host:5432/name (special characters percent-encoded)"
         ) from None
+
+
+def describe_target(dsn: str) -> tuple[str, str]:
+    """Tell host and port of a DSN, for people to read."""
+    given = conninfo_to_dict(dsn)
     host = given.get("host") or given.get("hostaddr") or "the local socket"
     return str(host), str(given.get("port") or 5432)
 
@@ -102,6 +109,15 @@ def describe_reason(error: BaseException, dsn: str) -> str:
         return STANDBY
     password = conninfo_to_dict(dsn).get("password")
     return reason.replace(str(password), "***") if password else reason
+
+
+def _refuse_torn(hosts: str, ports: str) -> None:
+    """Refuse a password that is torn by its own "/" or "@": a piece of it is port or host."""
+    for port in ports.split(","):
+        int(port or 0)
+    for host in hosts.split(","):
+        if "@" in host[1:] and not host.startswith(("/", "@")):  # which are sockets
+            raise ValueError
 
 
 def _translate(error: psycopg.Error) -> SignalStackError | None:

@@ -207,7 +207,6 @@ async def wait_for_database(dsn: str, *, retries: int, delay_s: float) -> None:
 
     Raises:
         UnavailableError: it took none; the message has host, port and the last reason.
-        SettingsError: the DSN cannot be read.
     """
     host, port = describe_target(dsn)
     conninfo = connection_string(dsn, "signalstack")

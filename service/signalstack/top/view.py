@@ -109,7 +109,7 @@ def _queues(picture: Picture, *, room: int | None, wide: bool) -> RenderableType
     for line in lines:
         table.add_row(*_queue_cells(line, wide=wide), style=_queue_style(line))
     if hidden := len(picture.queues) - len(lines):
-        table.add_row(f"and {hidden} more", style=_DIM)
+        table.add_row(_name(f"and {hidden} more"), style=_DIM)
     if not picture.queues:
         table.add_row("none yet", style=_DIM)
     elif picture.gauges_age_s is not None:
@@ -120,11 +120,11 @@ def _queues(picture: Picture, *, room: int | None, wide: bool) -> RenderableType
     return table
 
 
-def _queue_cells(line: QueueLine, *, wide: bool) -> list[str]:
+def _queue_cells(line: QueueLine, *, wide: bool) -> list[RenderableType]:
     spread = line.dispatch
     tail = write_quantile(spread.p99) if spread else NOTHING
-    cells = [
-        f"{line.name} (paused)" if line.paused else line.name,
+    cells: list[RenderableType] = [
+        _name(f"{line.name} (paused)" if line.paused else line.name),
         write_count(line.depth.get("pending")),
         write_count(line.depth.get("running")),
         write_seconds(line.oldest_s or None),
@@ -156,7 +156,7 @@ def _processes(picture: Picture, *, wide: bool) -> Table:
         column.justify = "left"
     for line in picture.processes:
         if line.away is not None:
-            table.add_row(line.target, "away", style=_BAD)
+            table.add_row(_name(line.target), "away", style=_BAD)
         else:
             table.add_row(*_process_cells(line, wide=wide))
     if picture.workers:
@@ -171,7 +171,7 @@ def _process_cells(line: ProcessLine, *, wide: bool) -> list[RenderableType]:
     if line.busy is not None and line.free is not None:
         slots = f"{line.busy} of {line.busy + line.free} busy"
     cells: list[RenderableType] = [
-        line.target,
+        _name(line.target),
         line.role or NOTHING,
         slots,
         Text(line.listener or NOTHING, style=_BAD if line.listener == "polling" else _GOOD),
@@ -189,9 +189,14 @@ def _beside(left: RenderableType, right: RenderableType) -> Table:
     return grid
 
 
+def _name(text: str) -> Text:
+    return Text(text, no_wrap=True, overflow="ellipsis")
+
+
 def _table(first: str, *others: str, title_style: str = "") -> Table:
     table = Table(box=box.SIMPLE_HEAD, header_style=title_style or "bold", pad_edge=False)
-    table.add_column(first, no_wrap=True, overflow="ellipsis")
+    # Where there is no room for all, only a column that may wrap shrinks: the names', not figures.
+    table.add_column(_name(first))
     for other in others:
         table.add_column(other, justify="right", no_wrap=True)
     return table
