@@ -112,7 +112,7 @@ def test_the_table_of_targets_tells_what_was_missed_and_each_round() -> None:
 
     assert row == (
         "| drain, 1 process ≥ 2 times graphile-worker | **missed**"
-        " | 1.50 times (30,000.00 to 20,000.00, graphile) | 1.50 · 4.00 · 1.00 |"
+        " | 1.50 times (30,000 to 20,000, graphile) | 1.50 · 4.00 · 1.00 |"
     )
 
 

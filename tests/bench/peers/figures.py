@@ -200,6 +200,11 @@ def lower_is_better(figure: str) -> bool:
     return figure.endswith((".p50", ".p99", ".cpu", ".transactions", ".leader"))
 
 
+def write(value: float, figure: str) -> str:
+    """Write a figure: latencies and costs by hundredths, rates whole."""
+    return f"{value:.2f}" if lower_is_better(figure) else f"{value:,.0f}"
+
+
 def found(runs: Sequence[float]) -> Found:
     """Make a figure of the rounds that there were."""
     return Found(value=median(runs), runs=list(runs))
@@ -260,9 +265,9 @@ def _judge(medians: Medians, target: Target) -> Verdict | None:
     if (reached := reach(medians, target)) is None:
         return None
     value, other = reached
-    told = f"{value:,.2f}"
+    told = write(value, target.figure)
     if other is not None:
-        ours = medians[OURS][target.figure]
-        told = f"{value:.2f} times ({ours:,.2f} to {other[1]:,.2f}, {other[0]})"
+        sides = (write(side, target.figure) for side in (medians[OURS][target.figure], other[1]))
+        told = f"{value:.2f} times ({' to '.join(sides)}, {other[0]})"
     met = value <= target.bound if target.at_most else value >= target.bound
     return Verdict(target=target.text, reached=told, met=met)

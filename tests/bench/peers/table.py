@@ -14,8 +14,8 @@ from bench.peers.figures import (
     TITLES,
     Medians,
     in_rounds,
-    lower_is_better,
     ratio,
+    write,
 )
 from bench.peers.roster import PEERS
 
@@ -62,8 +62,11 @@ def markdown_targets(report: Report) -> str:
     texts = {target.text: target for target in TARGETS}
     rows = [["target", "", "reached", "in the rounds"], ["---"] * 4]
     for verdict in report.verdicts:
-        each = in_rounds(report.figures, texts[verdict.target])
-        rounds = " · ".join(f"{value:,.2f}" for value in each)
+        target = texts[verdict.target]
+        each = in_rounds(report.figures, target)
+        rounds = " · ".join(
+            f"{value:.2f}" if target.against else write(value, target.figure) for value in each
+        )
         rows.append(
             [verdict.target, "met" if verdict.met else "**missed**", verdict.reached, rounds]
         )
@@ -103,9 +106,7 @@ def _cells(report: Report) -> list[list[str]]:
 
 
 def _number(value: float | None, figure: str) -> str:
-    if value is None:
-        return ""
-    return f"{value:.2f}" if lower_is_better(figure) else f"{value:,.0f}"
+    return "" if value is None else write(value, figure)
 
 
 def _times(medians: Medians, figure: str, among: Sequence[str]) -> str:
