@@ -108,8 +108,10 @@ async def open_database(
     if settings.database_url is not None:
         yield await reach_database(settings)
         return
-    folder = data_dir or embedded.default_data_dir(settings.data_home)
-    async with embedded.run(folder, durable=durable) as server:
+    if data_dir is None:
+        is_root = os.geteuid() == 0
+        data_dir = embedded.ROOTS_DATA_DIR if is_root else settings.data_home / "signalstack"
+    async with embedded.run(data_dir, durable=durable) as server:
         yield Database(dsn=server.dsn, direct_dsn=server.dsn)
 
 

@@ -31,7 +31,10 @@ if TYPE_CHECKING:
 
     from signalstack.store.pgbinaries import Account
 
-__all__ = ["Embedded", "Server", "default_data_dir", "find_binaries", "run", "start"]
+__all__ = ["ROOTS_DATA_DIR", "Embedded", "Server", "find_binaries", "run", "start"]
+
+# Root's home is closed to the user that PostgreSQL has to run as.
+ROOTS_DATA_DIR: Final = Path("/var/lib/signalstack")
 
 _NAME: Final = "signalstack"  # of the role and of the database
 _START_DEADLINE_S: Final = 60.0  # crash recovery may have to replay the log
@@ -74,14 +77,6 @@ class Embedded(msgspec.Struct, frozen=True, kw_only=True):
     data_dir: Path
     pid: int
     version: str
-
-
-def default_data_dir(data_home: Path) -> Path:
-    """Choose the data folder; `data_home` is the user's, usually ~/.local/share.
-
-    Root's home is closed to the user that PostgreSQL has to run as.
-    """
-    return Path("/var/lib/signalstack") if os.geteuid() == 0 else data_home / "signalstack"
 
 
 @asynccontextmanager
