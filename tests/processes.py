@@ -18,6 +18,8 @@ from typing import TYPE_CHECKING, Final
 import anyio
 from anyio.streams.text import TextReceiveStream
 
+from programs import find
+
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Sequence
     from pathlib import Path
@@ -101,6 +103,11 @@ class Running:
     async def _next(self) -> None:
         self._changed = anyio.Event()
         await self._changed.wait()
+
+
+def unread() -> list[str]:
+    """Give a prefix by which what a command prints is read no further than its first line."""
+    return [find("sh"), "-c", '{ "$@"; echo "ended with $?" >&2; } | head -n 1', "sh"]
 
 
 @asynccontextmanager

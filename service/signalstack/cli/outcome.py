@@ -45,6 +45,7 @@ class Group(click.Group):
         try:
             return super().invoke(ctx)
         except BaseException as error:
+            _leave_if_unread(error)
             known = find_ours(_stop_in(error) or error)
             if known is None:
                 raise
@@ -52,6 +53,16 @@ class Group(click.Group):
             if isinstance(known, StoppedError):
                 sys.exit(known.code)
             sys.exit(WRONG if isinstance(known, SettingsError) else FAILED)
+
+
+def _leave_if_unread(error: BaseException) -> None:
+    """End quietly when nobody reads what we print; click sees to it outside of task groups."""
+    if isinstance(error, BaseExceptionGroup):
+        group = cast("BaseExceptionGroup[BaseException]", error)
+        if group.split((BrokenPipeError, SystemExit))[1] is None:
+            # What is still in the buffer would fail again when the interpreter ends.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            sys.exit(FAILED)
 
 
 def _stop_in(error: BaseException) -> BaseException | None:

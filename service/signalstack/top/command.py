@@ -76,12 +76,7 @@ def top(settings: Settings, *, targets: Sequence[Target], interval_s: float, onc
         targets = (Target.local(settings.metrics_host, settings.metrics_port),)
     wanted = list(dict.fromkeys(targets))
     console = Console(width=None if sys.stdout.isatty() else PLAIN_WIDTH)
-    try:
-        anyio.run(partial(_watch, wanted, interval_s, console, once=once))
-    except BaseExceptionGroup as group:
-        if group.split(SystemExit)[1] is not None:
-            raise
-        sys.exit(1)  # what rich asks for when nobody reads any more
+    anyio.run(partial(_watch, wanted, interval_s, console, once=once))
 
 
 async def _watch(
