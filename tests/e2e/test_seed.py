@@ -50,7 +50,7 @@ async def test_samples_are_there_for_a_newcomer_to_look_at(data_dir: Path) -> No
         # Nobody can listen there; without --url it is where `up` would be.
         (("--key", "k", "--url", "http://127.0.0.1:1"), 1, "http://127.0.0.1:1"),
         (("--key", "k"), 1, "http://127.0.0.1:8080"),
-        (("--key", "k", "--url", "nonsense"), 2, "nonsense: base_url must be http"),
+        (("--key", "k", "--url", "nonsense"), 2, "base_url must be http"),
     ],
 )
 async def test_what_cannot_be_done_is_said(given: tuple[str, ...], code: int, told: str) -> None:

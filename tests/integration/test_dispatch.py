@@ -294,6 +294,22 @@ async def test_tenants_of_a_shared_queue_take_turns_from_claim_to_claim(
     assert len(both.leases) == 2
 
 
+@pytest.mark.parametrize("many", [3, 40])
+async def test_everyone_in_a_shared_queue_has_a_turn_before_anyone_has_two(
+    dispatch: Dispatch, conn: Database, worker: UUID, many: int
+) -> None:
+    """Also where there are more of them than a claim visits."""
+    await conn.execute("UPDATE signalstack.queues SET concurrency = 999 WHERE name = 'default'")
+    for n in range(many):
+        await add_jobs(conn, await add_user(conn, f"tenant {n}"), 3)
+
+    claims = [await _claim(dispatch, worker, 1, lanes=16) for _ in range(2 * many)]
+
+    taken = [lease.user_id for claim in claims for lease in claim.leases]
+    assert len(set(taken[:many])) == many
+    assert taken[:many] == taken[many:]
+
+
 async def _claim_one_by_one(dispatch: Dispatch, worker: UUID, **way: Any) -> list[UUID]:
     """Claim so often that a lane out of two which has a chance is passed over once in 2⁴⁰ times."""
     queues = ["default", "mail"]

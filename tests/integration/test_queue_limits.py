@@ -190,8 +190,9 @@ async def test_jobs_that_run_already_count_when_a_limit_is_set(shop: Shop) -> No
 
 
 async def test_a_claim_that_began_before_the_limit_and_is_committed_after_it_counts(
-    shop: Shop,
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(queue_control, "_STRAGGLE_S", PATIENCE_S)
     async with connect(shop.dsn) as claim:
         await claim.execute("BEGIN")
         await claim.execute("SELECT name FROM signalstack.queues")

@@ -409,6 +409,23 @@ async def test_a_notification_cancels_what_somebody_wants_cancelled_and_nothing_
     assert (await shop.ran(kept)).result == "done"
 
 
+async def test_a_cancel_that_nobody_heard_of_is_found_however_many_others_ring(shop: Shop) -> None:
+    async def work(_payload: Any, _context: Context) -> None:
+        await anyio.sleep_forever()
+
+    async with shop.worker({"work": (Any, work)}, poll_interval_s=0.3) as crew:
+        ringing, unheard = await shop.enqueue_many("work", [None, None])
+        for job in (ringing, unheard):
+            await crew.facts.seen(Started, job=job)
+        await shop.rows(
+            "UPDATE signalstack.jobs SET cancel_requested = true WHERE id = %s", unheard
+        )
+        with anyio.fail_after(PATIENCE_S):
+            while not crew.facts.facts(Settled, jobs=unheard):
+                await shop.rows("SELECT pg_notify('signalstack_cancel', %s)", str(ringing))
+                await anyio.sleep(0.05)
+
+
 async def test_runs_of_a_lost_lease_are_cancelled_and_their_words_do_not_count(shop: Shop) -> None:
     cancelled = anyio.Event()
 

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from calls import Bounded
 from signalstack.core.budget import STEPS, Budget, CostError
 from signalstack.core.errors import InvalidError
 from signalstack.core.pattern import (
@@ -308,6 +309,15 @@ def test_a_filter_pays_for_each_condition_on_each_leaf(payload: Json) -> None:
     assert not _accepts(few, payload)
     with pytest.raises(CostError):
         _accepts(many, payload)
+
+
+def test_a_filter_goes_no_further_than_it_can_pay() -> None:
+    empty: list[Json] = [[]]
+    payload: Json = {"a": [empty * 1_000 for _ in range(200)]}
+    accepts = compile_filter({"a": [1]})
+
+    with pytest.raises(CostError), Bounded(6 * 2_000):
+        accepts(payload, Budget(2_000))
 
 
 def test_a_filter_pays_for_each_object_of_an_array() -> None:

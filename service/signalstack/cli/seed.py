@@ -43,7 +43,7 @@ def seed(messages: int, events: int, jobs: int, url: str, key: str) -> None:
     try:
         client = AsyncClient(url, key)
     except ValueError as error:
-        raise click.UsageError(f"{url}: {error}") from None
+        raise click.UsageError(str(error)) from None
 
     async def work() -> None:
         luck = random.Random()  # noqa: S311 - samples are no secrets

@@ -107,8 +107,7 @@ def _fit_objects(nodes: list[_Node], value: Json, budget: Budget) -> _Fit:
     """Fit all nodes on one object: the value itself, or one of those in an array."""
     if isinstance(value, dict):
         return _fit_all(nodes, value, budget)
-    if isinstance(value, list):
-        budget.pay(_count(value))
+    _pay_for(value, budget)
     worst = _BY_PRESENCE
     for item in _objects(value):
         budget.pay(len(nodes))
@@ -151,9 +150,12 @@ def _or(item: Json, pointer: str, depth: int) -> _Node:
     return lambda value, budget: max(node(value, budget) for node in nodes)
 
 
-def _count(value: list[Json]) -> int:
-    """Count what is gone over to find the leaves, or the objects, of an array."""
-    return len(value) + sum(_count(item) for item in value if isinstance(item, list))
+def _pay_for(value: Json, budget: Budget) -> None:
+    """Pay for going over an array to find its leaves, or its objects."""
+    if isinstance(value, list):
+        budget.pay(len(value))
+        for item in value:
+            _pay_for(item, budget)
 
 
 def _objects(value: Json) -> Iterator[dict[str, Json]]:
@@ -199,8 +201,7 @@ def _leaf(accepted: list[Json], pointer: str) -> _Node:
 def _fit_leaves(
     tests: list[Test], value: Json, budget: Budget, *, steps: int, takes_absence: bool
 ) -> _Fit:
-    if isinstance(value, list):
-        budget.pay(_count(value))
+    _pay_for(value, budget)
     absent = True
     for leaf in _leaves(value):
         absent = False

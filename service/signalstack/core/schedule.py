@@ -193,8 +193,8 @@ def make_payload(
 ) -> Json:
     """Make the payload of the job of a tick.
 
-    A job that `is_new` must not read a path that leads nowhere; an older build let that in, and
-    ticks go on to find null there.
+    A job that `is_new` must not read a path that leads nowhere, nor wait where its type must not;
+    an older build let that in, and its ticks go on.
 
     Raises:
         InvalidError: type or path does not exist, or the type takes no such payload; points into
@@ -204,7 +204,7 @@ def make_payload(
     if job_type is None:
         known = ", ".join(sorted(registry))
         raise InvalidError.at("/job/type", f"{job.type!r} does not exist; there are: {known}")
-    if fault := queue_fault(job.type, job.queue):
+    if is_new and (fault := queue_fault(job.type, job.queue)):
         raise InvalidError.at("/job/queue", fault)
     payload = None
     if job.payload is not None:

@@ -19,7 +19,7 @@ from signalstack.core.pattern import MAX_TYPE
 
 MAX_SUBSCRIPTIONS: Final = 1_000
 # What a tenant's filters and jobs may have together, as PostgreSQL writes them: compiled they take
-# up to 70 times as much memory.
+# up to a hundred times as much memory.
 MAX_BYTES: Final = 1_048_576
 
 # By either's order of keys.

@@ -79,7 +79,7 @@ def require_readable(name: str, dsn: str) -> None:
     """
     try:
         given = conninfo_to_dict(dsn)
-        _refuse_torn(str(given.get("host") or ""), str(given.get("port") or ""))
+        _refuse_torn(*(str(given.get(part) or "") for part in ("host", "port", "dbname")))
         float(str(given.get("connect_timeout", 0)))
     except (psycopg.Error, ValueError):
         raise SettingsError(
@@ -111,8 +111,10 @@ def describe_reason(error: BaseException, dsn: str) -> str:
     return reason.replace(str(password), "***") if password else reason
 
 
-def _refuse_torn(hosts: str, ports: str) -> None:
+def _refuse_torn(hosts: str, ports: str, name: str) -> None:
     """Refuse a password that is torn by its own "/" or "@": a piece of it is port or host."""
+    if "@" in name:
+        raise ValueError
     for port in ports.split(","):
         int(port or 0)
     for host in hosts.split(","):

@@ -9,13 +9,10 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from functools import cached_property, partial
-from typing import TYPE_CHECKING, Final, TypeVar
+from typing import TYPE_CHECKING, Final
 from uuid import UUID
-from weakref import WeakValueDictionary
 
-import anyio
 import msgspec
-from anyio import to_thread
 
 from signalstack.core.budget import STEPS, Budget, CostError
 from signalstack.core.document import Json, canonical
@@ -27,9 +24,10 @@ from signalstack.core.pattern import Filter, compile_filter, matches_type
 from signalstack.core.subscription import MAX_BYTES, JobTemplate, Unfilled
 from signalstack.core.template import Template, compile_template, render
 from signalstack.usecases import subscribe
+from signalstack.usecases.aside import aside
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
     from signalstack.core.event import NewEvent
     from signalstack.core.subscription import MatchingSubscription
@@ -37,7 +35,7 @@ if TYPE_CHECKING:
 
 # Of compiled subscriptions, those of so many tenants are kept, and of so many bytes.
 TENANTS_LIMIT: Final = 10_000
-_KEPT_BYTES: Final = 8 * MAX_BYTES
+_KEPT_BYTES: Final = 2 * MAX_BYTES
 # What one event's filters and templates may take together; each has some whatever others took.
 _STEPS: Final = 500_000
 _STEPS_LEAST: Final = 500
@@ -45,13 +43,11 @@ _STEPS_LEAST: Final = 500
 _STEPS_AT_ONCE: Final = 2_000
 _COMPILED_AT_ONCE: Final = 4_096
 _RULE_STEPS: Final = 5
-_THREADS: Final = 2
 # What one event's jobs may hold together; the first may be as large as an event can be.
 MADE_BYTES: Final = 16 * 1024**2
 
 _TOO_LARGE: Final = f"what the subscriptions make of this event exceeds {MADE_BYTES:,} bytes"
 
-Outcome = TypeVar("Outcome")
 _log: Final = get_logger("signalstack.events")
 
 
@@ -175,9 +171,6 @@ class Matchers:
         self._pool = pool
         self._known: OrderedDict[UUID, Matcher] = OrderedDict()
         self._size = 0
-        # Few at a time, which keep the event loop from its turns, and one of each tenant's.
-        self._aside = anyio.CapacityLimiter(_THREADS)
-        self._turns: WeakValueDictionary[UUID, anyio.Lock] = WeakValueDictionary()
 
     async def get(self, user_id: UUID) -> Matcher:
         """Return the tenant's matcher, which may be out of date."""
@@ -190,16 +183,11 @@ class Matchers:
     async def reload(self, user_id: UUID) -> Matcher:
         """Read the tenant's subscriptions anew."""
         version, rows = await subscribe.load_for_matching(self._pool, user_id)
-        known = self._known.get(user_id)
-        compiled = {rule.id: rule for rule in known.rules} if known else {}
-        kept = {row.id: rule for row in rows if (rule := _still(compiled.get(row.id), row))}
-        fresh = [row for row in rows if row.id not in kept]
-        make = partial(_compile_all, fresh)
-        if sum(len(row.source) for row in fresh) <= _COMPILED_AT_ONCE:
-            made = make()
+        kept = self._still(user_id, rows)
+        if sum(len(row.source) for row in rows if row.id not in kept) <= _COMPILED_AT_ONCE:
+            rules = self._compile(user_id, rows)
         else:
-            made = await self._do_aside(user_id, make)
-        rules = [rule for row in rows if (rule := kept.get(row.id) or made.get(row.id))]
+            rules = await aside(user_id, partial(self._compile, user_id, rows))
         matcher = Matcher(version=version, rules=rules)
         self._keep(user_id, matcher)
         return matcher
@@ -210,15 +198,33 @@ class Matchers:
         """Make the jobs that the event becomes: at once, or in a thread where that takes long."""
         made = matcher.match_at_once(event, max_attempts=max_attempts)
         if made is None:
-            made = await self._do_aside(
-                user_id, partial(matcher.match, event, max_attempts=max_attempts)
-            )
+            made = await aside(user_id, partial(matcher.match, event, max_attempts=max_attempts))
         return made
 
-    async def _do_aside(self, user_id: UUID, work: Callable[[], Outcome]) -> Outcome:
-        turn = self._turns.setdefault(user_id, anyio.Lock())
-        async with turn:
-            return await to_thread.run_sync(work, limiter=self._aside)
+    def _still(self, user_id: UUID, rows: Sequence[MatchingSubscription]) -> dict[UUID, _Rule]:
+        """Find the rules that say what their subscriptions say."""
+        known = self._known.get(user_id)
+        compiled = {rule.id: rule for rule in known.rules} if known else {}
+        return {
+            row.id: rule
+            for row in rows
+            if (rule := compiled.get(row.id))
+            and (rule.event_type, rule.source) == (row.event_type, row.source)
+        }
+
+    def _compile(self, user_id: UUID, rows: Sequence[MatchingSubscription]) -> list[_Rule]:
+        """Compile what is not compiled yet; what is refused is left out.
+
+        An older build accepted it, and it must not keep the tenant's others from their events.
+        """
+        rules: list[_Rule] = []
+        kept = self._still(user_id, rows)  # others may have been here while we waited
+        for row in rows:
+            try:
+                rules.append(kept.get(row.id) or _make_rule(row))
+            except InvalidError as error:
+                _log.error("subscription_refused", subscription_id=row.id, error=str(error))
+        return rules
 
     def _keep(self, user_id: UUID, matcher: Matcher) -> None:
         """Keep a matcher instead of those that were not asked for the longest."""
@@ -230,27 +236,6 @@ class Matchers:
         ):
             _, gone = self._known.popitem(last=False)
             self._size -= gone.size
-
-
-def _still(rule: _Rule | None, row: MatchingSubscription) -> _Rule | None:
-    """Give a rule back that says what its subscription says."""
-    if rule is None or (rule.event_type, rule.source) != (row.event_type, row.source):
-        return None
-    return rule
-
-
-def _compile_all(rows: Sequence[MatchingSubscription]) -> dict[UUID, _Rule]:
-    """Compile subscriptions; those that an older build accepted and this one does not are left out.
-
-    They must not keep the tenant's other subscriptions from their events.
-    """
-    rules: dict[UUID, _Rule] = {}
-    for row in rows:
-        try:
-            rules[row.id] = _make_rule(row)
-        except InvalidError as error:
-            _log.error("subscription_refused", subscription_id=row.id, error=str(error))
-    return rules
 
 
 def _make_rule(row: MatchingSubscription) -> _Rule:

@@ -6,7 +6,6 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import msgspec
-from anyio import to_thread
 
 from signalstack.core.errors import Fault, InvalidError
 from signalstack.core.fit import fit
@@ -18,6 +17,7 @@ from signalstack.core.subscription import (
     read_unfilled,
 )
 from signalstack.usecases import subscribe
+from signalstack.usecases.aside import aside
 from signalstack.usecases.matching import try_out
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ async def rehearse(
         job=template,
         source=b"",
     )
-    made = await to_thread.run_sync(partial(try_out, row, event, max_attempts=1))
+    made = await aside(user_id, partial(try_out, row, event, max_attempts=1))
     if isinstance(made, str):
         return Rehearsal(matches=False, reason=made, jobs=[])
     planned = PlannedJob(

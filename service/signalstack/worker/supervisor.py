@@ -285,17 +285,23 @@ class Worker:
 
     async def _look_for_cancelled(self) -> None:
         """Ask of what we were told, and now and then of all that runs, whether it is cancelled."""
+        look_at = anyio.current_time() + self._options.poll_interval_s
         while True:
-            with anyio.move_on_after(self._options.poll_interval_s):
+            with anyio.move_on_after(look_at - anyio.current_time()):
                 await self._doubt.wait()
             self._doubt = anyio.Event()
-            asked = list(self._doubtful.values()) or self._executor.running
-            self._doubtful = {}
+            told, self._doubtful = self._doubtful, {}
+            asked = dict(told)
+            if anyio.current_time() >= look_at:
+                look_at = anyio.current_time() + self._options.poll_interval_s
+                asked |= {lease.id: lease for lease in self._executor.running}
             if not asked:
                 continue
-            with suppress(UnavailableError, StatementError):
-                for job_id in await self._dispatch.cancelled(asked):
+            try:
+                for job_id in await self._dispatch.cancelled(list(asked.values())):
                     self._cancel(UUID(bytes=job_id))
+            except (UnavailableError, StatementError):
+                self._doubtful = told | self._doubtful
 
     def _cancel(self, job_id: UUID) -> None:
         if (lease := self._executor.cancel(job_id)) is not None:

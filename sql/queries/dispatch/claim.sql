@@ -15,18 +15,39 @@
 -- A limited lane is claimed by one worker at a time: its row of queues is locked first, and one
 -- that is locked is left for later. No lock is ever waited for. The operator's queues stand under
 -- the nil user: a limit of theirs is held by all tenants together, whose jobs take turns (the first
--- of each tenant, then the second …), beginning behind the tenant whose turn was the last one.
+-- of each tenant, then the second …), beginning behind the tenant whose turn was the last one. So
+-- does the walk of such a queue, which goes on from nil up to that tenant, whatever the cursor.
 -- A payload comes along up to $8 bytes, as it is stored and as text, so that a claim is bounded in
 -- memory: 1e131071 takes 10 bytes there and 131,072 here. Others are read one by one.
-WITH RECURSIVE walk AS (
-    SELECT q.queue, head.user_id
+WITH RECURSIVE start AS (
+    SELECT q.queue, coalesce(o.turn, $2::uuid) AS past, NULL::uuid AS last
     FROM unnest($1::text[]) AS q (queue)
+    LEFT JOIN signalstack.queues AS o
+        ON
+            o.user_id = '00000000-0000-0000-0000-000000000000'
+            AND o.name = q.queue
+            AND coalesce(o.concurrency, o.rate_limit) IS NOT NULL
+    WHERE o.name IS NULL OR $2::uuid = '00000000-0000-0000-0000-000000000000'
+    UNION ALL
+    SELECT o.name, $2::uuid, o.turn
+    FROM signalstack.queues AS o
+    WHERE
+        o.user_id = '00000000-0000-0000-0000-000000000000'
+        AND o.name = any($1::text[])
+        AND coalesce(o.concurrency, o.rate_limit) IS NOT NULL
+        AND o.turn IS NOT NULL
+        AND $2::uuid = '00000000-0000-0000-0000-000000000000'
+),
+
+walk AS (
+    SELECT q.queue, head.user_id, q.last
+    FROM start AS q
     CROSS JOIN LATERAL (
         SELECT j.queue, j.user_id
         FROM signalstack.jobs AS j
         WHERE
             NOT j.delayed
-            AND (j.queue, j.user_id) > (q.queue, $2::uuid)
+            AND (j.queue, j.user_id) > (q.queue, q.past)
             AND j.lease_token IS NULL
         ORDER BY j.queue, j.user_id
         LIMIT 1
@@ -34,9 +55,10 @@ WITH RECURSIVE walk AS (
     -- A worker that was given up for dead must not lease anything more.
     WHERE
         head.queue = q.queue
+        AND (q.last IS NULL OR head.user_id <= q.last)
         AND EXISTS (SELECT FROM signalstack.workers AS w WHERE w.id = $5::uuid)
     UNION ALL
-    SELECT walk.queue, next.user_id
+    SELECT walk.queue, next.user_id, walk.last
     FROM walk
     CROSS JOIN LATERAL (
         SELECT j.queue, j.user_id
@@ -48,7 +70,7 @@ WITH RECURSIVE walk AS (
         ORDER BY j.queue, j.user_id
         LIMIT 1
     ) AS next
-    WHERE next.queue = walk.queue
+    WHERE next.queue = walk.queue AND (walk.last IS NULL OR next.user_id <= walk.last)
 ),
 
 walked AS MATERIALIZED (

@@ -7,7 +7,7 @@ WITH mine AS MATERIALIZED (
     SELECT DISTINCT ON (q.name)
         q.name,
         q.paused,
-        -- A limit that all share holds where there is none of one's own.
+        -- A limit that all share is shown where there is none of one's own.
         coalesce(q.concurrency, o.concurrency) AS concurrency,
         coalesce(q.rate_limit, o.rate_limit) AS rate_limit,
         CASE WHEN q.rate_limit IS NULL THEN o.rate_per_s ELSE q.rate_per_s END AS rate_per_s,
