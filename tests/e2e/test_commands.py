@@ -262,6 +262,7 @@ async def test_doctor_tells_once_that_nobody_is_there() -> None:
         "postgresql://u:hush@127.0.0.1:1/x?bogus=1",
         "postgresql://u:hush%ZZ@127.0.0.1:1/x",
         "postgresql://u:hush/tail@127.0.0.1:1/x",
+        "postgresql://u:12/hush@127.0.0.1:1/x",
         "postgresql://u:tail@hush@127.0.0.1:1/x",
         "postgresql://u:hush@127.0.0.1:1/x?connect_timeout=soon",
     ],

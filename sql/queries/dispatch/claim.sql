@@ -24,8 +24,8 @@ WITH RECURSIVE start AS (
     FROM unnest($1::text[]) AS q (queue)
     LEFT JOIN signalstack.queues AS o
         ON
-            o.user_id = '00000000-0000-0000-0000-000000000000'
-            AND o.name = q.queue
+            q.queue = o.name
+            AND o.user_id = '00000000-0000-0000-0000-000000000000'
             AND coalesce(o.concurrency, o.rate_limit) IS NOT NULL
     WHERE o.name IS NULL OR $2::uuid = '00000000-0000-0000-0000-000000000000'
     UNION ALL
