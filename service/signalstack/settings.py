@@ -217,7 +217,7 @@ _ROWS: Final = (
          "where the doubling ends"),
     _Row("SHUTDOWN_TIMEOUT", "shutdown_timeout_s", "30s", duration("0s", "1h"),
          "how long running work may go on after SIGTERM before it is handed back"),
-    _Row("WATCHDOG_TIMEOUT", "watchdog_timeout_s", "60s", duration("0s", "1h"),
+    _Row("WATCHDOG_TIMEOUT", "watchdog_timeout_s", "60s", duration("1s", "1h", never=True),
          "a process whose event loop stands still for so long ends with 1; `0s`: never"),
     _Row("SIGNALSTACK_HANDLERS", "handlers", "", variable.attribute,
          "your own job types, as `package.module:HANDLERS`"),

@@ -226,6 +226,17 @@ async def test_what_was_acknowledged_outlives_a_crash_of_postgresql(data_dir: Pa
         await anyio.to_thread.run_sync(server.stop)
 
 
+async def test_a_worker_whose_start_is_held_up_ends_when_it_is_told_to(service: Service) -> None:
+    given = {"DATABASE_URL": service.dsn, **_SETTINGS, "SHUTDOWN_TIMEOUT": "500ms"}
+    async with await psycopg.AsyncConnection.connect(service.dsn) as rival:
+        await rival.execute("LOCK TABLE signalstack.workers")
+        async with start("worker", **given) as process:
+            await _until(partial(_somebody_waits, service), 15)
+            with anyio.fail_after(10):
+                assert await process.stop() == 0
+        await rival.rollback()
+
+
 async def test_a_terminated_worker_ends_in_order_and_loses_nothing(service: Service) -> None:
     async with service.worker() as first, service.worker():
         async with service.load():
@@ -299,6 +310,10 @@ async def _leader(crew: Sequence[Running], within_s: float) -> Running:
 
     await _until(one_leads, within_s)
     return leading[0]
+
+
+async def _somebody_waits(service: Service) -> bool:
+    return bool(await service.rows("SELECT pid FROM pg_locks WHERE NOT granted"))
 
 
 async def _more(service: Service, count: int) -> bool:

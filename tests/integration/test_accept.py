@@ -387,6 +387,17 @@ async def test_sender_s_own_id_makes_a_repeat_whatever_else_it_says(
     ]
 
 
+async def test_a_span_says_that_the_jobs_of_a_repeat_were_not_stored(
+    acceptor: Acceptor, observer: RecordingObserver, tenant: UUID
+) -> None:
+    for _ in range(2):
+        await _enqueue(acceptor, tenant, _greeting(), key="k")
+
+    first, again = (span.attributes for span in observer.spans)
+    assert "signalstack.stored" not in first
+    assert again["signalstack.stored"] is False
+
+
 async def test_event_with_a_used_key_and_another_body_is_refused(
     acceptor: Acceptor, tenant: UUID
 ) -> None:

@@ -92,6 +92,10 @@ def test_a_rate_limit_is_a_rate_and_maybe_a_burst(given: str, burst: int) -> Non
     assert settings.load({"RATE_LIMIT": given}).rate_limit == Rate(per_s=50, burst=burst)
 
 
+def test_a_watchdog_may_be_off() -> None:
+    assert settings.load({"WATCHDOG_TIMEOUT": "0s"}).watchdog_timeout_s == 0
+
+
 def test_the_lease_may_be_a_duration_too() -> None:
     assert settings.load({"LEASE_SECONDS": "1m"}).lease_s == 60
 
@@ -108,6 +112,7 @@ def test_an_empty_variable_counts_as_not_set() -> None:
         ("DATABASE_URL", "db:5432", "postgresql://"),
         ("LISTEN_DATABASE_URL", "http://db", "postgresql://"),
         ("RATE_LIMIT", "0", "like 100 or 100:200"),
+        ("WATCHDOG_TIMEOUT", "1ms", "from 1s to 1h, like 500ms, 5s, 2m or 1h; or 0s: never"),
         ("RATE_LIMIT", "10:", "like 100 or 100:200"),
         ("RATE_LIMIT", "10:1000001", "from 1 to 1000000"),
         ("PORT", "65536", "from 0 to 65535"),

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from signalstack.wiring import Addresses, Database
 
 FIRST_USER: Final = "default"
+_START_S: Final = 5.0
 _NEW_OBJECTS: Final = 20_000
 
 
@@ -83,11 +84,15 @@ async def _serve(settings: Settings, database: Database, roles: Roles, role: str
         observer = wiring.make_observer(settings, role)
         start = partial(wiring.run, settings, database, roles, observer=observer, shutdown=shutdown)
         async with anyio.create_task_group() as service:
+            begun = anyio.Event()
+            grace_s = min(settings.shutdown_timeout_s, _START_S)
+            tasks.start_soon(_give_up, shutdown, grace_s, begun, service.cancel_scope)
             addresses = cast("Addresses", await service.start(start))
             # Not before everything serves: what ends earlier would have made it and never told.
             key = await _first_key(settings, database) if role == "up" else None
             _spare_collections()
             _announce(addresses, None if settings.database_url else database.dsn, key)
+            begun.set()
         tasks.cancel_scope.cancel()
 
 
@@ -110,6 +115,17 @@ async def _until_signal(shutdown: anyio.Event, *, task_status: anyio.abc.TaskSta
                 raise StoppedError(number)
             click.echo("stopping: running work may finish (again: stop at once)", err=True)
             shutdown.set()
+
+
+async def _give_up(
+    shutdown: anyio.Event, grace_s: float, begun: anyio.Event, service: anyio.CancelScope
+) -> None:
+    """End a start that does not come to its end: there is nothing to finish yet."""
+    await shutdown.wait()
+    with anyio.move_on_after(grace_s):
+        await begun.wait()
+        return
+    service.cancel()
 
 
 def _announce(addresses: Addresses, embedded_dsn: str | None, key: str | None) -> None:

@@ -127,17 +127,18 @@ def rate(text: str) -> Rate:
     return Rate(per_s=per_s, burst=burst)
 
 
-def duration(least: str, most: str) -> Callable[[str], float]:
-    """Make the parser for a duration between these two, in seconds."""
+def duration(least: str, most: str, *, never: bool = False) -> Callable[[str], float]:
+    """Make the parser for a duration between these two, in seconds; or for `0s`: never."""
     least_s, most_s = parse_duration(least), parse_duration(most)
 
     def parse(text: str) -> float:
         right = f"must be a duration from {least} to {most}, like 500ms, 5s, 2m or 1h"
+        right += "; or 0s: never" if never else ""
         try:
             found = parse_duration(text)
         except ValueError as error:
             raise ValueError(right) from error
-        if not least_s <= found <= most_s:
+        if not least_s <= found <= most_s and not (never and found == 0):
             raise ValueError(right)
         return found
 

@@ -16,7 +16,8 @@ MEANINGS: Final = {
         " Many duplicate: a sender repeats itself, look for timeouts on its side."
     ),
     "jobs_enqueued_total": (
-        "Jobs committed. Faster than jobs_finished_total for long: the backlog grows, add workers."
+        "Jobs committed by this process; those that SQL enqueues are nobody's (see /v1/analytics)."
+        " Faster than jobs_finished_total for long: the backlog grows, add workers."
     ),
     "jobs_finished_total": (
         "Jobs that ended, by outcome, told by the process that ended them: the worker of the last"

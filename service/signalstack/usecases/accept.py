@@ -40,6 +40,8 @@ if TYPE_CHECKING:
 _MATCH_TRIES: Final = 10
 _JOBS: Final = "jobs"
 _EVENTS: Final = "events"
+# Of a span whose jobs there are not: a repeat, or an event that is matched anew.
+_NOT_STORED: Final = {"signalstack.stored": False}
 
 
 class Enqueued(msgspec.Struct, frozen=True, kw_only=True):
@@ -224,15 +226,22 @@ class Acceptor:
                 if context is not None:
                     write = _in_context(write, {queue: context})
                 receipt = await self._intake.submit(write)
+                if not receipt.stored:
+                    span.set(_NOT_STORED)
         else:
-            with ExitStack() as spans:
+            with ExitStack() as stack:
+                spans = {
+                    queue: stack.enter_context(self._sending(queue, traceparent))
+                    for queue in queues
+                }
                 contexts = {
-                    queue: _note(spans.enter_context(self._sending(queue, traceparent)), of_queue)
-                    or traceparent
+                    queue: _note(spans[queue], of_queue) or traceparent
                     for queue, of_queue in queues.items()
                 }
                 write = _in_context(write, contexts)
                 receipt = await self._intake.submit(write)
+                for span in spans.values() if not receipt.stored else ():
+                    span.set(_NOT_STORED)
         if receipt.stored:
             for (queue, type_), count in _tally(write.jobs).items():
                 self._observer.tell(EnqueuedFact(queue=queue, type=type_, count=count))
