@@ -429,6 +429,40 @@ MUTANTS: Final = (
         test=f"{_WAL}::test_a_flush_after_a_reconnect_does_not_stand_for_what_was_stored_before",
     ),
     Mutant(
+        name="the disk before a job that goes through a pooler",
+        file="service/signalstack/store/intake.py",
+        edits=((" or (few and not pooled)", " or few"),),
+        test=f"{_WAL}::test_behind_a_pooler_nothing_is_stored_before_it_is_on_disk",
+    ),
+    Mutant(
+        name="the limit of what waits for the disk",
+        file="service/signalstack/store/intake.py",
+        edits=(("        self._held_jobs, self._held_bytes = jobs, size\n", ""),),
+        test=f"{_WAL}::test_what_is_stored_and_waits_for_the_disk_counts_as_waiting",
+    ),
+    Mutant(
+        name="the row behind a bell that asks for a cancel",
+        file="service/signalstack/worker/supervisor.py",
+        edits=(
+            ("                self._doubtful[lease.id] = lease\n", ""),
+            ("                self._doubt.set()\n", "                self._cancel(lease.job_id)\n"),
+        ),
+        test="tests/integration/test_worker.py"
+        "::test_a_notification_cancels_what_somebody_wants_cancelled_and_nothing_else",
+    ),
+    Mutant(
+        name="the walk of a shared queue that begins behind the last turn",
+        file=_CLAIM,
+        edits=(("coalesce(o.turn, $2::uuid) AS past", "$2::uuid AS past"),),
+        test=f"{_DISPATCH}::test_everyone_in_a_shared_queue_has_a_turn_before_anyone_has_two",
+    ),
+    Mutant(
+        name="the bound on what an event's jobs hold together",
+        file="service/signalstack/usecases/matching.py",
+        edits=(("size + len(payload) > MADE_BYTES", "False"),),
+        test="tests/integration/test_accept.py::test_the_jobs_of_one_event_are_bounded_together",
+    ),
+    Mutant(
         name="the doubt about a flush of another server",
         file="service/signalstack/store/intake.py",
         edits=(
