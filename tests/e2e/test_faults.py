@@ -237,6 +237,16 @@ async def test_a_worker_whose_start_is_held_up_ends_when_it_is_told_to(service: 
         await rival.rollback()
 
 
+async def test_a_worker_that_finishes_nothing_hands_back_what_runs(service: Service) -> None:
+    made = await service.client.post("/v1/jobs", json={"type": "hold"})
+    path = f"/v1/jobs/{made.json()['id']}"
+    async with service.worker(SHUTDOWN_TIMEOUT="0s") as worker:
+        await _until(partial(_stands, service, path, "running"), 15)
+        assert await worker.stop() == 0
+
+    assert await _stands(service, path, "pending")  # and not as its worker's death left it
+
+
 async def test_a_terminated_worker_ends_in_order_and_loses_nothing(service: Service) -> None:
     async with service.worker() as first, service.worker():
         async with service.load():
@@ -314,6 +324,10 @@ async def _leader(crew: Sequence[Running], within_s: float) -> Running:
 
 async def _somebody_waits(service: Service) -> bool:
     return bool(await service.rows("SELECT pid FROM pg_locks WHERE NOT granted"))
+
+
+async def _stands(service: Service, path: str, status: str) -> bool:
+    return (await service.client.get(path)).json()["status"] == status
 
 
 async def _more(service: Service, count: int) -> bool:

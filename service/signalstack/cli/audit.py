@@ -38,10 +38,9 @@ def audit(settings: Settings, user: str | None, since: str | None, limit: int) -
                 f"  of {act.user_name or 'the operator'}{columns}"
             )
         if len(acts) > limit:
+            more = f"--limit shows more (up to {_MOST}), " if limit < _MOST else ""
             click.echo(
-                f"these are the newest {limit}: --limit shows more (up to {_MOST}), "
-                "--since and --user narrow them down",
-                err=True,
+                f"these are the newest {limit}: {more}--since and --user narrow them down", err=True
             )
 
     run(work)

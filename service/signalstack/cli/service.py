@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from signalstack.wiring import Addresses, Database
 
 FIRST_USER: Final = "default"
+# The longest that a start goes on when it is not wanted any more.
 _START_S: Final = 5.0
 _NEW_OBJECTS: Final = 20_000
 
@@ -120,12 +121,13 @@ async def _until_signal(shutdown: anyio.Event, *, task_status: anyio.abc.TaskSta
 async def _give_up(
     shutdown: anyio.Event, grace_s: float, begun: anyio.Event, service: anyio.CancelScope
 ) -> None:
-    """End a start that does not come to its end: there is nothing to finish yet."""
+    """End a start that does not come to its end; what a worker of it runs by then is rescued."""
     await shutdown.wait()
-    with anyio.move_on_after(grace_s):
-        await begun.wait()
-        return
-    service.cancel()
+    if not begun.is_set():
+        with anyio.move_on_after(grace_s):
+            await begun.wait()
+    if not begun.is_set():
+        service.cancel()
 
 
 def _announce(addresses: Addresses, embedded_dsn: str | None, key: str | None) -> None:

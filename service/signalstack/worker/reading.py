@@ -45,8 +45,8 @@ class Reader:
             decode = msgspec.json.Decoder(job_type.payload).decode
             known = self._known[lease.type] = (job_type, decode)
         job_type, decode = known
-        if (fault := read_unfilled(payload)) is not None:
-            raise Fail(f"the subscription made no payload: {fault}")
+        if (unfilled := read_unfilled(payload)) is not None:
+            raise Fail(f"the subscription made no payload: {unfilled}")
         try:
             return job_type, decode(payload)
         except msgspec.ValidationError as error:
