@@ -8,7 +8,7 @@ from uuid import UUID
 
 import msgspec
 
-from signalstack.core.subscription import Name
+from signalstack.core.line import Line
 
 MAX_RATE: Final = 1_000_000
 # Shorter ones overflow a double when a limit is divided by them, and mean nothing.
@@ -43,7 +43,7 @@ class EndpointRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
     attempt: its job is `scheduled` until its turn comes.
     """
 
-    name: Name
+    name: Line
     url: Url
     headers: dict[str, str] = {}
     rate: Rate | None = None
@@ -57,7 +57,7 @@ class EndpointChange(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     new `rate` begins with a full bucket; null takes it away.
     """
 
-    name: Name | msgspec.UnsetType = msgspec.UNSET
+    name: Line | msgspec.UnsetType = msgspec.UNSET
     url: Url | msgspec.UnsetType = msgspec.UNSET
     headers: dict[str, str] | msgspec.UnsetType = msgspec.UNSET
     rate: Rate | msgspec.UnsetType | None = msgspec.UNSET

@@ -19,8 +19,8 @@ from signalstack.core.job import (
     MAX_TIMEOUT_S,
     PRIORITY_LIMIT,
 )
+from signalstack.core.line import Line
 from signalstack.core.message import queue_fault
-from signalstack.core.subscription import Name
 from signalstack.core.template import compile_template, render
 
 if TYPE_CHECKING:
@@ -87,7 +87,7 @@ class ScheduledJob(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
 class ScheduleRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What a caller asks for: the body of `POST /v1/schedules`."""
 
-    name: Name
+    name: Line
     cron: Expression
     job: ScheduledJob
     timezone: Zone = "UTC"
@@ -97,7 +97,7 @@ class ScheduleRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
 class ScheduleChange(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The body of `PATCH /v1/schedules/{id}`: what is not named stays; `job` changes whole."""
 
-    name: Name | msgspec.UnsetType = msgspec.UNSET
+    name: Line | msgspec.UnsetType = msgspec.UNSET
     cron: Expression | msgspec.UnsetType = msgspec.UNSET
     job: ScheduledJob | msgspec.UnsetType = msgspec.UNSET
     timezone: Zone | msgspec.UnsetType = msgspec.UNSET

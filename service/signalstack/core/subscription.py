@@ -15,6 +15,7 @@ from signalstack.core.job import (
     MAX_DELAY_S,
     PRIORITY_LIMIT,
 )
+from signalstack.core.line import Line
 from signalstack.core.pattern import MAX_TYPE
 
 MAX_SUBSCRIPTIONS: Final = 1_000
@@ -25,16 +26,6 @@ MAX_BYTES: Final = 1_048_576
 # By either's order of keys.
 _UNFILLED: Final = (b'{"template_error"', b'{"subscription_id"')
 
-# Ends by a look-ahead: `$` would let a line feed at the end through.
-Name = Annotated[
-    str,
-    msgspec.Meta(
-        min_length=1,
-        max_length=200,
-        pattern=r"^[^\x00-\x1f\x7f]+(?![\s\S])",
-        extra={"says": "must not contain line feeds or other control characters"},
-    ),
-]
 EventType = Annotated[
     str,
     msgspec.Meta(
@@ -72,7 +63,7 @@ class JobTemplate(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
 class SubscriptionRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What a caller asks for: the body of `POST /v1/subscriptions`."""
 
-    name: Name
+    name: Line
     event_type: EventType
     job: JobTemplate
     filter: Filter = None
@@ -82,7 +73,7 @@ class SubscriptionRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unkn
 class SubscriptionChange(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The body of `PATCH /v1/subscriptions/{id}`: what is not named stays; `job` changes whole."""
 
-    name: Name | msgspec.UnsetType = msgspec.UNSET
+    name: Line | msgspec.UnsetType = msgspec.UNSET
     event_type: EventType | msgspec.UnsetType = msgspec.UNSET
     job: JobTemplate | msgspec.UnsetType = msgspec.UNSET
     filter: Filter | msgspec.UnsetType = msgspec.UNSET

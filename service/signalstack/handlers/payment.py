@@ -15,6 +15,7 @@ import msgspec
 
 from signalstack.core.errors import SettingsError
 from signalstack.core.handler import Context, Fail, JobType, Retry
+from signalstack.core.line import Line
 from signalstack.handlers.answer import judge, retry_after
 from signalstack.handlers.exchange import answered, ask
 from signalstack.handlers.outbound import (
@@ -37,15 +38,6 @@ MAX_SAID: Final = 300
 _VISIBLE: Final = re.compile(r"[\x21-\x7e]+")
 _MESSAGE_FIELDS: Final = ("message", "detail", "error", "error_description", "title")
 
-Text = Annotated[
-    str,
-    msgspec.Meta(
-        min_length=1,
-        max_length=200,
-        pattern=r"^[^\x00-\x1f\x7f]+(?![\s\S])",
-        extra={"says": "must not contain line feeds or other control characters"},
-    ),
-]
 Currency = Annotated[
     str,
     msgspec.Meta(
@@ -63,8 +55,8 @@ class ProcessPayment(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
 
     amount: Annotated[int, msgspec.Meta(ge=1, le=MAX_AMOUNT)]
     currency: Currency
-    customer: Text
-    reference: Text
+    customer: Line
+    reference: Line
     description: Annotated[str, msgspec.Meta(max_length=1_000)] | None = None
     metadata: Annotated[dict[str, str], msgspec.Meta(max_length=MAX_METADATA)] | None = None
 

@@ -16,8 +16,8 @@
 -- that is locked is left for later. No lock is ever waited for. The operator's queues stand under
 -- the nil user: a limit of theirs is held by all tenants together, whose jobs take turns (the first
 -- of each tenant, then the second …), beginning behind the tenant whose turn was the last one. So
--- does the walk of such a queue, which goes on from nil up to that tenant; a claim that goes on at a
--- cursor leaves it alone.
+-- does the walk of such a queue, which goes on from nil up to that tenant; a claim that goes on at
+-- a cursor leaves it alone.
 -- A payload comes along up to $8 bytes, as it is stored and as text, so that a claim is bounded in
 -- memory: 1e131071 takes 10 bytes there and 131,072 here. Others are read one by one.
 WITH RECURSIVE start AS (
