@@ -105,9 +105,9 @@ class Running:
         await self._changed.wait()
 
 
-def unread() -> list[str]:
-    """Give a prefix by which what a command prints is read no further than its first line."""
-    return [find("sh"), "-c", '{ "$@"; echo "ended with $?" >&2; } | head -n 1', "sh"]
+def unread(lines: int) -> list[str]:
+    """Give a prefix by which what a command prints is read no further than so many lines."""
+    return [find("sh"), "-c", f'{{ "$@"; echo "ended with $?" >&2; }} | head -n {lines}', "sh"]
 
 
 @asynccontextmanager

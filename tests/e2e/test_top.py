@@ -52,7 +52,7 @@ async def test_once_prints_one_frame_also_when_nothing_is_there(tmp_path: Path) 
 async def test_ends_quietly_when_nobody_reads_any_more() -> None:
     arguments = ("top", "--target", "127.0.0.1:1", "--interval", "200ms")
 
-    async with start(*arguments, prefix=unread()) as process:
+    async with start(*arguments, prefix=unread(1)) as process:
         await process.wait()
 
     assert process.output.startswith("signalstack top")
