@@ -18,8 +18,6 @@ from typing import TYPE_CHECKING, Final
 import anyio
 from anyio.streams.text import TextReceiveStream
 
-from programs import find
-
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Sequence
     from pathlib import Path
@@ -103,11 +101,6 @@ class Running:
     async def _next(self) -> None:
         self._changed = anyio.Event()
         await self._changed.wait()
-
-
-def unread(lines: int) -> list[str]:
-    """Give a prefix by which what a command prints is read no further than so many lines."""
-    return [find("sh"), "-c", f'{{ "$@"; echo "ended with $?" >&2; }} | head -n {lines}', "sh"]
 
 
 @asynccontextmanager

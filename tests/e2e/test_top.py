@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 import httpx2
 import pytest
 
-from processes import finish, start, unread
+from processes import finish, start
+from programs import find
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -50,9 +51,10 @@ async def test_once_prints_one_frame_also_when_nothing_is_there(tmp_path: Path) 
 
 
 async def test_ends_quietly_when_nobody_reads_any_more() -> None:
+    pipe = [find("sh"), "-c", '{ "$@"; echo "ended with $?" >&2; } | head -n 1', "sh"]
     arguments = ("top", "--target", "127.0.0.1:1", "--interval", "200ms")
 
-    async with start(*arguments, prefix=unread(1)) as process:
+    async with start(*arguments, prefix=pipe) as process:
         await process.wait()
 
     assert process.output.startswith("signalstack top")
