@@ -87,8 +87,11 @@ async def _serve(room: Mailroom, options: dict[str, Any]) -> AsyncGenerator[None
 
     server = await loop.create_server(accept, "127.0.0.1", 0)
     room.port = server.sockets[0].getsockname()[1]
-    async with server:
+    try:
         yield
+    finally:
+        # Not `async with`: from Python 3.12 on it waits for clients, which wait for us.
+        server.close()
 
 
 async def send(

@@ -144,6 +144,8 @@ def test_leaves_a_postgresql_alone_that_somebody_else_started(data_dir: Path) ->
     cluster = data_dir / "cluster"
     account = pgbinaries.choose_account(cluster)
     programs = pgbinaries.reachable(embedded.find_binaries(), account, data_dir)
+    if not (programs / "pg_ctl").exists():  # a copy has only what we run
+        shutil.copy2(embedded.find_binaries() / "pg_ctl", programs)
     by_hand = [str(programs / "pg_ctl"), "-D", str(cluster), "-l", f"{cluster}/log", "-w"]
     socket = ["-o", f"-k {cluster} -h ''"]
     pgbinaries.run_program([*by_hand, *socket, "start"], account)
