@@ -40,12 +40,12 @@ async def test_top_shows_a_running_service_and_goes_on_when_it_ends(
     assert "\x1b" not in watching.output
 
 
-async def test_once_prints_one_frame_also_when_nothing_is_there(tmp_path: Path) -> None:
+async def test_once_prints_one_frame_and_fails_when_nothing_is_there(tmp_path: Path) -> None:
     code, output, errors = await finish(
         "top", "--once", "--interval", "200ms", METRICS_PORT="1", HOME=str(tmp_path)
     )
 
-    assert (code, errors) == (0, "")
+    assert (code, errors) == (1, "signalstack: no target answered\n")
     assert output.count("signalstack top") == 1
     assert "! 127.0.0.1:1 is away" in output
 

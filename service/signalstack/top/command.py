@@ -17,6 +17,7 @@ from rich.console import Console
 from rich.live import Live
 
 from signalstack.core.duration import format_duration
+from signalstack.core.errors import SignalStackError
 from signalstack.core.variable import duration
 from signalstack.top.lookout import Lookout
 from signalstack.top.picture import draw
@@ -30,6 +31,10 @@ if TYPE_CHECKING:
 
 PLAIN_WIDTH: Final = 120
 _interval: Final = duration("200ms", "1m")
+
+
+class NoAnswerError(SignalStackError):
+    """`top --once` found nobody."""
 
 
 class _Parsed(click.ParamType[object]):
@@ -76,30 +81,37 @@ def top(settings: Settings, *, targets: Sequence[Target], interval_s: float, onc
         targets = (Target.local(settings.metrics_host, settings.metrics_port),)
     wanted = list(dict.fromkeys(targets))
     console = Console(width=None if sys.stdout.isatty() else PLAIN_WIDTH)
-    anyio.run(partial(_watch, wanted, interval_s, console, once=once))
+    if not anyio.run(partial(_watch, wanted, interval_s, console, once=once)):
+        raise NoAnswerError("no target answered")
 
 
 async def _watch(
     targets: Sequence[Target], interval_s: float, console: Console, *, once: bool
-) -> None:
-    """Show frame after frame until a signal; `once`: the first that has rates."""
+) -> bool:
+    """Show frame after frame until a signal; `once`: the first that has rates.
+
+    Tell whether any target answered the last look.
+    """
+    answered = True
     live = not once and console.is_terminal
     async with anyio.create_task_group() as tasks:
         await tasks.start(_until_signal, tasks.cancel_scope)
         async with Lookout(targets, patience_s=max(interval_s, 1.0)) as lookout:
             screen = Live(console=console, screen=True, auto_refresh=False) if live else None
             with screen or nullcontext():
-                await _show(lookout, interval_s, console, screen, once=once)
+                answered = await _show(lookout, interval_s, console, screen, once=once)
         tasks.cancel_scope.cancel()
+    return answered
 
 
 async def _show(
     lookout: Lookout, interval_s: float, console: Console, screen: Live | None, *, once: bool
-) -> None:
+) -> bool:
     due = anyio.current_time()
     first = True
     while True:
-        picture = draw(await lookout.look(), now_s=time.time())
+        glances = await lookout.look()
+        picture = draw(glances, now_s=time.time())
         title = f"every {format_duration(interval_s)}  {datetime.now().astimezone():%H:%M:%S}"
         height = console.height if screen is not None else None
         frame = render(picture, title=title, width=console.width, height=height)
@@ -108,7 +120,7 @@ async def _show(
         elif not first:
             console.print(frame)
         if once and not first:
-            return
+            return any(glance.reading for glance in glances)
         first = False
         # Looks keep their rhythm; those that a slow target made us miss are left out.
         due = max(due + interval_s, anyio.current_time())
