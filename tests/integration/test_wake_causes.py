@@ -33,11 +33,20 @@ async def _hold_first(_payload: Any, context: Context) -> None:
         await anyio.sleep_forever()
 
 
-HANDLERS = {"on_second": (Any, _on_second), "hold_first": (Any, _hold_first)}
+async def _for_a_while(_payload: Any, _context: Context) -> None:
+    await anyio.sleep(0.5)
+
+
+HANDLERS = {
+    "for_a_while": (Any, _for_a_while),
+    "on_second": (Any, _on_second),
+    "hold_first": (Any, _hold_first),
+}
 TYPES = (
     NOOP,
     JobType(name="on_second", payload=Any, run=_on_second, is_async=True),
     JobType(name="hold_first", payload=Any, run=_hold_first, is_async=True),
+    JobType(name="for_a_while", payload=Any, run=_for_a_while, is_async=True),
 )
 
 
@@ -94,6 +103,34 @@ async def test_what_one_claim_left_behind_is_claimed_as_backlog(
 
     assert first == ["poll"]  # it was there before the worker
     assert last == ["backlog"]
+
+
+async def test_what_comes_while_all_slots_are_busy_waits_for_one_whoever_rings_behind_it(
+    service: tuple[Front, Shop],
+) -> None:
+    front, shop = service
+    async with shop.worker(HANDLERS, concurrency=1) as crew:
+        await _settle_in(front, crew)
+        first = await _post(front, type="for_a_while")
+        await crew.facts.seen(Started, job=first)
+        rung = [await _post(front, type="for_a_while") for _ in range(2)]
+        delayed = await _post(front, type="noop", delay_s=0.1)
+        await crew.ended(first)
+        await crew.facts.seen(Started, job=rung[0])
+        last = await _post(front, type="noop")
+
+        assert [await _wakes(front, crew, job) for job in (first, *rung, last)] == [
+            ["notify"],
+            ["backlog"],
+            ["backlog"],
+            ["backlog"],
+        ]
+        await crew.ended(delayed)
+
+    # Its attempt says what it was, the figures what it waited for.
+    runs = (await front.client.get(f"/v1/jobs/{delayed}/attempts")).json()["data"]
+    assert [run["wake"] for run in runs] == ["timer"]
+    assert [fact.wake for fact in crew.facts.facts(Started, job=delayed)] == [Wake.BACKLOG]
 
 
 async def test_a_job_whose_worker_was_lost_comes_back_by_rescue(

@@ -42,6 +42,8 @@ _DOUBT_S: Final = 12.0
 _KNOWN_QUEUES_LIMIT: Final = 1_000
 # Where there were limits, or many lanes, there will be again: a plain claim would be in vain.
 _PLAIN_AFTER_S: Final = 10.0
+# Whatever rang while there was no room: what is claimed then had waited for a slot.
+_HELD_UP: Final = (Wake.NOTIFY, Wake.TIMER)
 _log: Final = get_logger("signalstack.worker")
 
 
@@ -167,6 +169,8 @@ class Claimer:
         """Claim whenever there is a cause and room, until stopped."""
         while not self._stopping:
             limit = self._room()
+            if limit <= 0 and self._cause in _HELD_UP:
+                self._cause = Wake.BACKLOG
             if self._cause is None or limit <= 0:
                 self._signal = anyio.Event()
                 await self._signal.wait()

@@ -24,7 +24,7 @@ import anyio.to_thread
 import msgspec
 
 from signalstack.core.handler import Fail, Retry
-from signalstack.core.job import Outcome
+from signalstack.core.job import Outcome, Wake
 from signalstack.core.log import bind, get_logger, unbind
 from signalstack.core.stage import Finished, Started
 from signalstack.store.outcomes import Ended
@@ -49,6 +49,8 @@ if TYPE_CHECKING:
 RESULT_LIMIT: Final = 262_144
 # Quick handlers never give way by themselves: let the loop breathe after so many.
 _BURST: Final = 32
+# What was found late is told as that, also where it had to wait for a slot besides.
+_FOUND_LATE: Final = frozenset({Wake.POLL, Wake.RESCUE})
 
 _log: Final = get_logger("signalstack.worker")
 
@@ -86,6 +88,7 @@ class Executor:
         self._quiet: anyio.Event | None = None  # somebody waits for it
         self._earliest = inf
         self._deadline_moved = anyio.Event()
+        self._full_until = 0.0  # when a slot last came free where none was: Unix time
         self._prefetch = Prefetch(concurrency)
 
     @property
@@ -257,7 +260,7 @@ class Executor:
                     queue=lease.queue,
                     type=lease.type,
                     attempt=lease.attempt,
-                    wake=lease.wake,
+                    wake=self._wake_of(lease),
                     due_at=lease.due_at,
                     at=started_at,
                 )
@@ -308,7 +311,15 @@ class Executor:
             self._earliest = run.ends_at
             self._deadline_moved.set()
 
+    def _wake_of(self, lease: Lease) -> Wake:
+        """Tell why a run starts now: what came due while all slots were busy waited for one."""
+        if lease.due_at <= self._full_until and lease.wake not in _FOUND_LATE:
+            return Wake.BACKLOG
+        return lease.wake
+
     def _end(self, run: Run) -> None:
+        if len(self._runs) >= self._concurrency:
+            self._full_until = self._now()
         self._runs.discard(run)
         if self._quiet is not None and not self._runs:
             self._quiet.set()

@@ -254,14 +254,19 @@ class Worker:
         )
 
     def _room(self) -> int:
-        busy = self._executor.busy
-        self._observer.tell(SlotsChanged(busy=busy, free=self._options.concurrency - busy))
+        self._tell_slots()
         if self._settler.full:
             return 0
         return self._executor.room()
 
+    def _tell_slots(self) -> None:
+        # A slot whose job was claimed a moment ago has not begun it, and is not free any more.
+        free = max(self._executor.free, 0)
+        self._observer.tell(SlotsChanged(busy=self._options.concurrency - free, free=free))
+
     def _spare(self) -> int:
         """Tell for how many jobs that others might hand over there is room."""
+        self._tell_slots()
         if self._settler.full or self._claimer.slow:
             return 0
         return self._executor.free
