@@ -18,6 +18,8 @@ from signalstack import settings
 ROOT = Path(__file__).parents[2]
 COMPOSE = ROOT / "docker-compose.yml"
 ENDS = {"migrate"}
+# What else is done before a process ends: last words, the leader's place given up, spans sent.
+LAST_S = 15
 # Of SignalStack's own settings: what the file fixes, what the image says, and what has no use here.
 FIXED = {"DATABASE_URL", "SHUTDOWN_TIMEOUT", "OTEL_EXPORTER_OTLP_ENDPOINT"}
 OF_THE_IMAGE = {"HOST", "PORT", "METRICS_HOST", "METRICS_PORT", "LOG_FORMAT", "HOME"}
@@ -137,7 +139,27 @@ def test_nothing_serves_before_the_schema_is_there() -> None:
 def test_processes_may_end_in_their_own_time() -> None:
     for name in ("api", "worker-1", "worker-2"):
         patience_s = int(SERVICES[name]["stop_grace_period"].removesuffix("s"))
-        assert patience_s > int(SERVICES[name]["environment"]["SHUTDOWN_TIMEOUT"].removesuffix("s"))
+        shutdown_s = int(SERVICES[name]["environment"]["SHUTDOWN_TIMEOUT"].removesuffix("s"))
+        assert patience_s > shutdown_s + LAST_S
+
+
+def test_no_process_of_ours_is_the_first_which_would_not_hear_sigterm() -> None:
+    for name in ("migrate", "api", "worker-1", "worker-2"):
+        assert SERVICES[name]["init"] is True
+
+
+def test_postgresql_has_the_settings_that_the_pages_ask_for() -> None:
+    given = dict(flag[2:].split("=") for flag in SERVICES["postgres"]["command"][1:])
+    pages = [(ROOT / "docs" / name).read_text() for name in ("deploy.md", "reliability.md")]
+    of_postgresql = {"idle_session_timeout": "0", "synchronous_commit": "on", "fsync": "on"}
+
+    for page in pages:
+        asked = re.findall(r"`([a-z_]+) = (\w+)`", page)
+        assert ("min_wal_size", "512MB") in asked
+        for name, value in asked:
+            have = given.get(name) or of_postgresql.get(name)
+            assert have is not None, name
+            assert have.removesuffix("s") == value.removesuffix("s"), name
 
 
 def test_each_process_is_a_target_of_prometheus() -> None:

@@ -31,6 +31,10 @@ class Named(Strict, frozen=True):
     name: str
 
 
+class Placed(Named, frozen=True):
+    namespace: str
+
+
 class Policy(Strict, frozen=True, rename="camel"):
     type: Literal["Pods", "Percent"]
     value: Positive
@@ -89,7 +93,7 @@ class Scaling(Strict, frozen=True, rename="camel"):
 class ScaledObject(Strict, frozen=True, rename="camel"):
     api_version: Literal["keda.sh/v1alpha1"]
     kind: Literal["ScaledObject"]
-    metadata: Named
+    metadata: Placed
     spec: Scaling
 
 
@@ -111,7 +115,7 @@ class Monitoring(Strict, frozen=True, rename="camel"):
 class PodMonitor(Strict, frozen=True, rename="camel"):
     api_version: Literal["monitoring.coreos.com/v1"]
     kind: Literal["PodMonitor"]
-    metadata: Named
+    metadata: Placed
     spec: Monitoring
 
 
