@@ -246,10 +246,10 @@ def test_docker_compose_takes_the_file_once_the_secrets_are_chosen(
 
 def test_what_stands_in_single_quotes_is_taken_as_it_is(tmp_path: Path) -> None:
     compose = find("docker-compose")
-    password = 'a$b #c "d"'
+    awkward = 'a$b #c "d"'
     variables = tmp_path / "env"
     example = (ROOT / ".env.example").read_text()
-    variables.write_text(re.sub(r"(?m)^(\w+_PASSWORD)=''$", rf"\1='{password}'", example))
+    variables.write_text(re.sub(r"(?m)^(\w+_PASSWORD)=''$", rf"\1='{awkward}'", example))
 
     done = subprocess.run(
         [compose, "--file", COMPOSE, "--env-file", variables, "config"],
@@ -261,7 +261,7 @@ def test_what_stands_in_single_quotes_is_taken_as_it_is(tmp_path: Path) -> None:
 
     said = yaml.safe_load(done.stdout)["services"]
     # What it says can be read as a file again, so that a dollar is doubled.
-    taken = password.replace("$", "$$")
+    taken = awkward.replace("$", "$$")
     assert said["postgres"]["environment"]["POSTGRES_PASSWORD"] == taken
     assert said["api"]["environment"]["PGPASSWORD"] == taken
     assert said["grafana"]["environment"]["GF_SECURITY_ADMIN_PASSWORD"] == taken
