@@ -14,7 +14,7 @@ ARGS ?=
 .DELETE_ON_ERROR:
 MAKEFLAGS += --no-builtin-rules
 .PHONY: help setup lint check fix test unit chaos mutants demo up observe bench bench-peers bench-growth \
-	plots schema docs dashboards dashboards-check lock build deployable audit sbom clean
+	plots schema docs rules dashboards dashboards-check lock build deployable audit sbom clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):[^#]*## /\1\t/p' $(MAKEFILE_LIST) | while IFS="$$(printf '\t')" read -r t d; \
@@ -84,6 +84,9 @@ schema: setup ## regenerate sql/schema.sql from the migrations
 
 docs: setup ## regenerate the tables in docs/
 	$(BIN)/python docs/generate.py
+
+rules: setup ## regenerate the PrometheusRule from observability/prometheus/rules
+	$(BIN)/python observability/rules.py
 
 dashboards: setup ## regenerate grafana/dashboards from grafana/boards
 	cd grafana && ../$(BIN)/python -m boards

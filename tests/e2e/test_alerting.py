@@ -42,6 +42,7 @@ class Alert(msgspec.Struct, frozen=True, rename="camel"):
 class Told(msgspec.Struct, frozen=True):
     """One notification."""
 
+    receiver: str
     alerts: list[Alert]
 
 
@@ -79,12 +80,14 @@ class Pager:
     def check_texts(self) -> None:
         """Every text was filled in, and pages went where pages go."""
         for request in self._hook.requests:
-            for one in msgspec.json.decode(request.body, type=Told).alerts:
+            assert request.target == "/hook"
+            told = msgspec.json.decode(request.body, type=Told)
+            for one in told.alerts:
                 for text in one.annotations.values():
                     assert text
                     assert "<" not in text, text  # `<no value>` and `<error …>`
                 way = "pages" if one.labels["severity"] == "critical" else "tickets"
-                assert request.target == f"/hook/{way}"
+                assert told.receiver == way
 
     def _told(self) -> list[Alert]:
         bodies = (request.body for request in self._hook.requests)

@@ -225,7 +225,7 @@ async def test_a_foreign_queue_does_not_exist(conn: Database) -> None:
 async def test_the_documented_examples_run(conn: Database) -> None:
     await conn.execute("CREATE TABLE orders (id integer, total numeric)")
     await conn.execute("CREATE TABLE customers AS SELECT 'a@b.test' AS email, true AS wants_news")
-    one, many, _ = EXAMPLES
+    one, many, *_ = EXAMPLES
 
     await conn.execute(one.encode())
     await conn.execute(many.encode())
@@ -236,14 +236,20 @@ async def test_the_documented_examples_run(conn: Database) -> None:
 
 async def test_the_documented_grants_are_enough(database_url: str, conn: Database) -> None:
     role = f"shop_{conn.info.dbname}"
-    grants = re.sub(r"\bshop\b", role, EXAMPLES[-1])
+    *_, grants, more = (re.sub(r"\bshop\b", role, example) for example in EXAMPLES)
     await conn.execute(grants.replace("LOGIN", "LOGIN PASSWORD 'shop'").encode())
+    message = """SELECT signalstack.enqueue('acme', 'send_message',
+        '{"phone_number": "+905551111111", "content": "hi"}', 'messages')"""
     try:
         async with connect(make_conninfo(database_url, user=role, password="shop")) as shop:
             call = "SELECT signalstack.enqueue('acme', 'noop', idempotency_key => 'k-1')"
             assert await value(shop, call) == await value(shop, call)
             with pytest.raises(psycopg.errors.InsufficientPrivilege):
                 await shop.execute("SELECT payload FROM signalstack.jobs")
+            with pytest.raises(psycopg.errors.InsufficientPrivilege):
+                await value(shop, message)
+            await conn.execute(more.encode())
+            assert await value(shop, message)
     finally:
         await conn.execute(f"DROP OWNED BY {role}".encode())
         await conn.execute(f"DROP ROLE {role}".encode())

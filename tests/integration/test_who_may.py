@@ -14,6 +14,7 @@ from contexts import Witness
 from front import client_of, make_key, open_front
 from rows import connect
 from signalstack.api.app import OPERATIONS
+from signalstack.api.description import Description
 from signalstack.core import key
 from signalstack.core.errors import SignalStackError, UnauthenticatedError
 from signalstack.core.ids import new_id
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
     from front import Front
 
 # What may be called without a key; whatever else is added needs a scope.
-OPEN: Final = {"/live", "/ready", "/health"}
+OPEN: Final = {"/live", "/ready", "/health", "/openapi.json", "/docs"}
 REVOKED_WITHIN_S: Final = 30.0
 
 
@@ -43,8 +44,10 @@ def _nothing() -> dict[str, str]:
     return {"id": str(new_id()), "name": "nothing"}
 
 
-def test_only_health_is_open_to_everybody() -> None:
-    assert {operation.route for operation in OPERATIONS if operation.needs is None} == OPEN
+def test_only_health_and_the_description_are_open_to_everybody() -> None:
+    served = (*OPERATIONS, *Description(OPERATIONS, {}).operations)
+
+    assert {operation.route for operation in served if operation.needs is None} == OPEN
 
 
 def test_what_changes_something_needs_more_than_reading() -> None:

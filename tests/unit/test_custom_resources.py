@@ -6,7 +6,9 @@ definitions of KEDA and of the Prometheus Operator name them, and refuse any oth
 
 from __future__ import annotations
 
+import re
 import subprocess
+import sys
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
 
@@ -18,8 +20,10 @@ from programs import find
 from signalstack.telemetry.catalogue import Catalogue
 
 ROOT: Final = Path(__file__).parents[2] / "deploy/kubernetes"
+RULES: Final = Path(__file__).parents[2] / "observability/prometheus/rules"
 BUILD: Final = ("version", "python", "role")
 Positive = Annotated[int, msgspec.Meta(gt=0)]
+Duration = Annotated[str, msgspec.Meta(pattern=r"^\d+[smhdw]$")]
 Number = Annotated[str, msgspec.Meta(pattern=r"^\d+(\.\d+)?$")]
 
 
@@ -29,6 +33,10 @@ class Strict(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 
 class Named(Strict, frozen=True):
     name: str
+
+
+class Placed(Named, frozen=True):
+    namespace: str
 
 
 class Policy(Strict, frozen=True, rename="camel"):
@@ -89,7 +97,7 @@ class Scaling(Strict, frozen=True, rename="camel"):
 class ScaledObject(Strict, frozen=True, rename="camel"):
     api_version: Literal["keda.sh/v1alpha1"]
     kind: Literal["ScaledObject"]
-    metadata: Named
+    metadata: Placed
     spec: Scaling
 
 
@@ -111,8 +119,35 @@ class Monitoring(Strict, frozen=True, rename="camel"):
 class PodMonitor(Strict, frozen=True, rename="camel"):
     api_version: Literal["monitoring.coreos.com/v1"]
     kind: Literal["PodMonitor"]
-    metadata: Named
+    metadata: Placed
     spec: Monitoring
+
+
+class Rule(Strict, frozen=True):
+    expr: str
+    record: str | None = None
+    alert: str | None = None
+    for_: Duration | None = msgspec.field(default=None, name="for")
+    keep_firing_for: Duration | None = None
+    labels: dict[str, str] = {}
+    annotations: dict[str, str] = {}
+
+
+class Group(Strict, frozen=True):
+    name: str
+    rules: Annotated[list[Rule], msgspec.Meta(min_length=1)]
+    interval: Duration | None = None
+
+
+class Groups(Strict, frozen=True):
+    groups: list[Group]
+
+
+class PrometheusRule(Strict, frozen=True, rename="camel"):
+    api_version: Literal["monitoring.coreos.com/v1"]
+    kind: Literal["PrometheusRule"]
+    metadata: Placed
+    spec: Groups
 
 
 def read(path: str) -> bytes:
@@ -157,6 +192,37 @@ def test_every_pod_is_scraped_by_the_name_of_its_port() -> None:
     (container,) = workers()["spec"]["template"]["spec"]["containers"]
     ports = {port["name"] for port in container["ports"]}
     assert {endpoint.port for endpoint in given.pod_metrics_endpoints} <= ports
+
+
+def test_the_operator_is_given_all_rules_as_they_are() -> None:
+    text = read("components/prometheus-operator/rules.yaml")
+    given = msgspec.yaml.decode(text, type=PrometheusRule).spec.groups
+
+    files = (path.read_bytes() for path in sorted(RULES.glob("*.yml")))
+    kept = [group for file in files for group in msgspec.yaml.decode(file, type=Groups).groups]
+    assert given == kept
+    assert kept
+
+
+def test_the_rules_for_the_operator_are_written_anew_by_make_rules() -> None:
+    script = RULES.parents[1] / "rules.py"
+    done = subprocess.run([sys.executable, script, "--check"], check=False)
+
+    assert done.returncode == 0, "run `make rules`"
+
+
+def test_rules_reach_what_the_operator_scrapes() -> None:
+    """The rules ask for a job, which is a label of the pods: kustomize gives it to all of them."""
+    text = read("components/prometheus-operator/podmonitor.yaml")
+    label = msgspec.yaml.decode(text, type=PodMonitor).spec.job_label
+    base = yaml.safe_load(read("base/kustomization.yaml"))
+
+    jobs = {
+        job
+        for path in RULES.glob("*.yml")
+        for job in re.findall(r'\bjob="(\w+)"', path.read_text())
+    }
+    assert [group["pairs"].get(label) for group in base["labels"]] == [*jobs]
 
 
 def test_a_backlog_is_told_once_whoever_tells_it(tmp_path: Path) -> None:

@@ -36,6 +36,33 @@ def test_every_link_leads_to_a_page_and_a_heading_that_exist(page: Path) -> None
     assert dead == []
 
 
+def test_the_index_names_every_page() -> None:
+    index = ROOT / "docs/README.md"
+    named = {link.partition("#")[0] for link in _LINK.findall(index.read_text())}
+
+    assert {page.name for page in index.parent.glob("*.md")} - named == {index.name}
+
+
+def test_figures_that_scaling_quotes_stand_in_the_run_that_it_names() -> None:
+    (quoted,) = re.findall(
+        r"(?s)\(performance\.md#one-run\).*?\.\s", (ROOT / "docs/scaling.md").read_text()
+    )
+    (run,) = re.findall(r"(?ms)^## One run$.*?^## ", (ROOT / "docs/performance.md").read_text())
+    figures = re.findall(r"\d+,\d{3}", quoted)
+
+    assert len(figures) == 3
+    assert [figure for figure in figures if f"| {figure} |" not in run] == []
+
+
+def test_every_chore_is_told_of() -> None:
+    rota = (ROOT / "service/signalstack/maintenance/rota.py").read_text()
+    chores = set(re.findall(r'(?:\bchore\(|\bname=)"(\w+)"', rota))
+    told = re.findall(r"(?m)^\| `(\w+)` \|", (ROOT / "docs/operations.md").read_text())
+
+    assert "forget_acts" in chores
+    assert chores <= set(told)
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_every_path_that_is_named_is_there(page: Path) -> None:
     if page.name == "CHANGELOG.md":

@@ -27,6 +27,9 @@ def pods() -> dict[str, Thing]:
     }
 
 
+# What else is done before a process ends: last words, the leader's place given up, spans sent.
+LAST_S = 15
+
 every_pod = pytest.mark.parametrize("name", pods())
 
 
@@ -37,6 +40,17 @@ def test_kustomizations_name_every_file_beside_them_and_no_other() -> None:
             assert (file.parent / path).exists(), f"{file}: {path}"
         beside = {path.name for path in file.parent.glob("*.yaml")} - {file.name}
         assert beside <= set(named["resources"]), file
+
+
+def test_whatever_is_applied_says_which_namespace_it_belongs_to() -> None:
+    base = yaml.safe_load((ROOT / "base/kustomization.yaml").read_text())["namespace"]
+
+    for file in ROOT.rglob("kustomization.yaml"):
+        of_all = yaml.safe_load(file.read_text()).get("namespace")
+        for path in {*file.parent.glob("*.yaml")} - {file}:
+            for thing in yaml.safe_load_all(path.read_text()):
+                if thing["kind"] != "Namespace":
+                    assert of_all or thing["metadata"].get("namespace") == base, path
 
 
 @every_pod
@@ -66,6 +80,13 @@ def test_what_is_secret_comes_from_a_secret(name: str) -> None:
             assert variable["valueFrom"]["secretKeyRef"]["name"] == "signalstack-database"
 
 
+def test_secret_settings_have_a_place_that_may_be_empty() -> None:
+    for name in ("signalstack-api", "signalstack-worker"):
+        (container,) = pods()[name]["containers"]
+        wanted = {"secretRef": {"name": "signalstack-secrets", "optional": True}}
+        assert wanted in container["envFrom"]
+
+
 def test_only_settings_that_there_are_are_set() -> None:
     known = {name for name, _, _ in settings.describe()}
     (config, _) = read("base/settings.yaml")
@@ -83,7 +104,21 @@ def test_pods_may_end_in_their_own_time() -> None:
     for name in ("signalstack-api", "signalstack-worker"):
         pod = pods()[name]
         paused_s = 5 if "lifecycle" in pod["containers"][0] else 0
-        assert pod["terminationGracePeriodSeconds"] > shutdown_s + paused_s
+        assert pod["terminationGracePeriodSeconds"] > shutdown_s + paused_s + LAST_S
+
+
+@every_pod
+def test_no_process_is_the_first_of_its_pod_which_would_not_hear_sigterm(name: str) -> None:
+    assert pods()[name]["shareProcessNamespace"] is True
+
+
+def test_a_rollout_starts_the_new_before_it_ends_the_old() -> None:
+    for part in ("api", "worker"):
+        (deployment,) = (it for it in read(f"base/{part}.yaml") if it["kind"] == "Deployment")
+        assert deployment["spec"]["strategy"]["rollingUpdate"] == {
+            "maxUnavailable": 0,
+            "maxSurge": 1,
+        }
 
 
 def test_an_api_is_asked_whether_it_is_ready_and_restarted_only_when_it_hangs() -> None:

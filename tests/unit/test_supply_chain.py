@@ -38,6 +38,20 @@ def test_every_dependency_has_a_version_of_pypi(packages: list[dict[str, Any]]) 
     assert all(package["version"] for package in packages)
 
 
+def test_what_builds_the_wheel_has_the_versions_of_the_lock(
+    packages: list[dict[str, Any]],
+) -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    locked = {one["name"]: one for one in packages}
+    builders, found = {"hatchling"}, set[str]()
+    while new := builders - found:
+        found |= new
+        builders |= {need["name"] for name in new for need in locked[name].get("dependencies", ())}
+
+    held = project["tool"]["uv"]["build-constraint-dependencies"]
+    assert sorted(held) == sorted(f"{name}=={locked[name]['version']}" for name in builders)
+
+
 def test_nothing_is_asked_for_by_url_path_or_another_index() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())
     wanted = [
