@@ -49,7 +49,16 @@ EACH: list[Fact] = [
     stage.Claimed(count=0, limit=10, duration_s=0.001),
     stage.HandedOver(outcome="taken"),
     stage.HandedOver(outcome="lost"),
-    stage.Settled(jobs=(JOB,), stale=2, duration_s=0.002),
+    stage.Settled(
+        jobs=(JOB,),
+        stale=2,
+        duration_s=0.002,
+        ended={
+            ("default", "noop", Outcome.FAILED): 1,
+            ("default", "noop", Outcome.RETRIED): 3,
+            ("default", "noop", Outcome.RELEASED): 1,
+        },
+    ),
     stage.Closed(queue="mail", type="noop", outcome=Outcome.CANCELLED, count=8),
     stage.Rescued(count=4),
     stage.Queried(query="jobs/claim", duration_s=0.001),
@@ -106,7 +115,7 @@ MOVES: list[tuple[str, dict[str, str], float]] = [
     ("jobs_enqueued_total", {"queue": "default", "type": "noop"}, 5),
     ("jobs_finished_total", {"queue": "default", "type": "noop", "outcome": "failed"}, 1),
     ("jobs_finished_total", {"queue": "mail", "type": "noop", "outcome": "cancelled"}, 8),
-    ("job_retries_total", {"queue": "default", "type": "noop"}, 1),
+    ("job_retries_total", {"queue": "default", "type": "noop"}, 3),
     ("wakeups_total", {"cause": "timer"}, 1),
     ("handovers_total", {"outcome": "taken"}, 1),
     ("handovers_total", {"outcome": "lost"}, 1),
@@ -217,8 +226,8 @@ def test_a_latency_falls_in_the_bucket_whose_bound_it_does_not_pass(telemetry: T
 
 
 def test_only_terminal_outcomes_count_as_finished(telemetry: Telemetry) -> None:
-    for outcome in Outcome:
-        telemetry.tell(finished(outcome))
+    ended = {("default", "noop", outcome): 1 for outcome in Outcome}
+    telemetry.tell(stage.Settled(jobs=(JOB,), stale=0, duration_s=0.001, ended=ended))
 
     counted = {
         sample.labels["outcome"]
@@ -229,8 +238,22 @@ def test_only_terminal_outcomes_count_as_finished(telemetry: Telemetry) -> None:
     assert counted == {"succeeded", "failed", "cancelled"}
 
 
+def test_what_nobody_has_recorded_yet_counts_as_a_run_and_not_as_finished(
+    telemetry: Telemetry,
+) -> None:
+    for outcome in (Outcome.SUCCEEDED, Outcome.RETRIED):
+        telemetry.tell(finished(outcome))
+
+    labels = {"queue": "default", "type": "noop"}
+    assert value(telemetry, "job_duration_seconds_count", outcome="succeeded", **labels) == 1
+    assert not value(telemetry, "jobs_finished_total", outcome="succeeded", **labels)
+    assert not value(telemetry, "job_retries_total", **labels)
+
+
 def test_jobs_that_end_without_a_run_count_as_finished_and_as_no_run(telemetry: Telemetry) -> None:
+    failed = {("default", "noop", Outcome.FAILED): 1}
     telemetry.tell(finished(Outcome.FAILED))
+    telemetry.tell(stage.Settled(jobs=(JOB,), stale=0, duration_s=0.001, ended=failed))
     for outcome, count in ((Outcome.FAILED, 3), (Outcome.CANCELLED, 1)):
         telemetry.tell(stage.Closed(queue="default", type="noop", outcome=outcome, count=count))
 

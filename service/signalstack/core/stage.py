@@ -98,15 +98,20 @@ class Finished(_Fact, frozen=True, kw_only=True):
 
 
 class Settled(_Fact, frozen=True, kw_only=True):
-    """A batch of outcomes was committed: `jobs` are recorded, `stale` were no longer ours."""
+    """A batch of outcomes was committed: `jobs` are recorded, `stale` were no longer ours.
+
+    `ended` counts what was recorded by queue, type and outcome, be it in a batch before whose
+    answer was lost.
+    """
 
     jobs: tuple[UUID, ...]
     stale: int
     duration_s: float
+    ended: Mapping[tuple[str, str, Outcome], int] = {}
 
 
 class Closed(_Fact, frozen=True, kw_only=True):
-    """Jobs ended without a handler ending: cancelled as they waited, or lost for the last time."""
+    """Jobs ended that no worker settled: cancelled as they waited, or lost for the last time."""
 
     queue: str
     type: str

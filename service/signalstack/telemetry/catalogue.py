@@ -32,14 +32,6 @@ LAG_S: Final = (
 BATCH: Final = (1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0, 200.0, 500.0, 1000.0)
 
 
-# Counted from the buckets of job_duration_seconds: a finished job bumps one cell and not three.
-# Jobs that end without a run, which are few, have cells of their own (`Catalogue.closed`).
-DERIVED: Final = {
-    "jobs_finished_total": ("queue", "type", "outcome"),
-    "job_retries_total": ("queue", "type"),
-}
-
-
 class Described(NamedTuple):
     """What documentation says of a metric."""
 
@@ -51,15 +43,10 @@ class Described(NamedTuple):
 
 def describe() -> list[Described]:
     """List all metrics by name."""
-    found = [
+    return sorted(
         Described(family.name, type(family).__name__.lower(), family.labels, family.text)
         for family in Catalogue(("version", "python", "role")).families
-    ]
-    found += [
-        Described(PREFIX + name, "counter", labels, MEANINGS[name])
-        for name, labels in DERIVED.items()
-    ]
-    return sorted(found)
+    )
 
 
 class Catalogue:
@@ -92,8 +79,8 @@ class Catalogue:
         self.runs = self._histogram(
             "job_duration_seconds", WORK_S, queue=queue, type=kind, outcome=None
         )
-        # Shown as part of jobs_finished_total alone, so it is no family of the exposition.
-        self.closed = Counter("jobs_closed", "", {"queue": queue, "type": kind, "outcome": None})
+        self.finished = self._counter("jobs_finished_total", queue=queue, type=kind, outcome=None)
+        self.retries = self._counter("job_retries_total", queue=queue, type=kind)
         self.settles = self._histogram("settle_duration_seconds", DATABASE_S)
         self.stale = self._counter("stale_settlements_total")
         self.rescued = self._counter("jobs_rescued_total")

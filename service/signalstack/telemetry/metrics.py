@@ -8,16 +8,14 @@ from bisect import bisect_left
 from typing import TYPE_CHECKING, Any, Final
 
 from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector, ProcessCollector
-from prometheus_client.core import CounterMetricFamily
 from prometheus_client.registry import Collector
 
 from signalstack.core import stage
 from signalstack.core.job import Outcome, Wake
 from signalstack.core.message import ErrorCode
-from signalstack.telemetry.catalogue import DERIVED, DISPATCH_S, WORK_S, Catalogue
+from signalstack.telemetry.catalogue import DISPATCH_S, WORK_S, Catalogue
 from signalstack.telemetry.examples import Examples
 from signalstack.telemetry.house import House
-from signalstack.telemetry.meanings import MEANINGS, PREFIX
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -93,24 +91,6 @@ class Metrics(Collector):
             yield family.render()
             # Lets go of the interpreter's lock, so that the event loop gets its turn.
             time.sleep(BREATH_S)  # noqa: TID251 - the scrape's own thread, no event loop here
-        yield from self._outcomes()
-
-    def _outcomes(self) -> Iterator[Metric]:
-        finished, retries = (
-            CounterMetricFamily(PREFIX + name, MEANINGS[name], labels=labels)
-            for name, labels in DERIVED.items()
-        )
-        ended = {tuple(labels): cell[0] for labels, cell in self._all.closed.series()}
-        for (queue, kind, outcome), (_, *counts) in self._all.runs.series():
-            if outcome in TERMINAL:
-                labels = (queue, kind, outcome)
-                ended[labels] = ended.get(labels, 0.0) + sum(counts)
-            elif outcome == Outcome.RETRIED:
-                retries.add_metric((queue, kind), sum(counts))
-        for labels, count in ended.items():
-            finished.add_metric(labels, count)
-        yield finished
-        yield retries
 
     def _begin_at_zero(self) -> None:
         # A rate needs a first sample: a series that appears at 1 hides its first event.
@@ -185,9 +165,16 @@ class Metrics(Collector):
     def _settled(self, fact: stage.Settled) -> None:
         self._all.settles.observe(fact.duration_s)
         self._all.stale.add(fact.stale)
+        # Counted here and not as handlers end: what was no longer ours counts where it is recorded,
+        # and what is recorded may differ from what was said.
+        for (queue, kind, outcome), count in fact.ended.items():
+            if outcome in TERMINAL:
+                self._all.finished.add(count, queue, kind, outcome)
+            elif outcome is Outcome.RETRIED:
+                self._all.retries.add(count, queue, kind)
 
     def _closed(self, fact: stage.Closed) -> None:
-        self._all.closed.add(fact.count, fact.queue, fact.type, fact.outcome)
+        self._all.finished.add(fact.count, fact.queue, fact.type, fact.outcome)
 
     def _rescued(self, fact: stage.Rescued) -> None:
         self._all.rescued.add(fact.count)
