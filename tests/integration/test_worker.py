@@ -11,7 +11,15 @@ import pytest
 import counting
 from signalstack.core.handler import Fail, Retry
 from signalstack.core.job import Outcome, Wake
-from signalstack.core.stage import Claimed, Finished, ListenerChanged, Settled, Started, Woken
+from signalstack.core.stage import (
+    Claimed,
+    DatabaseReached,
+    Finished,
+    ListenerChanged,
+    Settled,
+    Started,
+    Woken,
+)
 from working import POLL_S, Crew, Shop, open_shop
 
 if TYPE_CHECKING:
@@ -472,6 +480,18 @@ async def test_a_run_that_succeeds_after_its_lease_was_lost_is_not_counted(shop:
         await crew.ended(job)
     assert (await shop.ran(job)).attempt == 2
     assert counting.ended(crew.facts) == {"succeeded": 1}
+
+
+async def test_a_worker_that_cannot_record_outcomes_does_not_reach_the_database(
+    shop: Shop,
+) -> None:
+    async with shop.worker({}) as crew:
+        await crew.facts.seen(DatabaseReached, name="claim", up=True)
+        await crew.facts.seen(DatabaseReached, name="settle", up=True)
+        assert await shop.kill("settle") == 1
+        await crew.facts.seen(DatabaseReached, name="settle", up=False)
+        await crew.facts.seen(DatabaseReached, name="settle", up=True, count=2)
+        assert [fact.up for fact in crew.facts.facts(DatabaseReached, name="claim")] == [True]
 
 
 async def test_what_is_counted_is_what_is_recorded(shop: Shop) -> None:

@@ -141,7 +141,7 @@ class ListenerChanged(_Fact, frozen=True, kw_only=True):
 
 
 class DatabaseReached(_Fact, frozen=True, kw_only=True):
-    """A standing connection to PostgreSQL was made (`up`) or was lost; by its listener's name."""
+    """A standing connection to PostgreSQL was made (`up`), or is lost; by the name of its link."""
 
     name: str
     up: bool

@@ -110,8 +110,9 @@ MEANINGS: Final = {
         " notifying commits queue up, or the event loop is blocked."
     ),
     "database_up": (
-        "1 while all standing connections of this process to PostgreSQL are there. 0 in all:"
-        " PostgreSQL is away. 0 in one: look at the network between it and PostgreSQL."
+        "1 while all standing connections of this process to PostgreSQL are there: those that"
+        " listen, claim, record outcomes and store. 0 in all: PostgreSQL is away. 0 in one: look at"
+        " the network between it and PostgreSQL."
     ),
     "db_query_duration_seconds": (
         "Seconds a statement took as seen from here, by its file's name. One of them slow: EXPLAIN"
