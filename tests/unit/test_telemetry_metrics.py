@@ -37,6 +37,24 @@ def finished(outcome: Outcome, *, type_: str = "noop", duration_s: float = 0.002
     )
 
 
+def reading(
+    queue: str, *, oldest_s: float = 1.0, workers: int = 1, paused: bool = False
+) -> QueueReading:
+    return QueueReading(
+        queue=queue,
+        pending=1,
+        running=0,
+        scheduled=0,
+        oldest_s=oldest_s,
+        workers=workers,
+        paused=paused,
+    )
+
+
+def queues_read(*queues: QueueReading) -> Fact:
+    return stage.QueuesRead(at=1.0, queues=queues, workers_alive=0, workers_stale=0)
+
+
 EACH: list[Fact] = [
     started(),
     *(finished(outcome) for outcome in Outcome),
@@ -317,6 +335,31 @@ def test_queues_past_the_limit_become_other(telemetry: Telemetry) -> None:
     assert [count(f"q{NAMES - 1}"), count(f"q{NAMES}"), count("other")] == [1, None, 3]
 
 
+@pytest.mark.parametrize("queue", ["default", "messages", "mail"])
+def test_the_queues_of_the_house_and_the_operator_need_no_room(queue: str) -> None:
+    telemetry = Telemetry(version="1.2.3", queues=("mail",))
+    for number in range(2 * NAMES):
+        for wake in Wake:  # more than any family holds
+            telemetry.tell(started(queue=f"q{number}", wake=wake))
+    telemetry.tell(started(queue=queue))
+    tenants = [reading(f"a{number}") for number in range(NAMES + 3)]
+    telemetry.tell(queues_read(*tenants, reading(queue, oldest_s=9.0)))
+
+    labels = {"queue": queue, "wake": "notify"}
+    assert value(telemetry, "dispatch_latency_seconds_count", **labels) == 1
+    assert value(telemetry, "queue_oldest_seconds", queue=queue) == 9
+    assert value(telemetry, "queue_oldest_seconds", queue="other") == 1
+
+
+def test_a_queue_that_is_gone_leaves_its_room_in_the_leaders_gauges(telemetry: Telemetry) -> None:
+    for letter in "ab":
+        telemetry.tell(queues_read(*(reading(f"{letter}{number}") for number in range(NAMES))))
+
+    family = [f for f in telemetry.registry.collect() if f.name == f"{PREFIX}queue_oldest_seconds"]
+    shown = {sample.labels["queue"] for sample in family[0].samples}
+    assert shown == {f"b{number}" for number in range(NAMES)}
+
+
 def test_an_unknown_method_becomes_other(telemetry: Telemetry) -> None:
     telemetry.tell(stage.Requested(method="BREW", route="/", status=405, duration_s=0.1))
 
@@ -406,19 +449,14 @@ def test_the_leaders_gauges_vanish_when_another_one_leads(telemetry: Telemetry) 
 
 
 def test_queues_without_a_name_of_their_own_are_shown_together(telemetry: Telemetry) -> None:
-    queues = tuple(
-        QueueReading(
-            queue=f"q{n}",
-            pending=1,
-            running=0,
-            scheduled=0,
-            oldest_s=float(n),
-            workers=n,
-            paused=n == 300,
+    telemetry.tell(
+        queues_read(
+            *(
+                reading(f"q{n}", oldest_s=float(n), workers=n, paused=n == 300)
+                for n in range(1, 301)
+            )
         )
-        for n in range(1, 301)
     )
-    telemetry.tell(stage.QueuesRead(at=1.0, queues=queues, workers_alive=0, workers_stale=0))
 
     assert value(telemetry, "queue_depth", queue="other", status="pending") == 100
     assert value(telemetry, "queue_oldest_seconds", queue="other") == 300

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final, NamedTuple
 
+from signalstack.core import message
+from signalstack.core.job import DEFAULT_QUEUE
 from signalstack.telemetry.cells import Counter, Family, Gauge, Histogram, Vocabulary
 from signalstack.telemetry.meanings import MEANINGS, PREFIX
 
@@ -52,10 +54,15 @@ def describe() -> list[Described]:
 class Catalogue:
     """The families of one process; `families` has them in the order of their exposition."""
 
-    def __init__(self, build_labels: Iterable[str]) -> None:
-        """Make all families; those without labels that callers choose begin at zero."""
+    def __init__(self, build_labels: Iterable[str], queues: Iterable[str] = ()) -> None:
+        """Make all families; those without labels that callers choose begin at zero.
+
+        Tenants name queues, and must not take the room of those that alerts and the operator name:
+        ours and these `queues` need none.
+        """
         self.families: list[Family] = []
-        queue, kind = Vocabulary(room=NAMES), Vocabulary(room=NAMES)
+        operators = (DEFAULT_QUEUE, message.QUEUE, *queues)
+        queue, kind = Vocabulary(*operators, room=NAMES), Vocabulary(room=NAMES)
         method, route = Vocabulary(*METHODS), Vocabulary(room=NAMES)
         query = Vocabulary(room=NAMES)
 
@@ -100,13 +107,15 @@ class Catalogue:
         self.lags = self._histogram("event_loop_lag_seconds", LAG_S)
         self.leading = self._gauge("maintenance_leader")
         self.chores = self._histogram("chore_duration_seconds", WORK_S, chore=None, outcome=None)
-        self._open_house(queue)
+        self._open_house(operators)
         self.ticks = self._counter("schedule_ticks_total", outcome=None)
         self.tick_lags = self._histogram("schedule_lag_seconds", DISPATCH_S)
         self.build = self._gauge("build_info", **dict.fromkeys(build_labels))
 
-    def _open_house(self, queue: Vocabulary) -> None:
+    def _open_house(self, operators: Iterable[str]) -> None:
         """Make what the maintenance leader keeps for all; see `house`."""
+        # Of its own: the room of a queue that is gone from these gauges is free again.
+        self.standing = queue = Vocabulary(*operators, room=NAMES)
         self.removed = self._counter("retention_removed_total", table=None, how=None)
         self.depth = self._gauge("queue_depth", queue=queue, status=None)
         self.oldest = self._gauge("queue_oldest_seconds", queue=queue)

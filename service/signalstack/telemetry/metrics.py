@@ -18,7 +18,7 @@ from signalstack.telemetry.examples import Examples
 from signalstack.telemetry.house import House
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
 
     from prometheus_client.core import Metric
 
@@ -31,10 +31,15 @@ TERMINAL: Final = frozenset({Outcome.SUCCEEDED, Outcome.FAILED, Outcome.CANCELLE
 class Metrics(Collector):
     """Takes facts on one thread, that of the event loop; may be scraped from any other."""
 
-    def __init__(self, *, version: str, build: Mapping[str, str] | None = None) -> None:
-        """Begin at zero; `version` and `build` become labels of `build_info`."""
+    def __init__(
+        self, *, version: str, build: Mapping[str, str] | None = None, queues: Iterable[str] = ()
+    ) -> None:
+        """Begin at zero; `version` and `build` become labels of `build_info`.
+
+        The operator's `queues` have series of their own however many others there are.
+        """
         labels = {"version": version, "python": platform.python_version(), **(build or {})}
-        self._all = Catalogue(labels)
+        self._all = Catalogue(labels, queues)
         self._all.build.set(1, *labels.values())
         self._listeners: dict[str, bool] = {}
         self._connected: dict[str, bool] = {}
