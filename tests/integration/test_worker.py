@@ -20,6 +20,7 @@ from signalstack.core.stage import (
     Started,
     Woken,
 )
+from signalstack.telemetry.observer import Telemetry
 from working import POLL_S, Crew, Shop, open_shop
 
 if TYPE_CHECKING:
@@ -480,6 +481,23 @@ async def test_a_run_that_succeeds_after_its_lease_was_lost_is_not_counted(shop:
         await crew.ended(job)
     assert (await shop.ran(job)).attempt == 2
     assert counting.ended(crew.facts) == {"succeeded": 1}
+
+
+async def test_a_worker_shows_no_failures_before_its_first_job(shop: Shop) -> None:
+    async def work(_payload: Any, _context: Context) -> None:
+        await anyio.lowlevel.checkpoint()
+        raise Fail("no")
+
+    await shop.enqueue("work")
+    async with shop.worker({"work": (Any, work)}) as crew:
+        await crew.facts.seen(Settled)
+    (first,) = crew.facts.facts(Started)
+    telemetry = Telemetry(version="1.2.3")
+    for fact in crew.facts.told[: crew.facts.told.index(first)]:
+        telemetry.tell(fact)
+    labels = {"queue": "default", "type": "work", "outcome": "failed"}
+    shown = telemetry.registry.get_sample_value("signalstack_jobs_finished_total", labels)
+    assert shown == 0
 
 
 async def test_a_worker_that_cannot_record_outcomes_does_not_reach_the_database(

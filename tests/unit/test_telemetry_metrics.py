@@ -14,6 +14,7 @@ from calls import Bounded
 from signalstack.core import stage
 from signalstack.core.job import Outcome, Wake
 from signalstack.core.reading import QueueReading, ServerReading, TableReading
+from signalstack.telemetry.beginnings import PAIRS
 from signalstack.telemetry.catalogue import NAMES
 from signalstack.telemetry.cells import MAX_SERIES, Counter, Vocabulary
 from signalstack.telemetry.meanings import MEANINGS, PREFIX
@@ -56,6 +57,7 @@ def queues_read(*queues: QueueReading) -> Fact:
 
 
 EACH: list[Fact] = [
+    stage.Serving(queues=(), types=("noop", "send_message")),
     started(),
     *(finished(outcome) for outcome in Outcome),
     stage.Requested(method="POST", route="/v1/events", status=201, duration_s=0.003),
@@ -134,6 +136,11 @@ MOVES: list[tuple[str, dict[str, str], float]] = [
     ("jobs_finished_total", {"queue": "default", "type": "noop", "outcome": "failed"}, 1),
     ("jobs_finished_total", {"queue": "mail", "type": "noop", "outcome": "cancelled"}, 8),
     ("job_retries_total", {"queue": "default", "type": "noop"}, 3),
+    (
+        "jobs_finished_total",
+        {"queue": "messages", "type": "send_message", "outcome": "failed"},
+        0,
+    ),
     ("wakeups_total", {"cause": "timer"}, 1),
     ("handovers_total", {"outcome": "taken"}, 1),
     ("handovers_total", {"outcome": "lost"}, 1),
@@ -283,6 +290,60 @@ def test_jobs_that_end_without_a_run_count_as_finished_and_as_no_run(telemetry: 
     assert ended == [4, 1]
     assert value(telemetry, "job_duration_seconds_count", outcome="failed", **labels) == 1
     assert value(telemetry, "job_duration_seconds_count", outcome="cancelled", **labels) is None
+
+
+def begun(telemetry: Telemetry) -> set[tuple[str, str]]:
+    """List the queues and job types of which a failure would be seen, and a retry."""
+    families = {family.name.removeprefix(PREFIX): family for family in telemetry.registry.collect()}
+    failed, retried = (
+        {
+            (sample.labels["queue"], sample.labels["type"])
+            for sample in families[name].samples
+            if sample.value == 0 and sample.labels.get("outcome", "failed") == "failed"
+        }
+        for name in ("jobs_finished", "job_retries")
+    )
+    return failed & retried
+
+
+def test_the_first_failures_of_a_worker_are_seen_since_it_begins_at_none(
+    telemetry: Telemetry,
+) -> None:
+    telemetry.tell(stage.Serving(queues=(), types=("noop", "send_message")))
+    assert begun(telemetry) == {("default", "noop"), ("messages", "send_message")}
+
+    telemetry.tell(stage.Serving(queues=("mail", "bulk"), types=("noop",)))
+    assert begun(telemetry) >= {("mail", "noop"), ("bulk", "noop")}
+
+
+def test_a_worker_of_many_queues_and_types_begins_a_bounded_number(telemetry: Telemetry) -> None:
+    names = tuple(f"n{number}" for number in range(50))
+    telemetry.tell(stage.Serving(queues=names, types=names))
+
+    assert len(begun(telemetry)) == PAIRS
+
+
+@pytest.mark.parametrize("first", [started(), finished(Outcome.RETRIED)], ids=["start", "end"])
+def test_of_a_queue_that_nobody_announced_failures_begin_with_its_first_job(
+    telemetry: Telemetry, first: Fact
+) -> None:
+    telemetry.tell(first)
+
+    assert begun(telemetry) == {("default", "noop")}
+
+
+def test_the_failures_of_a_route_begin_at_none(telemetry: Telemetry) -> None:
+    for method, status in (("POST", 201), ("PUT", 405)):
+        telemetry.tell(
+            stage.Requested(method=method, route="/v1/jobs", status=status, duration_s=0.001)
+        )
+
+    def count(method: str, status: str) -> float | None:
+        labels = {"method": method, "route": "/v1/jobs", "status": status}
+        return value(telemetry, "http_request_duration_seconds_count", **labels)
+
+    assert [count("POST", "201"), count("POST", "500"), count("POST", "503")] == [1, 0, 0]
+    assert [count("PUT", "405"), count("PUT", "500")] == [1, None]
 
 
 def test_a_listener_that_comes_back_counts_as_reconnected(telemetry: Telemetry) -> None:

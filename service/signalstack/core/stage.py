@@ -74,6 +74,13 @@ class HandedOver(_Fact, frozen=True, kw_only=True):
     outcome: Literal["taken", "lost"]
 
 
+class Serving(_Fact, frozen=True, kw_only=True):
+    """A worker begins: the job types that it knows, and its queues; no queues means all of them."""
+
+    queues: tuple[str, ...]
+    types: tuple[str, ...]
+
+
 class Started(_Fact, frozen=True, kw_only=True):
     """A handler is about to run."""
 
@@ -262,6 +269,7 @@ Fact = (
     | Woken
     | Claimed
     | HandedOver
+    | Serving
     | Started
     | Finished
     | Settled

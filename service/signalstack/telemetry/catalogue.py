@@ -62,7 +62,8 @@ class Catalogue:
         """
         self.families: list[Family] = []
         operators = (DEFAULT_QUEUE, message.QUEUE, *queues)
-        queue, kind = Vocabulary(*operators, room=NAMES), Vocabulary(room=NAMES)
+        queue, self.types = Vocabulary(*operators, room=NAMES), Vocabulary(room=NAMES)
+        kind = self.types
         method, route = Vocabulary(*METHODS), Vocabulary(room=NAMES)
         query = Vocabulary(room=NAMES)
 

@@ -34,7 +34,7 @@ class Vocabulary:
     """The values that a label may take: those known, then the first few new ones; else `other`."""
 
     def __init__(self, *known: str, room: int = 0) -> None:
-        self._known = frozenset(known)
+        self._known = set(known)
         self._all_room = room
         self.forget()
 
@@ -42,6 +42,11 @@ class Vocabulary:
         """Give the room back that new values took."""
         self._words = set(self._known)
         self._room = self._all_room
+
+    def know(self, *words: str) -> None:
+        """Have more values that need no room."""
+        self._known.update(words)
+        self._words.update(words)
 
     def fit(self, value: str) -> str:
         """Return the value, or `other` when there is no room for it."""
@@ -54,7 +59,7 @@ class Vocabulary:
         return OTHER
 
     def fit_known(self, value: str) -> str:
-        """Return the value, or `other` when it was not known from the start."""
+        """Return the value, or `other` when it is none of the known ones."""
         return value if value in self._known else OTHER
 
 
@@ -63,7 +68,7 @@ class Family(ABC):
 
     A label with a vocabulary takes its values from callers, so it is bounded; one with None is
     bounded by its type. Past `MAX_SERIES` sets of labels all values that callers brought become
-    `other`; those known from the start, which nobody can make more of, are told apart even then.
+    `other`; those known, which nobody can make more of, are told apart even then.
     """
 
     def __init__(

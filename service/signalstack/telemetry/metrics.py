@@ -12,7 +12,7 @@ from prometheus_client.registry import Collector
 
 from signalstack.core import stage
 from signalstack.core.job import Outcome, Wake
-from signalstack.core.message import ErrorCode
+from signalstack.telemetry.beginnings import Beginnings
 from signalstack.telemetry.catalogue import DISPATCH_S, WORK_S, Catalogue
 from signalstack.telemetry.examples import Examples
 from signalstack.telemetry.house import House
@@ -44,7 +44,7 @@ class Metrics(Collector):
         self._listeners: dict[str, bool] = {}
         self._connected: dict[str, bool] = {}
         self._once_up: set[str] = set()
-        self._begin_at_zero()
+        self._beginnings = Beginnings(self._all)
         self._house = House(self._all)
         self.examples = Examples(self._all)
         self._dispatch = self._all.dispatch.cells
@@ -58,6 +58,7 @@ class Metrics(Collector):
     def takers(self) -> dict[type[stage.Fact], Taker]:
         """Return what to call for each type of fact."""
         return {
+            stage.Serving: self._beginnings.serving,
             stage.Started: self._started,
             stage.Finished: self._finished,
             stage.Requested: self._requested,
@@ -97,33 +98,10 @@ class Metrics(Collector):
             # Lets go of the interpreter's lock, so that the event loop gets its turn.
             time.sleep(BREATH_S)  # noqa: TID251 - the scrape's own thread, no event loop here
 
-    def _begin_at_zero(self) -> None:
-        # A rate needs a first sample: a series that appears at 1 hides its first event.
-        for wake in Wake:
-            self._all.wakeups.add(0, wake)
-            self._all.claimed.add(0, wake)
-        for result in ("hit", "empty"):
-            self._all.claims.add(0, result)
-        for outcome in ("taken", "lost"):
-            self._all.handovers.add(0, outcome)
-        for outcome in ("accepted", "duplicate", "rejected"):
-            self._all.events.add(0, outcome)
-        for outcome in ("delivered", "rejected", "failed", "blocked", "gone", "timeout"):
-            self._all.deliveries.add(0, outcome)
-        for outcome in ("sent", *ErrorCode):
-            self._all.messages.add(0, outcome)
-        for outcome in ("enqueued", "skipped", "duplicate", "rejected"):
-            self._all.ticks.add(0, outcome)
-        for outcome in ("hit", "miss", "error"):
-            self._all.cache.add(0, outcome)
-        all_ = self._all
-        for counter in (all_.rescued, all_.stale, all_.reconnects, all_.put_off):
-            counter.add(0)
-
     def _started(self, fact: stage.Started) -> None:
         # Written out rather than `observe(…)`: this and the next run for every job.
         key = (fact.queue, fact.wake)
-        cell = self._dispatch.get(key) or self._all.dispatch.open(key)
+        cell = self._dispatch.get(key) or self._beginnings.open_start(key, fact.type)
         latency_s = fact.at - fact.due_at
         if latency_s < 0.0:  # a clock was set back between the two readings
             cell[1] += 1
@@ -133,13 +111,16 @@ class Metrics(Collector):
 
     def _finished(self, fact: stage.Finished) -> None:
         key = (fact.queue, fact.type, fact.outcome)
-        cell = self._runs.get(key) or self._all.runs.open(key)
+        cell = self._runs.get(key) or self._beginnings.open_run(key)
         duration_s = fact.duration_s
         cell[bisect_left(WORK_S, duration_s) + 1] += 1
         cell[0] += duration_s
 
     def _requested(self, fact: stage.Requested) -> None:
-        self._all.requests.observe(fact.duration_s, fact.method, fact.route, fact.status)
+        requests = self._all.requests
+        if (fact.method, fact.route, fact.status) not in requests.cells:
+            self._beginnings.routed(fact)
+        requests.observe(fact.duration_s, fact.method, fact.route, fact.status)
 
     def _event_received(self, fact: stage.EventReceived) -> None:
         self._all.events.add(1, fact.outcome)
