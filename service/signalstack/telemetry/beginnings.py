@@ -58,12 +58,14 @@ class Beginnings:
             self._begin(key[0], key[1])
         return cell
 
-    def routed(self, fact: stage.Requested) -> None:
-        """Begin the failures of a route with its first answer of a kind."""
+    def open_request(self, key: tuple[str, str, int]) -> Cell:
+        """Return the cell of answers; with a new one begin the failures of its route."""
+        method, route, status = key
         # By methods that it does not have anybody could make many.
-        if fact.status != _NO_SUCH_METHOD:
-            for status in FAILURES:
-                self._all.requests.cell(fact.method, fact.route, status)
+        if status != _NO_SUCH_METHOD:
+            for failure in FAILURES:
+                self._all.requests.cell(method, route, failure)
+        return self._all.requests.open(key)
 
     def _begin(self, queue: str, kind: str) -> None:
         for outcome in (Outcome.SUCCEEDED, Outcome.FAILED):

@@ -49,6 +49,8 @@ class Metrics(Collector):
         self.examples = Examples(self._all)
         self._dispatch = self._all.dispatch.cells
         self._runs = self._all.runs.cells
+        self._requests = self._all.requests.cells
+        self._ended = self._all.finished.cells
         self.registry = CollectorRegistry(support_collectors_without_names=True)
         self.registry.register(self)
         ProcessCollector(registry=self.registry)
@@ -99,7 +101,7 @@ class Metrics(Collector):
             time.sleep(BREATH_S)  # noqa: TID251 - the scrape's own thread, no event loop here
 
     def _started(self, fact: stage.Started) -> None:
-        # Written out rather than `observe(…)`: this and the next run for every job.
+        # Written out rather than `observe(…)`: these three run for every job or request.
         key = (fact.queue, fact.wake)
         cell = self._dispatch.get(key) or self._beginnings.open_start(key, fact.type)
         latency_s = fact.at - fact.due_at
@@ -117,10 +119,10 @@ class Metrics(Collector):
         cell[0] += duration_s
 
     def _requested(self, fact: stage.Requested) -> None:
-        requests = self._all.requests
-        if (fact.method, fact.route, fact.status) not in requests.cells:
-            self._beginnings.routed(fact)
-        requests.observe(fact.duration_s, fact.method, fact.route, fact.status)
+        key = (fact.method, fact.route, fact.status)
+        cell = self._requests.get(key) or self._beginnings.open_request(key)
+        cell[bisect_left(WORK_S, fact.duration_s) + 1] += 1
+        cell[0] += fact.duration_s
 
     def _event_received(self, fact: stage.EventReceived) -> None:
         self._all.events.add(1, fact.outcome)
@@ -153,11 +155,12 @@ class Metrics(Collector):
         self._all.stale.add(fact.stale)
         # Counted here and not as handlers end: what was no longer ours counts where it is recorded,
         # and what is recorded may differ from what was said.
-        for (queue, kind, outcome), count in fact.ended.items():
-            if outcome in TERMINAL:
-                self._all.finished.add(count, queue, kind, outcome)
-            elif outcome is Outcome.RETRIED:
-                self._all.retries.add(count, queue, kind)
+        for key, count in fact.ended.items():
+            if key[2] in TERMINAL:
+                cell = self._ended.get(key) or self._all.finished.open(key)
+                cell[0] += count
+            elif key[2] is Outcome.RETRIED:
+                self._all.retries.add(count, *key[:2])
 
     def _closed(self, fact: stage.Closed) -> None:
         self._all.finished.add(fact.count, fact.queue, fact.type, fact.outcome)
