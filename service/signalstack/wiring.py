@@ -161,6 +161,7 @@ def make_observer(settings: Settings, role: str) -> Telemetry:
         version=version("signalstack"),
         traces="otlp" if settings.traces else "none",
         build={"role": role},
+        queues=settings.worker_queues or (),
     )
 
 

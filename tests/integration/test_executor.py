@@ -146,6 +146,22 @@ async def test_whatever_a_handler_does_the_only_slot_goes_on(
     assert (await shop.ran(jobs[2])).status == "succeeded"
 
 
+@pytest.mark.parametrize("kind", [ValueError, Fail, Retry])
+async def test_a_trace_is_told_the_class_of_what_a_handler_raised_and_not_its_text(
+    shop: Shop, kind: type[Exception]
+) -> None:
+    async def quote(payload: Any, _context: Context) -> None:
+        await anyio.lowlevel.checkpoint()
+        raise kind(f"invalid literal: {payload}")
+
+    async with shop.worker({"quote": (Any, quote)}) as crew:
+        job = await shop.enqueue("quote", "hunter2", max_attempts=1)
+        await crew.ended(job)
+        (span,) = [span for span in crew.facts.spans if span.kind == "consumer"]
+    assert (span.failure, span.attributes["error.type"]) == (kind.__name__, kind.__name__)
+    assert "hunter2" in ((await shop.ran(job)).last_error or "")
+
+
 async def test_retry_inside_a_handlers_own_task_group_counts(shop: Shop) -> None:
     async def grouped(_payload: Any, context: Context) -> int:
         if context.attempt == 1:

@@ -101,6 +101,25 @@ async def test_queues_are_counted_as_they_are_with_all_tenants_together(
     assert (workers.alive, workers.stale) == (2, 2 if late else 1)
 
 
+async def test_the_operators_queues_come_first_and_then_those_with_jobs(
+    pool: Pool, conn: Database
+) -> None:
+    acme = await add_user(conn)
+    await conn.execute(
+        "INSERT INTO signalstack.queues (user_id, name) VALUES"
+        " (%s, 'a-idle'), (%s, 'b-busy'), ('00000000-0000-0000-0000-000000000000', 'z-operators')",
+        (acme, acme),
+    )
+    await add_jobs(conn, acme, 1, queue="b-busy")
+    await add_jobs(conn, acme, 1, queue="c-busy", run_at=datetime.now(UTC) + timedelta(hours=1))
+
+    found = list(await _queues(pool))
+
+    of_tenants = ["b-busy", "c-busy", "a-idle"]
+    assert [name for name in found if name in of_tenants] == of_tenants == found[-3:]
+    assert "z-operators" in found[:-3]
+
+
 async def test_beyond_the_budget_the_estimate_of_postgresql_is_shown(
     pool: Pool, conn: Database
 ) -> None:

@@ -11,7 +11,7 @@ from pooler import pgbouncer
 from recording import RecordingObserver
 from rows import connect, open_link, rows, value
 from signalstack.core.errors import UnavailableError
-from signalstack.core.stage import Queried
+from signalstack.core.stage import DatabaseReached, Queried
 from signalstack.store import link as links
 from signalstack.store.link import Call, Link, Statement, StatementError
 
@@ -146,6 +146,8 @@ async def test_lost_backend_fails_what_is_in_flight_and_the_link_comes_back(
     assert changes[0] is None
     assert changes[1] is not None
     assert changes[-1] is None
+    # Whichever link it is: without one of them its process does not reach the database.
+    assert [fact.up for fact in observer.facts(DatabaseReached, name="test")] == [True, False, True]
 
 
 async def test_loss_is_noticed_however_the_socket_tells_it(

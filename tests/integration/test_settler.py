@@ -10,6 +10,7 @@ import anyio
 import msgspec
 import pytest
 
+import counting
 from recording import RecordingObserver
 from rows import connect
 from signalstack.core.errors import UnavailableError
@@ -190,6 +191,32 @@ async def test_large_outcomes_leave_in_small_batches_and_stop_the_claiming(shop:
     assert max(batches) <= 16 * 1024**2 // len(large)
 
 
+async def test_what_is_counted_is_what_is_recorded_whatever_was_said(shop: Shop) -> None:
+    async with _desk(shop.dsn) as desk:
+        leases = await desk.lease(shop, 9)
+        for wanted in leases[:2]:
+            await shop.rows(
+                "UPDATE signalstack.jobs SET cancel_requested = true WHERE id = %s", wanted.job_id
+            )
+        said = [
+            _succeeded(leases[0], outcome=Outcome.RETRIED),
+            _succeeded(leases[1], outcome=Outcome.RELEASED),
+            # As of a job that is cancelled while it waits for a slot.
+            _succeeded(leases[2], outcome=Outcome.CANCELLED, started_at=None),
+            _succeeded(msgspec.structs.replace(leases[3], token=leases[3].token ^ 1)),
+            _succeeded(leases[4], result=b"{"),
+            _succeeded(leases[5], outcome=Outcome.RETRIED),
+            _succeeded(leases[6], outcome=Outcome.RELEASED, started_at=None),
+            *map(_succeeded, leases[7:]),
+        ]
+        for ended in said:
+            desk.settler.add(ended)
+        await desk.drained()
+    recorded = await _finished(shop)
+    assert recorded == {"succeeded": 2, "failed": 1, "cancelled": 3}
+    assert counting.ended(desk.facts) == {**recorded, "retried": 1}
+
+
 async def test_outcomes_wait_while_postgresql_is_away(shop: Shop) -> None:
     async with _desk(shop.dsn) as desk:
         leases = await desk.lease(shop, 50)
@@ -266,7 +293,7 @@ async def test_what_was_recorded_together_before_its_answer_got_lost_is_no_news_
             desk.settler.add(_succeeded(lease))
         await desk.drained()
         assert sum(fact.stale for fact in desk.facts.facts(Settled)) == 0
-    assert await _finished(shop) == {"succeeded": 5}
+    assert await _finished(shop) == counting.ended(desk.facts) == {"succeeded": 5}
 
 
 async def test_an_outcome_is_recorded_at_once_wherever_its_row_moved(shop: Shop) -> None:

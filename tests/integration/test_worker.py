@@ -8,9 +8,19 @@ from typing import TYPE_CHECKING, Any, Literal
 import anyio
 import pytest
 
+import counting
 from signalstack.core.handler import Fail, Retry
 from signalstack.core.job import Outcome, Wake
-from signalstack.core.stage import Claimed, Finished, ListenerChanged, Settled, Started, Woken
+from signalstack.core.stage import (
+    Claimed,
+    DatabaseReached,
+    Finished,
+    ListenerChanged,
+    Settled,
+    Started,
+    Woken,
+)
+from signalstack.telemetry.observer import Telemetry
 from working import POLL_S, Crew, Shop, open_shop
 
 if TYPE_CHECKING:
@@ -453,6 +463,79 @@ async def test_runs_of_a_lost_lease_are_cancelled_and_their_words_do_not_count(s
         (1, "lost", "the worker that ran this job died or lost its lease")
     ]
     assert stale == 1
+
+
+async def test_a_run_that_succeeds_after_its_lease_was_lost_is_not_counted(shop: Shop) -> None:
+    async def work(_payload: Any, context: Context) -> str:
+        if context.attempt == 1:
+            with anyio.CancelScope(shield=True):
+                await shop.bury_unseen(await shop.worker_of(context.job_id))
+        return "done"
+
+    async with shop.worker({"work": (Any, work)}, lease_s=0.9) as crew:
+        job = await shop.enqueue("work")
+        await crew.facts.seen(
+            Finished, job=job, outcome=Outcome.SUCCEEDED, count=2, timeout_s=PATIENCE_S
+        )
+        await _stale(crew)
+        await crew.ended(job)
+    assert (await shop.ran(job)).attempt == 2
+    assert counting.ended(crew.facts) == {"succeeded": 1}
+
+
+async def test_a_worker_shows_no_failures_before_its_first_job(shop: Shop) -> None:
+    async def work(_payload: Any, _context: Context) -> None:
+        await anyio.lowlevel.checkpoint()
+        raise Fail("no")
+
+    await shop.enqueue("work")
+    async with shop.worker({"work": (Any, work)}) as crew:
+        await crew.facts.seen(Settled)
+    (first,) = crew.facts.facts(Started)
+    telemetry = Telemetry(version="1.2.3")
+    for fact in crew.facts.told[: crew.facts.told.index(first)]:
+        telemetry.tell(fact)
+    labels = {"queue": "default", "type": "work", "outcome": "failed"}
+    shown = telemetry.registry.get_sample_value("signalstack_jobs_finished_total", labels)
+    assert shown == 0
+
+
+async def test_a_worker_that_cannot_record_outcomes_does_not_reach_the_database(
+    shop: Shop,
+) -> None:
+    async with shop.worker({}) as crew:
+        await crew.facts.seen(DatabaseReached, name="claim", up=True)
+        await crew.facts.seen(DatabaseReached, name="settle", up=True)
+        assert await shop.kill("settle") == 1
+        await crew.facts.seen(DatabaseReached, name="settle", up=False)
+        await crew.facts.seen(DatabaseReached, name="settle", up=True, count=2)
+        assert [fact.up for fact in crew.facts.facts(DatabaseReached, name="claim")] == [True]
+
+
+async def test_what_is_counted_is_what_is_recorded(shop: Shop) -> None:
+    async def refused(_payload: Any, _context: Context) -> str:
+        await anyio.lowlevel.checkpoint()
+        return "no text of PostgreSQL's has a \x00"
+
+    async def unwanted(_payload: Any, context: Context) -> None:
+        await shop.rows(
+            "UPDATE signalstack.jobs SET cancel_requested = true WHERE id = %s", context.job_id
+        )
+        raise Retry("again", after_s=0)
+
+    async def flaky(_payload: Any, context: Context) -> None:
+        await anyio.lowlevel.checkpoint()
+        if context.attempt == 1:
+            raise Retry("again", after_s=0)
+
+    handlers = {"refused": (Any, refused), "unwanted": (Any, unwanted), "flaky": (Any, flaky)}
+    async with shop.worker(handlers) as crew:
+        jobs = [await shop.enqueue(name) for name in handlers]
+        for job, records in zip(jobs, (1, 1, 2), strict=True):
+            await crew.facts.seen(Settled, jobs=job, count=records, timeout_s=PATIENCE_S)
+    recorded = [(await shop.ran(job)).status for job in jobs]
+    assert recorded == ["failed", "cancelled", "succeeded"]
+    assert counting.ended(crew.facts) == {"failed": 1, "cancelled": 1, "succeeded": 1, "retried": 1}
 
 
 async def test_a_worker_whose_row_is_gone_hands_back_under_a_new_name(shop: Shop) -> None:

@@ -14,6 +14,7 @@ from calls import Bounded
 from signalstack.core import stage
 from signalstack.core.job import Outcome, Wake
 from signalstack.core.reading import QueueReading, ServerReading, TableReading
+from signalstack.telemetry.beginnings import PAIRS
 from signalstack.telemetry.catalogue import NAMES
 from signalstack.telemetry.cells import MAX_SERIES, Counter, Vocabulary
 from signalstack.telemetry.meanings import MEANINGS, PREFIX
@@ -37,7 +38,26 @@ def finished(outcome: Outcome, *, type_: str = "noop", duration_s: float = 0.002
     )
 
 
+def reading(
+    queue: str, *, oldest_s: float = 1.0, workers: int = 1, paused: bool = False
+) -> QueueReading:
+    return QueueReading(
+        queue=queue,
+        pending=1,
+        running=0,
+        scheduled=0,
+        oldest_s=oldest_s,
+        workers=workers,
+        paused=paused,
+    )
+
+
+def queues_read(*queues: QueueReading) -> Fact:
+    return stage.QueuesRead(at=1.0, queues=queues, workers_alive=0, workers_stale=0)
+
+
 EACH: list[Fact] = [
+    stage.Serving(queues=(), types=("noop", "send_message")),
     started(),
     *(finished(outcome) for outcome in Outcome),
     stage.Requested(method="POST", route="/v1/events", status=201, duration_s=0.003),
@@ -49,7 +69,16 @@ EACH: list[Fact] = [
     stage.Claimed(count=0, limit=10, duration_s=0.001),
     stage.HandedOver(outcome="taken"),
     stage.HandedOver(outcome="lost"),
-    stage.Settled(jobs=(JOB,), stale=2, duration_s=0.002),
+    stage.Settled(
+        jobs=(JOB,),
+        stale=2,
+        duration_s=0.002,
+        ended={
+            ("default", "noop", Outcome.FAILED): 1,
+            ("default", "noop", Outcome.RETRIED): 3,
+            ("default", "noop", Outcome.RELEASED): 1,
+        },
+    ),
     stage.Closed(queue="mail", type="noop", outcome=Outcome.CANCELLED, count=8),
     stage.Rescued(count=4),
     stage.Queried(query="jobs/claim", duration_s=0.001),
@@ -106,7 +135,12 @@ MOVES: list[tuple[str, dict[str, str], float]] = [
     ("jobs_enqueued_total", {"queue": "default", "type": "noop"}, 5),
     ("jobs_finished_total", {"queue": "default", "type": "noop", "outcome": "failed"}, 1),
     ("jobs_finished_total", {"queue": "mail", "type": "noop", "outcome": "cancelled"}, 8),
-    ("job_retries_total", {"queue": "default", "type": "noop"}, 1),
+    ("job_retries_total", {"queue": "default", "type": "noop"}, 3),
+    (
+        "jobs_finished_total",
+        {"queue": "messages", "type": "send_message", "outcome": "failed"},
+        0,
+    ),
     ("wakeups_total", {"cause": "timer"}, 1),
     ("handovers_total", {"outcome": "taken"}, 1),
     ("handovers_total", {"outcome": "lost"}, 1),
@@ -217,8 +251,8 @@ def test_a_latency_falls_in_the_bucket_whose_bound_it_does_not_pass(telemetry: T
 
 
 def test_only_terminal_outcomes_count_as_finished(telemetry: Telemetry) -> None:
-    for outcome in Outcome:
-        telemetry.tell(finished(outcome))
+    ended = {("default", "noop", outcome): 1 for outcome in Outcome}
+    telemetry.tell(stage.Settled(jobs=(JOB,), stale=0, duration_s=0.001, ended=ended))
 
     counted = {
         sample.labels["outcome"]
@@ -229,8 +263,22 @@ def test_only_terminal_outcomes_count_as_finished(telemetry: Telemetry) -> None:
     assert counted == {"succeeded", "failed", "cancelled"}
 
 
+def test_what_nobody_has_recorded_yet_counts_as_a_run_and_not_as_finished(
+    telemetry: Telemetry,
+) -> None:
+    for outcome in (Outcome.SUCCEEDED, Outcome.RETRIED):
+        telemetry.tell(finished(outcome))
+
+    labels = {"queue": "default", "type": "noop"}
+    assert value(telemetry, "job_duration_seconds_count", outcome="succeeded", **labels) == 1
+    assert not value(telemetry, "jobs_finished_total", outcome="succeeded", **labels)
+    assert not value(telemetry, "job_retries_total", **labels)
+
+
 def test_jobs_that_end_without_a_run_count_as_finished_and_as_no_run(telemetry: Telemetry) -> None:
+    failed = {("default", "noop", Outcome.FAILED): 1}
     telemetry.tell(finished(Outcome.FAILED))
+    telemetry.tell(stage.Settled(jobs=(JOB,), stale=0, duration_s=0.001, ended=failed))
     for outcome, count in ((Outcome.FAILED, 3), (Outcome.CANCELLED, 1)):
         telemetry.tell(stage.Closed(queue="default", type="noop", outcome=outcome, count=count))
 
@@ -242,6 +290,60 @@ def test_jobs_that_end_without_a_run_count_as_finished_and_as_no_run(telemetry: 
     assert ended == [4, 1]
     assert value(telemetry, "job_duration_seconds_count", outcome="failed", **labels) == 1
     assert value(telemetry, "job_duration_seconds_count", outcome="cancelled", **labels) is None
+
+
+def begun(telemetry: Telemetry) -> set[tuple[str, str]]:
+    """List the queues and job types of which a failure would be seen, and a retry."""
+    families = {family.name.removeprefix(PREFIX): family for family in telemetry.registry.collect()}
+    failed, retried = (
+        {
+            (sample.labels["queue"], sample.labels["type"])
+            for sample in families[name].samples
+            if sample.value == 0 and sample.labels.get("outcome", "failed") == "failed"
+        }
+        for name in ("jobs_finished", "job_retries")
+    )
+    return failed & retried
+
+
+def test_the_first_failures_of_a_worker_are_seen_since_it_begins_at_none(
+    telemetry: Telemetry,
+) -> None:
+    telemetry.tell(stage.Serving(queues=(), types=("noop", "send_message")))
+    assert begun(telemetry) == {("default", "noop"), ("messages", "send_message")}
+
+    telemetry.tell(stage.Serving(queues=("mail", "bulk"), types=("noop",)))
+    assert begun(telemetry) >= {("mail", "noop"), ("bulk", "noop")}
+
+
+def test_a_worker_of_many_queues_and_types_begins_a_bounded_number(telemetry: Telemetry) -> None:
+    names = tuple(f"n{number}" for number in range(50))
+    telemetry.tell(stage.Serving(queues=names, types=names))
+
+    assert len(begun(telemetry)) == PAIRS
+
+
+@pytest.mark.parametrize("first", [started(), finished(Outcome.RETRIED)], ids=["start", "end"])
+def test_of_a_queue_that_nobody_announced_failures_begin_with_its_first_job(
+    telemetry: Telemetry, first: Fact
+) -> None:
+    telemetry.tell(first)
+
+    assert begun(telemetry) == {("default", "noop")}
+
+
+def test_the_failures_of_a_route_begin_at_none(telemetry: Telemetry) -> None:
+    for method, status in (("POST", 201), ("PUT", 405)):
+        telemetry.tell(
+            stage.Requested(method=method, route="/v1/jobs", status=status, duration_s=0.001)
+        )
+
+    def count(method: str, status: str) -> float | None:
+        labels = {"method": method, "route": "/v1/jobs", "status": status}
+        return value(telemetry, "http_request_duration_seconds_count", **labels)
+
+    assert [count("POST", "201"), count("POST", "500"), count("POST", "503")] == [1, 0, 0]
+    assert [count("PUT", "405"), count("PUT", "500")] == [1, None]
 
 
 def test_a_listener_that_comes_back_counts_as_reconnected(telemetry: Telemetry) -> None:
@@ -292,6 +394,31 @@ def test_queues_past_the_limit_become_other(telemetry: Telemetry) -> None:
         return value(telemetry, "dispatch_latency_seconds_count", queue=queue, wake="notify")
 
     assert [count(f"q{NAMES - 1}"), count(f"q{NAMES}"), count("other")] == [1, None, 3]
+
+
+@pytest.mark.parametrize("queue", ["default", "messages", "mail"])
+def test_the_queues_of_the_house_and_the_operator_need_no_room(queue: str) -> None:
+    telemetry = Telemetry(version="1.2.3", queues=("mail",))
+    for number in range(2 * NAMES):
+        for wake in Wake:  # more than any family holds
+            telemetry.tell(started(queue=f"q{number}", wake=wake))
+    telemetry.tell(started(queue=queue))
+    tenants = [reading(f"a{number}") for number in range(NAMES + 3)]
+    telemetry.tell(queues_read(*tenants, reading(queue, oldest_s=9.0)))
+
+    labels = {"queue": queue, "wake": "notify"}
+    assert value(telemetry, "dispatch_latency_seconds_count", **labels) == 1
+    assert value(telemetry, "queue_oldest_seconds", queue=queue) == 9
+    assert value(telemetry, "queue_oldest_seconds", queue="other") == 1
+
+
+def test_a_queue_that_is_gone_leaves_its_room_in_the_leaders_gauges(telemetry: Telemetry) -> None:
+    for letter in "ab":
+        telemetry.tell(queues_read(*(reading(f"{letter}{number}") for number in range(NAMES))))
+
+    family = [f for f in telemetry.registry.collect() if f.name == f"{PREFIX}queue_oldest_seconds"]
+    shown = {sample.labels["queue"] for sample in family[0].samples}
+    assert shown == {f"b{number}" for number in range(NAMES)}
 
 
 def test_an_unknown_method_becomes_other(telemetry: Telemetry) -> None:
@@ -383,19 +510,14 @@ def test_the_leaders_gauges_vanish_when_another_one_leads(telemetry: Telemetry) 
 
 
 def test_queues_without_a_name_of_their_own_are_shown_together(telemetry: Telemetry) -> None:
-    queues = tuple(
-        QueueReading(
-            queue=f"q{n}",
-            pending=1,
-            running=0,
-            scheduled=0,
-            oldest_s=float(n),
-            workers=n,
-            paused=n == 300,
+    telemetry.tell(
+        queues_read(
+            *(
+                reading(f"q{n}", oldest_s=float(n), workers=n, paused=n == 300)
+                for n in range(1, 301)
+            )
         )
-        for n in range(1, 301)
     )
-    telemetry.tell(stage.QueuesRead(at=1.0, queues=queues, workers_alive=0, workers_stale=0))
 
     assert value(telemetry, "queue_depth", queue="other", status="pending") == 100
     assert value(telemetry, "queue_oldest_seconds", queue="other") == 300

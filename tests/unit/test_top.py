@@ -263,8 +263,8 @@ async def test_a_process_is_watched_while_another_is_away(telemetry: Telemetry) 
                 )
             )
         telemetry.tell(
-            stage.Finished(
-                job=JOB, queue="a", type="t", attempt=1, outcome=Outcome.FAILED, duration_s=0.1
+            stage.Settled(
+                jobs=(JOB,), stale=0, duration_s=0.1, ended={("a", "t", Outcome.FAILED): 1}
             )
         )
         second = draw(await lookout.look(), now_s=0.0)

@@ -74,6 +74,13 @@ class HandedOver(_Fact, frozen=True, kw_only=True):
     outcome: Literal["taken", "lost"]
 
 
+class Serving(_Fact, frozen=True, kw_only=True):
+    """A worker begins: the job types that it knows, and its queues; no queues means all of them."""
+
+    queues: tuple[str, ...]
+    types: tuple[str, ...]
+
+
 class Started(_Fact, frozen=True, kw_only=True):
     """A handler is about to run."""
 
@@ -98,15 +105,20 @@ class Finished(_Fact, frozen=True, kw_only=True):
 
 
 class Settled(_Fact, frozen=True, kw_only=True):
-    """A batch of outcomes was committed: `jobs` are recorded, `stale` were no longer ours."""
+    """A batch of outcomes was committed: `jobs` are recorded, `stale` were no longer ours.
+
+    `ended` counts what was recorded by queue, type and outcome, be it in a batch before whose
+    answer was lost.
+    """
 
     jobs: tuple[UUID, ...]
     stale: int
     duration_s: float
+    ended: Mapping[tuple[str, str, Outcome], int] = {}
 
 
 class Closed(_Fact, frozen=True, kw_only=True):
-    """Jobs ended without a handler ending: cancelled as they waited, or lost for the last time."""
+    """Jobs ended that no worker settled: cancelled as they waited, or lost for the last time."""
 
     queue: str
     type: str
@@ -136,7 +148,7 @@ class ListenerChanged(_Fact, frozen=True, kw_only=True):
 
 
 class DatabaseReached(_Fact, frozen=True, kw_only=True):
-    """A standing connection to PostgreSQL was made (`up`) or was lost; by its listener's name."""
+    """A standing connection to PostgreSQL was made (`up`), or is lost; by the name of its link."""
 
     name: str
     up: bool
@@ -257,6 +269,7 @@ Fact = (
     | Woken
     | Claimed
     | HandedOver
+    | Serving
     | Started
     | Finished
     | Settled

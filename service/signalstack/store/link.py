@@ -21,7 +21,7 @@ import psycopg
 from psycopg import pq
 
 from signalstack.core.errors import SignalStackError, UnavailableError
-from signalstack.core.stage import Queried
+from signalstack.core.stage import DatabaseReached, Queried
 from signalstack.store.outage import STANDBY, explain_refusal
 from signalstack.store.pool import connection_string
 from signalstack.store.query import read
@@ -147,6 +147,12 @@ class Link:
 
         `on_change` is called with None after each opening, with the reason after each loss.
         """
+
+        def changed(reason: str | None) -> None:
+            self._observer.tell(DatabaseReached(name=self._name, up=reason is None))
+            if on_change is not None:
+                on_change(reason)
+
         tries = 0
         first = True
         try:
@@ -156,21 +162,18 @@ class Link:
                     await self.open()
                 except UnavailableError as error:
                     tries += 1
-                    if on_change is not None:
-                        on_change(str(error))
+                    changed(str(error))
                     continue
                 opened_at = anyio.current_time()
                 tries += 1
                 if first:
                     task_status.started()
                     first = False
-                if on_change is not None:
-                    on_change(None)
+                changed(None)
                 await self._until_lost()
                 if anyio.current_time() - opened_at > _STEADY_S:
                     tries = 0
-                if on_change is not None:
-                    on_change(self.reason)
+                changed(self.reason)
         finally:
             self.drop("closed")
 

@@ -17,7 +17,7 @@ import anyio
 import psycopg
 
 from signalstack.core.errors import UnavailableError
-from signalstack.core.stage import DatabaseReached, Heard, ListenerChanged, RoundTripped
+from signalstack.core.stage import Heard, ListenerChanged, RoundTripped
 from signalstack.store.link import Call, Link, Statement, StatementError
 from signalstack.store.outage import translate_errors
 from signalstack.store.pool import connection_string
@@ -102,7 +102,6 @@ class Listener:
         await self.link.keep(on_change=self._changed, task_status=task_status)
 
     def _changed(self, reason: str | None) -> None:
-        self._observer.tell(DatabaseReached(name=self._name, up=reason is None))
         if reason is None:
             self._silent = None
             # What was rung while nobody listened is lost, so look once after LISTEN.

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final, NamedTuple
 
+from signalstack.core import message
+from signalstack.core.job import DEFAULT_QUEUE
 from signalstack.telemetry.cells import Counter, Family, Gauge, Histogram, Vocabulary
 from signalstack.telemetry.meanings import MEANINGS, PREFIX
 
@@ -32,14 +34,6 @@ LAG_S: Final = (
 BATCH: Final = (1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0, 200.0, 500.0, 1000.0)
 
 
-# Counted from the buckets of job_duration_seconds: a finished job bumps one cell and not three.
-# Jobs that end without a run, which are few, have cells of their own (`Catalogue.closed`).
-DERIVED: Final = {
-    "jobs_finished_total": ("queue", "type", "outcome"),
-    "job_retries_total": ("queue", "type"),
-}
-
-
 class Described(NamedTuple):
     """What documentation says of a metric."""
 
@@ -51,24 +45,25 @@ class Described(NamedTuple):
 
 def describe() -> list[Described]:
     """List all metrics by name."""
-    found = [
+    return sorted(
         Described(family.name, type(family).__name__.lower(), family.labels, family.text)
         for family in Catalogue(("version", "python", "role")).families
-    ]
-    found += [
-        Described(PREFIX + name, "counter", labels, MEANINGS[name])
-        for name, labels in DERIVED.items()
-    ]
-    return sorted(found)
+    )
 
 
 class Catalogue:
     """The families of one process; `families` has them in the order of their exposition."""
 
-    def __init__(self, build_labels: Iterable[str]) -> None:
-        """Make all families; those without labels that callers choose begin at zero."""
+    def __init__(self, build_labels: Iterable[str], queues: Iterable[str] = ()) -> None:
+        """Make all families; those without labels that callers choose begin at zero.
+
+        Tenants name queues, and must not take the room of those that alerts and the operator name:
+        ours and these `queues` need none.
+        """
         self.families: list[Family] = []
-        queue, kind = Vocabulary(room=NAMES), Vocabulary(room=NAMES)
+        operators = (DEFAULT_QUEUE, message.QUEUE, *queues)
+        queue, self.types = Vocabulary(*operators, room=NAMES), Vocabulary(room=NAMES)
+        kind = self.types
         method, route = Vocabulary(*METHODS), Vocabulary(room=NAMES)
         query = Vocabulary(room=NAMES)
 
@@ -92,8 +87,8 @@ class Catalogue:
         self.runs = self._histogram(
             "job_duration_seconds", WORK_S, queue=queue, type=kind, outcome=None
         )
-        # Shown as part of jobs_finished_total alone, so it is no family of the exposition.
-        self.closed = Counter("jobs_closed", "", {"queue": queue, "type": kind, "outcome": None})
+        self.finished = self._counter("jobs_finished_total", queue=queue, type=kind, outcome=None)
+        self.retries = self._counter("job_retries_total", queue=queue, type=kind)
         self.settles = self._histogram("settle_duration_seconds", DATABASE_S)
         self.stale = self._counter("stale_settlements_total")
         self.rescued = self._counter("jobs_rescued_total")
@@ -113,13 +108,15 @@ class Catalogue:
         self.lags = self._histogram("event_loop_lag_seconds", LAG_S)
         self.leading = self._gauge("maintenance_leader")
         self.chores = self._histogram("chore_duration_seconds", WORK_S, chore=None, outcome=None)
-        self._open_house(queue)
+        self._open_house(operators)
         self.ticks = self._counter("schedule_ticks_total", outcome=None)
         self.tick_lags = self._histogram("schedule_lag_seconds", DISPATCH_S)
         self.build = self._gauge("build_info", **dict.fromkeys(build_labels))
 
-    def _open_house(self, queue: Vocabulary) -> None:
+    def _open_house(self, operators: Iterable[str]) -> None:
         """Make what the maintenance leader keeps for all; see `house`."""
+        # Of its own: the room of a queue that is gone from these gauges is free again.
+        self.standing = queue = Vocabulary(*operators, room=NAMES)
         self.removed = self._counter("retention_removed_total", table=None, how=None)
         self.depth = self._gauge("queue_depth", queue=queue, status=None)
         self.oldest = self._gauge("queue_oldest_seconds", queue=queue)

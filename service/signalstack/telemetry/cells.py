@@ -34,8 +34,19 @@ class Vocabulary:
     """The values that a label may take: those known, then the first few new ones; else `other`."""
 
     def __init__(self, *known: str, room: int = 0) -> None:
-        self._words = set(known)
-        self._room = room
+        self._known = set(known)
+        self._all_room = room
+        self.forget()
+
+    def forget(self) -> None:
+        """Give the room back that new values took."""
+        self._words = set(self._known)
+        self._room = self._all_room
+
+    def know(self, *words: str) -> None:
+        """Have more values that need no room."""
+        self._known.update(words)
+        self._words.update(words)
 
     def fit(self, value: str) -> str:
         """Return the value, or `other` when there is no room for it."""
@@ -47,12 +58,17 @@ class Vocabulary:
             return value
         return OTHER
 
+    def fit_known(self, value: str) -> str:
+        """Return the value, or `other` when it is none of the known ones."""
+        return value if value in self._known else OTHER
+
 
 class Family(ABC):
     """All series of one metric: a cell for each distinct set of label values.
 
     A label with a vocabulary takes its values from callers, so it is bounded; one with None is
-    bounded by its type. Past `MAX_SERIES` sets of labels all bounded labels become `other`.
+    bounded by its type. Past `MAX_SERIES` sets of labels all values that callers brought become
+    `other`; those known, which nobody can make more of, are told apart even then.
     """
 
     def __init__(
@@ -74,15 +90,17 @@ class Family(ABC):
 
     def fitted(self, key: Key) -> Key:
         """Return the label values under which these are counted."""
-        if key in self.cells:
-            return key
+        return key if key in self.cells else self._fit(key, self.cells)
+
+    def _fit(self, key: Key, cells: Mapping[Key, Cell]) -> Key:
         key = tuple(
             words.fit(str(value)) if words else value
             for words, value in zip(self._words, key, strict=True)
         )
-        if key not in self.cells and len(self.cells) >= MAX_SERIES:
+        if key not in cells and len(cells) >= MAX_SERIES:
             key = tuple(
-                OTHER if words else value for words, value in zip(self._words, key, strict=True)
+                words.fit_known(str(value)) if words else value
+                for words, value in zip(self._words, key, strict=True)
             )
         return key
 
@@ -128,7 +146,7 @@ class Gauge(Family):
         """Set these series and forget all others; those that share one cell are joined."""
         cells: dict[Key, Cell] = {}
         for key, value in values:
-            fit = self.fitted(key)
+            fit = self._fit(key, cells)
             known = cells.get(fit)
             cells[fit] = [value if known is None else join(known[0], value)]
         # One step, so that a scrape sees either the old series or the new ones.

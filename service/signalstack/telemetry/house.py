@@ -30,6 +30,7 @@ class House:
     def queues_read(self, fact: stage.QueuesRead) -> None:
         """Show the queues and workers; of queues that share `other`, the sum and the worst."""
         everything = self._all
+        everything.standing.forget()
         everything.depth.replace(
             ((queue.queue, status), count)
             for queue in fact.queues

@@ -20,12 +20,14 @@ MEANINGS: Final = {
         " Faster than jobs_finished_total for long: the backlog grows, add workers."
     ),
     "jobs_finished_total": (
-        "Jobs that ended, by outcome, told by the process that ended them: the worker of the last"
-        " run, the API that cancelled a waiting job, whoever gave up a dead worker's. Many failed:"
-        " ask GET /v1/jobs?status=failed for their last_error."
+        "Jobs that ended, by the outcome that is recorded, each told once by the process that"
+        " recorded it: the worker of the last run, the API that cancelled a waiting job, whoever"
+        " gave up a dead worker's. Many failed: ask GET /v1/jobs?status=failed for their"
+        " last_error."
     ),
     "job_retries_total": (
-        "Runs that will be tried again. Many of one type: what it calls is down or refuses."
+        "Runs of which it is recorded that they will be tried again. Many of one type: what it"
+        " calls is down or refuses."
     ),
     "dispatch_latency_seconds": (
         "Seconds from a job being due to its handler starting, by what woke the worker. High under"
@@ -59,8 +61,8 @@ MEANINGS: Final = {
         "Seconds to commit a group of writes. High: the disk under PostgreSQL's WAL is slow."
     ),
     "job_duration_seconds": (
-        "Seconds a handler ran, by how the run ended. Close to the job's timeout: what it calls is"
-        " slow, or the timeout is too short."
+        "Seconds a handler ran, by how it ended, recorded or not: jobs_finished_total counts what"
+        " is. Close to the job's timeout: what it calls is slow, or the timeout is too short."
     ),
     "settle_duration_seconds": (
         "Seconds to commit a batch of outcomes. High: the disk under PostgreSQL's WAL is slow, or"
@@ -108,8 +110,9 @@ MEANINGS: Final = {
         " notifying commits queue up, or the event loop is blocked."
     ),
     "database_up": (
-        "1 while all standing connections of this process to PostgreSQL are there. 0 in all:"
-        " PostgreSQL is away. 0 in one: look at the network between it and PostgreSQL."
+        "1 while all standing connections of this process to PostgreSQL are there: those that"
+        " listen, claim, record outcomes and store. 0 in all: PostgreSQL is away. 0 in one: look at"
+        " the network between it and PostgreSQL."
     ),
     "db_query_duration_seconds": (
         "Seconds a statement took as seen from here, by its file's name. One of them slow: EXPLAIN"

@@ -8,19 +8,17 @@ from bisect import bisect_left
 from typing import TYPE_CHECKING, Any, Final
 
 from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector, ProcessCollector
-from prometheus_client.core import CounterMetricFamily
 from prometheus_client.registry import Collector
 
 from signalstack.core import stage
 from signalstack.core.job import Outcome, Wake
-from signalstack.core.message import ErrorCode
-from signalstack.telemetry.catalogue import DERIVED, DISPATCH_S, WORK_S, Catalogue
+from signalstack.telemetry.beginnings import Beginnings
+from signalstack.telemetry.catalogue import DISPATCH_S, WORK_S, Catalogue
 from signalstack.telemetry.examples import Examples
 from signalstack.telemetry.house import House
-from signalstack.telemetry.meanings import MEANINGS, PREFIX
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
 
     from prometheus_client.core import Metric
 
@@ -33,19 +31,26 @@ TERMINAL: Final = frozenset({Outcome.SUCCEEDED, Outcome.FAILED, Outcome.CANCELLE
 class Metrics(Collector):
     """Takes facts on one thread, that of the event loop; may be scraped from any other."""
 
-    def __init__(self, *, version: str, build: Mapping[str, str] | None = None) -> None:
-        """Begin at zero; `version` and `build` become labels of `build_info`."""
+    def __init__(
+        self, *, version: str, build: Mapping[str, str] | None = None, queues: Iterable[str] = ()
+    ) -> None:
+        """Begin at zero; `version` and `build` become labels of `build_info`.
+
+        The operator's `queues` have series of their own however many others there are.
+        """
         labels = {"version": version, "python": platform.python_version(), **(build or {})}
-        self._all = Catalogue(labels)
+        self._all = Catalogue(labels, queues)
         self._all.build.set(1, *labels.values())
         self._listeners: dict[str, bool] = {}
         self._connected: dict[str, bool] = {}
         self._once_up: set[str] = set()
-        self._begin_at_zero()
+        self._beginnings = Beginnings(self._all)
         self._house = House(self._all)
         self.examples = Examples(self._all)
         self._dispatch = self._all.dispatch.cells
         self._runs = self._all.runs.cells
+        self._requests = self._all.requests.cells
+        self._ended = self._all.finished.cells
         self.registry = CollectorRegistry(support_collectors_without_names=True)
         self.registry.register(self)
         ProcessCollector(registry=self.registry)
@@ -55,6 +60,7 @@ class Metrics(Collector):
     def takers(self) -> dict[type[stage.Fact], Taker]:
         """Return what to call for each type of fact."""
         return {
+            stage.Serving: self._beginnings.serving,
             stage.Started: self._started,
             stage.Finished: self._finished,
             stage.Requested: self._requested,
@@ -93,52 +99,11 @@ class Metrics(Collector):
             yield family.render()
             # Lets go of the interpreter's lock, so that the event loop gets its turn.
             time.sleep(BREATH_S)  # noqa: TID251 - the scrape's own thread, no event loop here
-        yield from self._outcomes()
-
-    def _outcomes(self) -> Iterator[Metric]:
-        finished, retries = (
-            CounterMetricFamily(PREFIX + name, MEANINGS[name], labels=labels)
-            for name, labels in DERIVED.items()
-        )
-        ended = {tuple(labels): cell[0] for labels, cell in self._all.closed.series()}
-        for (queue, kind, outcome), (_, *counts) in self._all.runs.series():
-            if outcome in TERMINAL:
-                labels = (queue, kind, outcome)
-                ended[labels] = ended.get(labels, 0.0) + sum(counts)
-            elif outcome == Outcome.RETRIED:
-                retries.add_metric((queue, kind), sum(counts))
-        for labels, count in ended.items():
-            finished.add_metric(labels, count)
-        yield finished
-        yield retries
-
-    def _begin_at_zero(self) -> None:
-        # A rate needs a first sample: a series that appears at 1 hides its first event.
-        for wake in Wake:
-            self._all.wakeups.add(0, wake)
-            self._all.claimed.add(0, wake)
-        for result in ("hit", "empty"):
-            self._all.claims.add(0, result)
-        for outcome in ("taken", "lost"):
-            self._all.handovers.add(0, outcome)
-        for outcome in ("accepted", "duplicate", "rejected"):
-            self._all.events.add(0, outcome)
-        for outcome in ("delivered", "rejected", "failed", "blocked", "gone", "timeout"):
-            self._all.deliveries.add(0, outcome)
-        for outcome in ("sent", *ErrorCode):
-            self._all.messages.add(0, outcome)
-        for outcome in ("enqueued", "skipped", "duplicate", "rejected"):
-            self._all.ticks.add(0, outcome)
-        for outcome in ("hit", "miss", "error"):
-            self._all.cache.add(0, outcome)
-        all_ = self._all
-        for counter in (all_.rescued, all_.stale, all_.reconnects, all_.put_off):
-            counter.add(0)
 
     def _started(self, fact: stage.Started) -> None:
-        # Written out rather than `observe(…)`: this and the next run for every job.
+        # Written out rather than `observe(…)`: these three run for every job or request.
         key = (fact.queue, fact.wake)
-        cell = self._dispatch.get(key) or self._all.dispatch.open(key)
+        cell = self._dispatch.get(key) or self._beginnings.open_start(key, fact.type)
         latency_s = fact.at - fact.due_at
         if latency_s < 0.0:  # a clock was set back between the two readings
             cell[1] += 1
@@ -148,13 +113,16 @@ class Metrics(Collector):
 
     def _finished(self, fact: stage.Finished) -> None:
         key = (fact.queue, fact.type, fact.outcome)
-        cell = self._runs.get(key) or self._all.runs.open(key)
+        cell = self._runs.get(key) or self._beginnings.open_run(key)
         duration_s = fact.duration_s
         cell[bisect_left(WORK_S, duration_s) + 1] += 1
         cell[0] += duration_s
 
     def _requested(self, fact: stage.Requested) -> None:
-        self._all.requests.observe(fact.duration_s, fact.method, fact.route, fact.status)
+        key = (fact.method, fact.route, fact.status)
+        cell = self._requests.get(key) or self._beginnings.open_request(key)
+        cell[bisect_left(WORK_S, fact.duration_s) + 1] += 1
+        cell[0] += fact.duration_s
 
     def _event_received(self, fact: stage.EventReceived) -> None:
         self._all.events.add(1, fact.outcome)
@@ -185,9 +153,17 @@ class Metrics(Collector):
     def _settled(self, fact: stage.Settled) -> None:
         self._all.settles.observe(fact.duration_s)
         self._all.stale.add(fact.stale)
+        # Counted here and not as handlers end: what was no longer ours counts where it is recorded,
+        # and what is recorded may differ from what was said.
+        for key, count in fact.ended.items():
+            if key[2] in TERMINAL:
+                cell = self._ended.get(key) or self._all.finished.open(key)
+                cell[0] += count
+            elif key[2] is Outcome.RETRIED:
+                self._all.retries.add(count, *key[:2])
 
     def _closed(self, fact: stage.Closed) -> None:
-        self._all.closed.add(fact.count, fact.queue, fact.type, fact.outcome)
+        self._all.finished.add(fact.count, fact.queue, fact.type, fact.outcome)
 
     def _rescued(self, fact: stage.Rescued) -> None:
         self._all.rescued.add(fact.count)

@@ -11,7 +11,7 @@ from signalstack.telemetry.metrics import Metrics
 from signalstack.telemetry.traces import Exporter, Tracer, Untraced, is_recorded
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
     from prometheus_client import CollectorRegistry
 
@@ -24,7 +24,12 @@ class Telemetry:
     """Implements `core.stage.Observer` for one process; tell it facts on one thread."""
 
     def __init__(
-        self, *, version: str, traces: Exporter = "none", build: Mapping[str, str] | None = None
+        self,
+        *,
+        version: str,
+        traces: Exporter = "none",
+        build: Mapping[str, str] | None = None,
+        queues: Iterable[str] = (),
     ) -> None:
         """Make metrics and tracer; nothing listens before `start`.
 
@@ -32,8 +37,9 @@ class Telemetry:
             version: of the service, for `build_info` and the resource of traces.
             traces: where spans go; the rest is said by the standard `OTEL_*` variables.
             build: more labels of `build_info`, such as `{"role": "worker"}`.
+            queues: the operator's, which have series of their own however many others there are.
         """
-        metrics = Metrics(version=version, build=build)
+        metrics = Metrics(version=version, build=build, queues=queues)
         self.registry: CollectorRegistry = metrics.registry
         self._takers = metrics.takers()
         self._note(stage.ListenerChanged, _log_listener)

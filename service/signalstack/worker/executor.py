@@ -354,8 +354,10 @@ class Executor:
             verdict = self._judge(run, rest)
             if verdict.outcome is Outcome.POSTPONED:  # the pace of the work and no fault
                 return verdict, None
-            span.set({"error.type": type(rest).__qualname__})
-            span.fail(verdict.error or "")
+            # The type alone: what an exception says may quote the payload.
+            kind = type(rest).__qualname__
+            span.set({"error.type": kind})
+            span.fail(kind)
             _log.warning(
                 "job_failed",
                 type=lease.type,

@@ -5,6 +5,7 @@ Once that one is full it is sent as well, so that PostgreSQL need not wait for u
 
 from __future__ import annotations
 
+from operator import attrgetter
 from time import perf_counter
 from typing import TYPE_CHECKING, Final
 
@@ -36,6 +37,7 @@ _RETRY_S: Final = 0.5
 _ROW_FAULTS: Final = ("22", "23", "54")
 # Those that run again after `delay_s`.
 _LATER: Final = frozenset({Outcome.RETRIED, Outcome.POSTPONED})
+_kind: Final = attrgetter("lease.queue", "lease.type", "outcome")
 _log: Final = get_logger("signalstack.worker")
 
 
@@ -171,24 +173,30 @@ class Settler:
             moved = {end.lease.id for end in done.moved}
             batch = [end for end in batch if end.lease.id not in moved]
         recorded = self._take_unheard(batch) - done.settled - done.cancelled
+        settled = committed = batch  # all of them, as a rule
+        if len(done.settled) < len(batch):
+            settled = [end for end in batch if end.lease.id in done.settled]
+            committed = settled + [end for end in batch if end.lease.id in recorded]
         self._observer.tell(
             Settled(
-                jobs=tuple([end.lease.job_id for end in batch if end.lease.id in done.settled]),
+                jobs=tuple([end.lease.job_id for end in settled]),
                 stale=len(batch) - len(done.settled) - len(done.cancelled) - len(recorded),
                 duration_s=perf_counter() - began,
+                ended=_count(committed),
             )
         )
         if self._on_recorded is not None:
-            committed = done.settled | recorded
-            self._on_recorded([end for end in batch if end.lease.id in committed])
+            self._on_recorded(committed)
         for end in batch:
             if end.outcome in _LATER:
                 self._on_retry(end.delay_s)
-        left = [
-            msgspec.structs.replace(end, outcome=Outcome.CANCELLED)
-            for end in batch
-            if end.lease.id in done.cancelled
-        ]
+        left: list[Ended] = []
+        if done.cancelled:
+            left = [
+                msgspec.structs.replace(end, outcome=Outcome.CANCELLED)
+                for end in batch
+                if end.lease.id in done.cancelled
+            ]
         if done.moved:
             left += await self._settle(done.moved)
         return left
@@ -215,6 +223,13 @@ class Settler:
         reason = f"PostgreSQL cannot store the result: {error}"
         failed = msgspec.structs.replace(end, outcome=Outcome.FAILED, result=None, error=reason)
         return await self._settle([failed])
+
+
+def _count(committed: list[Ended]) -> dict[tuple[str, str, Outcome], int]:
+    counts: dict[tuple[str, str, Outcome], int] = {}
+    for key in map(_kind, committed):
+        counts[key] = counts.get(key, 0) + 1
+    return counts
 
 
 def _size(ended: Ended) -> int:

@@ -13,7 +13,7 @@ import msgspec
 from signalstack.core.errors import UnavailableError
 from signalstack.core.job import Outcome
 from signalstack.core.log import get_logger
-from signalstack.core.stage import SlotsChanged
+from signalstack.core.stage import Serving, SlotsChanged
 from signalstack.store import invitations
 from signalstack.store.dispatch import (
     CLAIM_SESSION,
@@ -91,6 +91,7 @@ class Worker:
         self._doubtful: dict[bytes, Lease] = {}
         self._doubt = anyio.Event()
         self._options = options
+        self._types = tuple(registry)
         self._observer = observer
         # Nobody can listen to a bell whose name he does not know: jobs are told by it.
         self._bell = f"signalstack_bell_{token_hex(16)}"
@@ -173,6 +174,7 @@ class Worker:
         self, shutdown: anyio.Event, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED
     ) -> None:
         """Work until `shutdown` is set, then finish or hand back; started once it can claim."""
+        self._observer.tell(Serving(queues=self._options.queues, types=self._types))
         async with anyio.create_task_group() as services:
             await services.start(self._listener.run)
             await services.start(self._keep_settlements)

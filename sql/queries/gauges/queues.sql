@@ -3,7 +3,8 @@
 -- `budget` of either, so that no backlog costs more than milliseconds. What lies
 -- beyond is PostgreSQL's own estimate: the rows of the index at its last vacuum, parted by the
 -- shares of queues at its last analyze. The oldest is sought beyond the limit too, by skipping from
--- priority to priority: what waits for ever behind others is what people look for.
+-- priority to priority: what waits for ever behind others is what people look for. The operator's
+-- queues come first, then those with jobs: only so many have a series of their own.
 WITH RECURSIVE walk AS (
     (
         SELECT j.queue
@@ -170,7 +171,10 @@ later AS MATERIALIZED (
 ),
 
 declared AS MATERIALIZED (
-    SELECT q.name, bool_or(q.paused) AS paused
+    SELECT
+        q.name,
+        bool_or(q.paused) AS paused,
+        bool_or(q.user_id = '00000000-0000-0000-0000-000000000000') AS operators
     FROM signalstack.queues AS q
     GROUP BY q.name
 ),
@@ -235,4 +239,7 @@ LEFT JOIN later ON name.queue = later.queue
 LEFT JOIN behind ON name.queue = behind.queue
 LEFT JOIN declared ON name.queue = declared.name
 LEFT JOIN portion ON name.queue = portion.queue
-ORDER BY name.queue;
+ORDER BY
+    coalesce(declared.operators, false) DESC,
+    (ready.queue IS NOT NULL OR later.queue IS NOT NULL) DESC,
+    name.queue;
