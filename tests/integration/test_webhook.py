@@ -45,6 +45,7 @@ class Bench:
         self.turns: list[float] = []
         self.asked: list[bool] = []
         self.away = False
+        self.lost: set[str] = set()
         self.witness = Witness()
         self.run: Any = None
 
@@ -55,9 +56,11 @@ class Bench:
         return endpoint.id
 
     async def find(self, user_id: UUID, endpoint_id: UUID) -> DeliveryEndpoint | None:
+        self._reach("find")
         return self.endpoints.get((user_id, endpoint_id))
 
     async def take(self, _user_id: UUID, _endpoint_id: UUID, *, again: bool) -> float:
+        self._reach("take")
         self.asked.append(again)
         return self.turns.pop(0) if self.turns else 0.0
 
@@ -83,6 +86,10 @@ class Bench:
         decoded = msgspec.json.decode(msgspec.json.encode(payload), type=SendWebhook)
         result = await self.run(decoded, context or RunContext())
         return msgspec.json.decode(msgspec.json.encode(result), type=Delivery)
+
+    def _reach(self, what: str) -> None:
+        if what in self.lost:
+            raise UnavailableError("PostgreSQL cannot be reached")
 
     @property
     def outcomes(self) -> list[str]:
@@ -295,6 +302,18 @@ async def test_delivery_whose_turn_has_not_come_is_put_off_unsent() -> None:
     assert b.asked == [False, True]
     assert b.witness.facts[0] == PutOff(job=first.job_id, wait_s=2.5)
     assert len(r.requests) == 1
+
+
+@pytest.mark.parametrize("lost", ["find", "take"])
+async def test_delivery_whose_endpoint_cannot_be_read_is_put_off_unsent(lost: str) -> None:
+    context = RunContext()
+    async with receiver() as r, bench() as b:
+        b.lost = {lost}
+        with pytest.raises(Postpone, match="PostgreSQL cannot be reached") as caught:
+            await b.deliver(context, endpoint_id=b.add(context.user_id, r.url, paced=True), body=1)
+
+    assert caught.value.after_s == 1
+    assert r.requests == []
 
 
 async def test_endpoint_without_a_pace_is_not_asked_for_a_turn() -> None:

@@ -29,6 +29,8 @@ NOW = datetime(2026, 3, 1, 12, 0, 0, tzinfo=UTC)
         ("nan", None),
         ("٣", None),  # a digit, but none of HTTP's
         ("soon", None),
+        ("Wed, 21 Oct 99999999999 07:28:00 GMT", None),
+        ("Sun, 01 Mar 2026 12:01:30 +99999999999999999", None),
         ("", None),
         (None, None),
     ],

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
 from uuid import UUID
 
 from signalstack.core.endpoint import DeliveryEndpoint, check_headers
@@ -23,6 +23,8 @@ DisableEndpoint = Callable[[UUID, UUID, str], Awaitable[object]]
 RecordFailure = Callable[[UUID, UUID, str], Awaitable[bool]]
 ClearFailures = Callable[[UUID, UUID], Awaitable[object]]
 HoldEndpoint = Callable[[UUID, UUID, float], Awaitable[object]]
+
+_AGAIN_S: Final = 1.0  # after which what PostgreSQL could not tell is asked again
 
 
 class TakeTurn(Protocol):
@@ -79,24 +81,14 @@ class AddressBook:
 
         Raises:
             Fail: there is none, it is switched off, or its address or a header is refused.
-            Postpone: its rate is used up, or its receiver wants to be left alone.
+            Postpone: its rate is used up, its receiver wants to be left alone, or PostgreSQL is
+                away: nothing was sent, so no attempt is used up.
         """
-        endpoint = await self._endpoints.find(context.user_id, endpoint_id)
-        if endpoint is None:
-            raise Fail(f"there is no endpoint {endpoint_id}")
-        if not endpoint.active:
-            why = endpoint.disabled_reason or "switched off"
-            raise Fail(f"the endpoint {endpoint.id} is not active: {why}")
-        found = Addressee(
-            to=self._aim(endpoint.url),
-            headers=_merged(endpoint.headers, headers),
-            secrets=endpoint.secrets,
-            endpoint_id=endpoint.id,
-            failing=endpoint.failing,
-        )
-        if endpoint.paced:
-            await self._wait_for_turn(endpoint.id, context)
-        return found
+        try:
+            return await self._find(endpoint_id, headers, context)
+        except UnavailableError as error:
+            reason = f"the endpoint could not be read: {error}"
+            raise Postpone(reason, after_s=_AGAIN_S) from error
 
     async def note(self, addressee: Addressee, verdict: Verdict, context: Context) -> None:
         """Keep what the delivery taught about its endpoint; one that works costs no write."""
@@ -117,6 +109,26 @@ class AddressBook:
         except UnavailableError as error:
             # The delivery is done: failing the job for this note would send it once more.
             context.logger.warning("endpoint_not_noted", reason=str(error))
+
+    async def _find(
+        self, endpoint_id: UUID, headers: Mapping[str, str], context: Context
+    ) -> Addressee:
+        endpoint = await self._endpoints.find(context.user_id, endpoint_id)
+        if endpoint is None:
+            raise Fail(f"there is no endpoint {endpoint_id}")
+        if not endpoint.active:
+            why = endpoint.disabled_reason or "switched off"
+            raise Fail(f"the endpoint {endpoint.id} is not active: {why}")
+        found = Addressee(
+            to=self._aim(endpoint.url),
+            headers=_merged(endpoint.headers, headers),
+            secrets=endpoint.secrets,
+            endpoint_id=endpoint.id,
+            failing=endpoint.failing,
+        )
+        if endpoint.paced:
+            await self._wait_for_turn(endpoint.id, context)
+        return found
 
     async def _wait_for_turn(self, endpoint_id: UUID, context: Context) -> None:
         again = context.postponed_since is not None

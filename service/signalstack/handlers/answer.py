@@ -74,7 +74,7 @@ def retry_after(value: str | None, now: datetime) -> float | None:
     else:
         try:
             moment = parsedate_to_datetime(text)
-        except ValueError:
+        except (ValueError, OverflowError):  # the latter of a year or a zone beyond all reckoning
             return None
         # A date without a zone is UTC: HTTP knows no other.
         aware = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
