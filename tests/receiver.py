@@ -190,6 +190,17 @@ async def hang(exchange: Exchange) -> None:
     await exchange.stream.receive()
 
 
+def broken_off(status: int = 200, *, body: bytes) -> Answer:
+    """Answer with the beginning of a body that was to be longer."""
+
+    async def answer(exchange: Exchange) -> None:
+        await _head(exchange, status, {}, len(body) + 1)
+        await exchange.send(h11.Data(data=body))
+        await anyio.aclose_forcefully(exchange.stream)
+
+    return answer
+
+
 async def reset(exchange: Exchange) -> None:
     """Break the connection off with a TCP reset."""
     linger_not = struct.pack("ii", 1, 0)

@@ -257,6 +257,19 @@ async def test_switching_it_on_again_begins_a_new_account(
     assert (await front.client.get(f"/v1/endpoints/{made['id']}")).json()["active"]
 
 
+async def test_another_url_begins_a_new_account(
+    front: Front, made: dict[str, Any], database_url: str
+) -> None:
+    user_id, endpoint_id = await tenant(database_url), UUID(made["id"])
+    await age(database_url, failing_h=73, failures=9)
+
+    change = {"url": "https://elsewhere.example.com/hook"}
+    answer = await front.client.patch(f"/v1/endpoints/{made['id']}", json=change)
+
+    assert answer.json()["failing_since"] is None
+    assert not await endpoints.record_failure(front.pool, user_id, endpoint_id, "503")
+
+
 @pytest.mark.parametrize(("failing_h", "failures"), [(71, 1_000), (1_000, 8)])
 async def test_failing_shortly_or_seldom_is_forgiven(
     front: Front, made: dict[str, Any], database_url: str, failing_h: float, failures: int

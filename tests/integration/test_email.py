@@ -43,6 +43,7 @@ class Mailroom:
         self.refuse: dict[str, str] = {}
         self.answer_data = "250 kept"
         self.silent = False
+        self.lingers = False
 
     async def handle_RCPT(  # noqa: N802 - aiosmtpd names it so
         self,
@@ -64,6 +65,11 @@ class Mailroom:
         message = message_from_bytes(content, EmailMessage, policy=policy.default)
         self.mail.append((envelope.mail_from or "", list(envelope.rcpt_tos), message))
         return self.answer_data
+
+    async def handle_QUIT(self, _server: SMTP, _session: Session, _envelope: Envelope) -> str:  # noqa: N802 - aiosmtpd names it so
+        if self.lingers:
+            await asyncio.Event().wait()
+        return "221 bye"
 
 
 @asynccontextmanager
@@ -221,6 +227,17 @@ async def test_server_that_falls_silent_is_tried_again() -> None:
         room.silent = True
         with pytest.raises(Retry, match="cannot be reached: Timed out"):
             await send(f"smtp://127.0.0.1:{room.port}", step_s=0.2)
+
+
+async def test_mail_that_was_taken_is_sent_whatever_becomes_of_the_good_bye() -> None:
+    sent: list[Sent] = []
+    async with mailroom() as room:
+        room.lingers = True
+        with anyio.move_on_after(0.5) as deadline:
+            sent.append(await send(f"smtp://127.0.0.1:{room.port}"))
+
+    assert deadline.cancel_called
+    assert len(sent) == len(room.mail) == 1
 
 
 async def test_server_that_is_not_there_is_tried_again() -> None:

@@ -9,7 +9,7 @@ import msgspec
 import pytest
 
 from contexts import RunContext, Witness
-from receiver import Answer, Receiver, hang, huge, receiver, redirect, reply, reset
+from receiver import Answer, Receiver, broken_off, hang, huge, receiver, redirect, reply, reset
 from signalstack.core.errors import SettingsError
 from signalstack.core.handler import Fail, Retry
 from signalstack.handlers import payment
@@ -136,6 +136,12 @@ async def test_passing_answer_is_tried_again_when_it_says(status: int) -> None:
 async def test_no_answer_is_tried_again(answer: Answer) -> None:
     async with gateway(answer, timeout_s=0.3) as g:
         with pytest.raises(Retry, match="the payment gateway cannot be reached"):
+            await g.charge()
+
+
+async def test_charge_whose_answer_broke_off_is_asked_for_again() -> None:
+    async with gateway(broken_off(body=b'{"id": "ch_')) as g:
+        with pytest.raises(Retry, match="the payment gateway's answer broke off"):
             await g.charge()
 
 

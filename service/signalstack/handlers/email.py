@@ -12,6 +12,7 @@ from email.utils import format_datetime
 from typing import TYPE_CHECKING, Annotated, Final
 
 import aiosmtplib
+import anyio
 import msgspec
 
 from signalstack.core.handler import Context, Fail, JobType, Retry
@@ -32,6 +33,7 @@ _PERMANENT: Final = 500
 # Waits of a mail server's own, such as greeting late to deter spam, last that long; the job's
 # timeout ends all of it.
 _STEP_S: Final = 20.0
+_GOOD_BYE_S: Final = 1.0
 # Old servers take 7-bit text only; and a line must not begin to differ on its way (DKIM).
 _POLICY: Final = SMTP_POLICY.clone(cte_type="7bit")
 
@@ -183,10 +185,12 @@ class _Mailer:
 
 async def _part(session: aiosmtplib.SMTP) -> None:
     """Say good-bye; the message is taken, so nothing that goes wrong now may send it again."""
-    try:
-        await session.quit()
-    except (aiosmtplib.SMTPException, OSError):
-        return
+    # Nor may a deadline or a shutdown, which would lose that it was taken.
+    with anyio.move_on_after(_GOOD_BYE_S, shield=True):
+        try:
+            await session.quit()
+        except (aiosmtplib.SMTPException, OSError):
+            return
 
 
 def _compose(payload: SendEmail, sender: Mailbox, message_id: str) -> EmailMessage:

@@ -19,6 +19,7 @@ from signalstack.core.line import Line
 from signalstack.handlers.answer import judge, retry_after
 from signalstack.handlers.exchange import answered, ask
 from signalstack.handlers.outbound import (
+    MAX_REPLY_BYTES,
     USER_AGENT,
     Destination,
     Outbound,
@@ -115,6 +116,9 @@ class _Gateway:
             raise Retry(f"the payment gateway cannot be reached: {error}") from error
         if (error := _verdict(reply, datetime.now(UTC))) is not None:
             raise error
+        if not reply.complete and len(reply.body) < MAX_REPLY_BYTES:
+            # What was charged is the gateway's to tell: asked with the same key, it says it again.
+            raise Retry("the payment gateway's answer broke off")
         answer = _read(reply)
         return Charge(
             id=_short(answer.get("id")),

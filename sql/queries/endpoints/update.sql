@@ -1,6 +1,7 @@
 -- Null leaves a column as it is; `rate`, which may become null, has a switch of its own: a new one
 -- begins with a full bucket. Who switches an endpoint on again has seen to what was wrong: the
--- account of failures begins anew. A receiver's "later" is forgotten then, and with another URL.
+-- account of failures begins anew, as it does with another URL: what was there failed, not this. A
+-- receiver's "later" is forgotten likewise.
 UPDATE signalstack.endpoints
 SET
     name = coalesce(%(name)s::text, name),
@@ -13,9 +14,13 @@ SET
     = CASE WHEN %(active)s::boolean OR %(url)s::text <> url THEN null ELSE held_until END,
     active = coalesce(%(active)s::boolean, active),
     disabled_reason = CASE WHEN %(active)s::boolean THEN null ELSE disabled_reason END,
-    failing_since = CASE WHEN %(active)s::boolean THEN null ELSE failing_since END,
-    failures = CASE WHEN %(active)s::boolean THEN 0 ELSE failures END,
-    failed_at = CASE WHEN %(active)s::boolean THEN null ELSE failed_at END,
+    failing_since = CASE
+        WHEN %(active)s::boolean OR %(url)s::text <> url THEN null
+        ELSE failing_since
+    END,
+    failures = CASE WHEN %(active)s::boolean OR %(url)s::text <> url THEN 0 ELSE failures END,
+    failed_at
+    = CASE WHEN %(active)s::boolean OR %(url)s::text <> url THEN null ELSE failed_at END,
     updated_at = now()
 WHERE user_id = %(user_id)s::uuid AND id = %(id)s::uuid
 RETURNING
