@@ -48,10 +48,11 @@ def id_time(value: UUID) -> datetime:
         raise ValueError(f"{value} carries a time past the year 9999") from None
 
 
-def id_floor(moment: datetime) -> UUID:
+def id_floor(moment: datetime, shift: timedelta = timedelta()) -> UUID:
     """Make the lowest value that an id of this moment or later can have; the time is aware.
 
-    The same as `signalstack.uuid_floor` in SQL, but for times before 1970, which give zero.
+    The same as `signalstack.uuid_floor` in SQL, but for times before 1970, which give zero. `shift`
+    is added to the moment, and may lead out of the years that a datetime has.
     """
-    milliseconds = (moment - _EPOCH) // timedelta(milliseconds=1)
+    milliseconds = (moment - _EPOCH + shift) // timedelta(milliseconds=1)
     return UUID(int=max(milliseconds, 0) << _MILLISECONDS_SHIFT)

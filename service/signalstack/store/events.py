@@ -49,10 +49,10 @@ async def list_page(
     """List the tenant's events with ids below `before`, newest first."""
     last = before or _HIGHEST
     if created_before is not None:
-        last = min(last, id_floor(created_before + _SKEW))
+        last = min(last, id_floor(created_before, _SKEW))
     filters = {
         "user_id": user_id,
-        "first": _LOWEST if created_after is None else id_floor(created_after - _SKEW),
+        "first": _LOWEST if created_after is None else id_floor(created_after, -_SKEW),
         "last": last,
         "created_after": created_after,
         "created_before": created_before,
