@@ -89,6 +89,9 @@ async def test_created_from_one_moment_up_to_another(front: Front) -> None:
     assert await ids(front, type="a", **between) == [two["id"]]
     assert await ids(front, created_after="9999-12-31T23:59:59Z") == []
     assert await ids(front, created_before="0001-01-01T00:00:00Z") == []
+    everything = [three["id"], two["id"], one["id"]]
+    assert await ids(front, created_after="0001-01-01T00:00:00Z") == everything
+    assert await ids(front, created_before="9999-12-31T23:59:59Z") == everything
 
 
 async def test_cursor_is_good_for_its_own_list_alone(front: Front) -> None:
