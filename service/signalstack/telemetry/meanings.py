@@ -124,8 +124,9 @@ MEANINGS: Final = {
         " an endpoint points to an address that is not allowed."
     ),
     "event_loop_lag_seconds": (
-        "Seconds by which a timer of the event loop fired late. Above 0.1 often: a handler computes"
-        " or blocks in an async function (make it a plain one), or the CPU is too small."
+        "Seconds by which a timer of the event loop fired late; the rate of its sum is the share of"
+        " the time in which the loop stood still. Above 0.1 often: a handler computes or blocks in an"
+        " async function (make it a plain one), or the CPU is too small."
     ),
     "webhook_duration_seconds": (
         "Seconds from the beginning of a delivery to its answer, connecting included, by outcome."
