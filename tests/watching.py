@@ -32,7 +32,7 @@ OFTEN_MS: Final = 500
 _KEY: Final = re.compile(
     r"(?m)^( *-? *\w+(?:_interval|_wait|_for)|^ *(?:for|interval)): (\d+)([smhd])\b"
 )
-_RANGE: Final = re.compile(r"\[(\d+)([smhd])\]")
+_RANGE: Final = re.compile(r"(\[|\boffset )(\d+)([smhd])\b")
 _UNITS_S: Final = {"s": 1, "m": 60, "h": 3_600, "d": 86_400}
 
 
@@ -155,7 +155,7 @@ def shortened(path: Path, faster: float) -> str:
         least_ms = OFTEN_MS if "interval" in found[1] else 1
         return f"{found[1]}: {divide(found[2], found[3], least_ms=least_ms)}"
 
-    return _RANGE.sub(lambda m: f"[{divide(m[1], m[2])}]", _KEY.sub(key, path.read_text()))
+    return _RANGE.sub(lambda m: m[1] + divide(m[2], m[3]), _KEY.sub(key, path.read_text()))
 
 
 @asynccontextmanager

@@ -63,7 +63,7 @@ TOP: Final = (
             "Oldest transaction",
             highest("database_oldest_transaction_seconds"),
             says(
-                "Age of the oldest open transaction of the server, whoever has it.",
+                "Age of the oldest open transaction in the service's database, whoever has it.",
                 "below a minute.",
                 "while it lives no dead row is removed: find it in pg_stat_activity and end it.",
             ),
@@ -181,7 +181,7 @@ SERVER: Final = (
             "Oldest transaction",
             [Query(highest("database_oldest_transaction_seconds"), "oldest transaction")],
             says(
-                "Age of the oldest open transaction, prepared ones and replication slots included.",
+                "Age of the oldest open transaction in the service's database, prepared ones included.",
                 "a saw-tooth near 0.",
                 "a straight line upwards: somebody holds it open; no dead row goes meanwhile.",
             ),

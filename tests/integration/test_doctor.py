@@ -19,6 +19,7 @@ from signalstack.doctor import checkup, judgement
 from signalstack.doctor.finding import Finding, Verdict
 from signalstack.store import embedded, examination, migrate
 from signalstack.store.examination import OpenTransaction, Rights, Server, Table
+from signalstack.store.query import read
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -185,6 +186,27 @@ async def test_a_transaction_that_is_open_is_found(database_url: str) -> None:
     late = judgement.judge_transaction(OpenTransaction(holder="process 1", age_s=3600))
     assert late.verdict is Verdict.WARNING
     assert "60 minutes (process 1)" in late.says
+
+
+def test_an_autovacuum_worker_is_not_named_as_what_to_end(database_url: str) -> None:
+    # None can be kept at work for a test, so a copy of the activity says that this one is.
+    query = read("doctor/oldest_transaction")
+    copied = query.replace("pg_catalog.pg_stat_activity", "pg_temp.activity")
+    with (
+        psycopg.connect(database_url, application_name="forgotten") as forgotten,
+        psycopg.connect(database_url, autocommit=True) as conn,
+    ):
+        forgotten.execute("SELECT 1")
+        conn.execute("CREATE TEMP TABLE activity AS SELECT * FROM pg_catalog.pg_stat_activity")
+        open_one = conn.execute(copied.encode()).fetchone()
+        conn.execute(
+            "UPDATE activity SET backend_type = 'autovacuum worker'"
+            " WHERE application_name = 'forgotten'"
+        )
+        none = conn.execute(copied.encode()).fetchone()
+
+    assert "(forgotten)" in str(open_one)
+    assert none is None
 
 
 async def test_the_clock_is_compared(database_url: str) -> None:

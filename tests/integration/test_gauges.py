@@ -204,6 +204,23 @@ async def test_who_holds_vacuum_back_is_seen(database_url: str, pool: Pool, conn
     assert server.xmin_age >= 3
 
 
+async def test_what_other_databases_have_open_holds_nothing_of_ours_back(
+    empty_database_url: str, pool: Pool, conn: Database
+) -> None:
+    async with connect(empty_database_url) as neighbour:
+        await neighbour.execute("BEGIN ISOLATION LEVEL REPEATABLE READ")
+        await neighbour.execute("SELECT count(*) FROM pg_class")
+        for name in ("a", "b", "c"):
+            await add_user(conn, name)
+        async with pool.connection() as lent:
+            server = await gauges.read_server(lent)
+
+    assert server is not None
+    assert server.in_transaction >= 1  # a connection of the server all the same
+    assert server.oldest_transaction_s == 0
+    assert server.xmin_age < 3
+
+
 def _nodes(plan: dict[str, Any]) -> Iterator[dict[str, Any]]:
     yield plan
     for inner in cast("list[dict[str, Any]]", plan.get("Plans", [])):

@@ -241,6 +241,23 @@ def test_a_backlog_is_told_once_whoever_tells_it(tmp_path: Path) -> None:
     assert_answers(tmp_path, leaders, {"age": [12], "depth": [2_520]})
 
 
+def test_messages_which_wait_by_design_ask_for_no_workers(tmp_path: Path) -> None:
+    messages = {
+        'signalstack_queue_oldest_seconds,queue="messages"': 3_600,
+        'signalstack_queue_depth,queue="messages",status="pending"': 60_000,
+        'signalstack_queue_depth,queue="messages",status="running"': 1,
+        'signalstack_queue_paused,queue="messages"': 0,
+    }
+    others = {
+        'signalstack_queue_oldest_seconds,queue="default"': 2,
+        'signalstack_queue_depth,queue="default",status="pending"': 30,
+        'signalstack_queue_paused,queue="default"': 0,
+    }
+
+    assert_answers(tmp_path, messages, {"age": [0], "depth": [0]})
+    assert_answers(tmp_path, messages | others, {"age": [2], "depth": [30]})
+
+
 def test_a_paused_queue_has_no_age(tmp_path: Path) -> None:
     paused = {
         'signalstack_queue_oldest_seconds,queue="default"': 900,

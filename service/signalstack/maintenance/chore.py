@@ -17,8 +17,10 @@ if TYPE_CHECKING:
     from signalstack.core.stage import Observer
 
 # An hour without new partitions, say, is too long for a moment's contention. What goes on failing
-# is tried ever more seldom: each time it may hold locks until it is given up.
+# is tried ever more seldom: each time it may hold locks until it is given up. Never so seldom,
+# though, that half an hour goes by without a failure: the alert of it looks back that far.
 RETRY_S: Final = 5.0
+SELDOM_S: Final = 600.0
 
 Result = TypeVar("Result")
 
@@ -50,7 +52,7 @@ def pause_s(interval_s: float, *, failures: int) -> float:
     """Tell how long to rest after so many failures in a row, none when it was done."""
     if failures == 0:
         return interval_s
-    return min(interval_s, RETRY_S * 2.0 ** min(failures - 1, 16))
+    return min(interval_s, SELDOM_S, RETRY_S * 2.0 ** min(failures - 1, 16))
 
 
 async def attempt(

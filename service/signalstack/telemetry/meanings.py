@@ -127,8 +127,9 @@ MEANINGS: Final = {
         " an endpoint points to an address that is not allowed."
     ),
     "event_loop_lag_seconds": (
-        "Seconds by which a timer of the event loop fired late. Above 0.1 often: a handler computes"
-        " or blocks in an async function (make it a plain one), or the CPU is too small."
+        "Seconds by which a timer of the event loop fired late; the rate of its sum is the share of"
+        " the time in which the loop stood still. Above 0.1 often: a handler computes or blocks in an"
+        " async function (make it a plain one), or the CPU is too small."
     ),
     "webhook_duration_seconds": (
         "Seconds from the beginning of a delivery to its answer, connecting included, by outcome."
@@ -193,13 +194,14 @@ MEANINGS: Final = {
         " it, when database_connections comes near it."
     ),
     "database_oldest_transaction_seconds": (
-        "Age of the oldest open or prepared transaction; only the leader has this. Minutes: vacuum"
-        " removes nothing newer and queues slow down; `signalstack doctor` names the holder."
+        "Age of the oldest open or prepared transaction in this database; only the leader has this."
+        " Minutes: vacuum removes nothing newer and queues slow down; `signalstack doctor` names the"
+        " holder."
     ),
     "database_xmin_age_transactions": (
-        "Transactions since the oldest row version that vacuum must keep, for transactions,"
-        " prepared ones and replication slots; only the leader has this. Rising without end:"
-        " something holds it, see pg_replication_slots and pg_prepared_xacts."
+        "Transactions since the oldest row version that vacuum must keep in this database, for"
+        " transactions, prepared ones, replication slots and standbys; only the leader has this."
+        " Rising without end: something holds it, see pg_replication_slots and pg_prepared_xacts."
     ),
     "database_live_rows": (
         "Rows of a table with its partitions, as PostgreSQL estimates them; only the leader has"

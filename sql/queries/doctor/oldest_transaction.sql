@@ -1,5 +1,6 @@
 -- The transaction that has been open the longest: vacuum can remove nothing that it might still
--- see. Those of other roles show only to members of pg_read_all_stats.
+-- see. Those of other roles show only to members of pg_read_all_stats. An autovacuum worker may take
+-- hours, holds nothing back, and is nobody's to end.
 SELECT
     open.holder,
     extract(EPOCH FROM clock_timestamp() - open.began)::double precision AS age_s
@@ -9,7 +10,11 @@ FROM (
         || coalesce(' (' || nullif(a.application_name, '') || ')', '') AS holder,
         a.xact_start AS began
     FROM pg_catalog.pg_stat_activity AS a
-    WHERE a.datname = current_database() AND a.pid <> pg_backend_pid() AND a.xact_start IS NOT NULL
+    WHERE
+        a.datname = current_database()
+        AND a.pid <> pg_backend_pid()
+        AND a.backend_type IS DISTINCT FROM 'autovacuum worker'
+        AND a.xact_start IS NOT NULL
     UNION ALL
     SELECT
         'prepared transaction ' || p.gid AS holder,

@@ -1,8 +1,11 @@
 -- What goes on in the server, from its own statistics. A role that is not a member of
 -- pg_read_all_stats sees the state and transactions of its own backends alone: others count as
--- `other`. Vacuuming holds no horizon back, however long it takes.
+-- `other`. Vacuuming holds no horizon back, however long it takes. Nor does what goes on in other
+-- databases hold back that of our tables: only what is in ours does, what is in none (who sends WAL to
+-- a standby with feedback), and replication slots, wherever they are.
 WITH backend AS MATERIALIZED (
     SELECT
+        a.datname,
         a.state,
         a.xact_start,
         a.backend_xmin,
@@ -15,9 +18,11 @@ WITH backend AS MATERIALIZED (
 horizon AS MATERIALIZED (
     SELECT b.xact_start AS since, age(b.backend_xmin) AS transactions
     FROM backend AS b
+    WHERE b.datname IS NULL OR b.datname = current_database()
     UNION ALL
     SELECT p.prepared AS since, age(p.transaction) AS transactions
     FROM pg_catalog.pg_prepared_xacts AS p
+    WHERE p.database = current_database()
     UNION ALL
     SELECT null AS since, greatest(age(r.xmin), age(r.catalog_xmin)) AS transactions
     FROM pg_catalog.pg_replication_slots AS r
