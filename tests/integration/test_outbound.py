@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import ssl
+from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import anyio
+import anyio.lowlevel
 import pytest
 
 from receiver import Answer, drip, hang, huge, raw, receiver, redirect, reply, reset
@@ -128,6 +130,60 @@ async def test_huge_body_is_cut_and_its_connection_dropped() -> None:
 
     assert (got.status, len(got.body), got.complete) == (200, MAX_REPLY_BYTES, False)
     assert [request.connection for request in r.requests] == [1, 2]
+
+
+def chunks(count: int, of: bytes) -> Answer:
+    head = b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n"
+    return raw(head + b"%x\r\n%b\r\n" % (len(of), of) * count + b"0\r\n\r\n")
+
+
+async def test_answer_of_countless_pieces_is_cut() -> None:
+    async with receiver(chunks(20_000, b"x")) as r:
+        got = await post(r.url)
+
+    assert (got.status, got.complete) == (200, False)
+    assert len(got.body) < 2_100
+
+
+async def test_download_in_tiny_pieces_is_given_up() -> None:
+    taken = Counter[int]()
+    async with (
+        receiver(chunks(20_000, b"x")) as r,
+        open_outbound(timeout_s=5, allow_private=True) as outbound,
+    ):
+        with pytest.raises(UnreachableError, match="pieces that are too small"):
+            await outbound.fetch(
+                outbound.destination(r.url),
+                headers={},
+                take=lambda piece: taken.update([len(piece)]),
+            )
+
+    assert taken.total() < 2_100
+
+
+async def test_download_in_small_pieces_lets_others_have_their_turn() -> None:
+    turns = 0
+    taken = Counter[int]()
+
+    async def others() -> None:
+        nonlocal turns
+        while True:
+            turns += 1
+            await anyio.lowlevel.checkpoint()
+
+    async with (
+        receiver(chunks(5_000, b"x" * 20)) as r,
+        open_outbound(timeout_s=5, allow_private=True) as outbound,
+        anyio.create_task_group() as tasks,
+    ):
+        tasks.start_soon(others)
+        await outbound.fetch(
+            outbound.destination(r.url), headers={}, take=lambda _: taken.update([turns])
+        )
+        tasks.cancel_scope.cancel()
+
+    assert taken.total() >= 5_000
+    assert max(taken.values()) <= 128
 
 
 async def test_body_as_long_as_the_limit_is_complete() -> None:

@@ -14,6 +14,7 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING, Final
 
 import anyio
+import anyio.lowlevel
 import httpcore2
 import msgspec
 
@@ -32,6 +33,12 @@ _MAX_IDLE: Final = 20
 # Below the 5 s after which Node.js and others close an idle connection: a request that meets the
 # closing would cost an attempt.
 _IDLE_S: Final = 4.0
+
+# Whatever a reader has at hand comes without a return to the loop, chunk by chunk: tiny ones would
+# hold up all who share it.
+_MAX_PIECES: Final = 2_048  # of an answer
+_PIECES_A_TURN: Final = 64  # of a download, and then the others' turn
+_LEAST_AVERAGE: Final = 16  # bytes of a download's pieces, once there are _MAX_PIECES of them
 
 _MAX_CAUSE: Final = 200
 _AUTHORITY_END: Final = re.compile(r"[/?]")
@@ -151,12 +158,18 @@ class Outbound:
             if not 200 <= response.status < 300:  # noqa: PLR2004 - the class of success
                 return False
             async with aclosing(response.aiter_stream()) as chunks:
+                pieces = size = 0
                 while True:
                     with anyio.fail_after(self._timeout_s):
                         chunk = await anext(chunks, None)
                     if chunk is None:
                         return True
                     take(chunk)
+                    pieces, size = pieces + 1, size + len(chunk)
+                    if pieces > _MAX_PIECES and size < pieces * _LEAST_AVERAGE:
+                        raise UnreachableError("the body comes in pieces that are too small")
+                    if pieces % _PIECES_A_TURN == 0:
+                        await anyio.lowlevel.checkpoint()
         finally:
             await response.aclose()
 
@@ -206,13 +219,15 @@ def _request(
 
 
 async def _read(response: httpcore2.Response, into: bytearray) -> bool:
-    """Read the body up to the limit; False when there was more of it."""
+    """Read the body up to the limits of size and pieces; False when there was more of it."""
+    pieces = 0
     try:
         async with aclosing(response.aiter_stream()) as chunks:
             async for chunk in chunks:
                 room = MAX_REPLY_BYTES - len(into)
                 into += chunk[:room]
-                if len(chunk) > room:
+                pieces += 1
+                if len(chunk) > room or pieces > _MAX_PIECES:
                     return False
     finally:
         # Shields itself. A connection with an unread rest is closed, any other goes back.
