@@ -40,6 +40,10 @@ _MAX_PIECES: Final = 2_048  # of an answer
 _PIECES_A_TURN: Final = 64  # of a download, and then the others' turn
 _LEAST_AVERAGE: Final = 16  # bytes of a download's pieces, once there are _MAX_PIECES of them
 
+# A download holds a slot and a connection: what comes slower than that would hold them for a day.
+_GRACE_S: Final = 30.0
+_LEAST_PACE: Final = 1_024  # bytes a second on average, once the grace is over
+
 _MAX_CAUSE: Final = 200
 _AUTHORITY_END: Final = re.compile(r"[/?]")
 
@@ -85,9 +89,15 @@ class Outbound:
     """A bounded pool of connections to hosts that were checked; never follows a redirect."""
 
     def __init__(
-        self, pool: httpcore2.AsyncConnectionPool, *, timeout_s: float, allow_private: bool
+        self,
+        pool: httpcore2.AsyncConnectionPool,
+        *,
+        timeout_s: float,
+        grace_s: float,
+        allow_private: bool,
     ) -> None:
         self._pool = pool
+        self._grace_s = grace_s
         self._timeout_s = timeout_s
         self._allow_private = allow_private
 
@@ -138,8 +148,9 @@ class Outbound:
     ) -> Reply:
         """Send a GET and hand a 2xx body to `take`, piece by piece; the reply's body stays empty.
 
-        The time limit is for the answer's head and for each piece: who waits for all of it must
-        have a deadline. Raises like `send`, and whatever `take` raises.
+        The time limit is for the answer's head and for each piece, and the pieces have a least
+        pace: who waits for all of it must have a deadline. Raises like `send`, and whatever `take`
+        raises.
         """
         try:
             with anyio.fail_after(self._timeout_s):
@@ -158,7 +169,7 @@ class Outbound:
             if not 200 <= response.status < 300:  # noqa: PLR2004 - the class of success
                 return False
             async with aclosing(response.aiter_stream()) as chunks:
-                pieces = size = 0
+                pieces, size, began = 0, 0, anyio.current_time()
                 while True:
                     with anyio.fail_after(self._timeout_s):
                         chunk = await anext(chunks, None)
@@ -168,6 +179,9 @@ class Outbound:
                     pieces, size = pieces + 1, size + len(chunk)
                     if pieces > _MAX_PIECES and size < pieces * _LEAST_AVERAGE:
                         raise UnreachableError("the body comes in pieces that are too small")
+                    passed_s = anyio.current_time() - began
+                    if passed_s > self._grace_s and size < passed_s * _LEAST_PACE:
+                        raise TooSlowError(f"less than {_LEAST_PACE:,} bytes a second")
                     if pieces % _PIECES_A_TURN == 0:
                         await anyio.lowlevel.checkpoint()
         finally:
@@ -185,6 +199,7 @@ async def open_outbound(
     resolve: Resolve | None = None,
     tls: ssl.SSLContext | None = None,
     max_connections: int = _MAX_CONNECTIONS,
+    grace_s: float = _GRACE_S,
 ) -> AsyncGenerator[Outbound]:
     """Open the pool, and close its connections at the end of the block.
 
@@ -194,6 +209,7 @@ async def open_outbound(
         resolve: finds the addresses of a host instead of the system's resolver.
         tls: whom to trust instead of the system's (or SSL_CERT_FILE's) authorities.
         max_connections: more requests than that wait, within their time.
+        grace_s: seconds after which a download must have kept the least pace.
     """
     network = PinnedBackend(allow_private=allow_private, connect_s=timeout_s, resolve=resolve)
     async with httpcore2.AsyncConnectionPool(
@@ -203,7 +219,7 @@ async def open_outbound(
         keepalive_expiry=_IDLE_S,
         network_backend=network,
     ) as pool:
-        yield Outbound(pool, timeout_s=timeout_s, allow_private=allow_private)
+        yield Outbound(pool, timeout_s=timeout_s, grace_s=grace_s, allow_private=allow_private)
 
 
 def _request(
