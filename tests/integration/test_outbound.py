@@ -259,6 +259,14 @@ async def test_next_address_is_tried_when_the_first_does_not_answer() -> None:
     assert r.requests[0].headers["host"] == f"hooks.test:{r.port}"
 
 
+async def test_other_family_is_tried_although_the_first_has_many_addresses() -> None:
+    async with receiver() as r:
+        many = answers_with("::1", "::1", "::1", "::1", "127.0.0.1")
+        got = await post(f"http://hooks.test:{r.port}/", resolve=many)
+
+    assert got.status == 204
+
+
 async def test_cancelled_request_closes_its_connection_and_frees_its_place() -> None:
     async with (
         receiver(hang) as r,

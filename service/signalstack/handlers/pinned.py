@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Awaitable, Callable, Iterable, Sequence
+from itertools import zip_longest
 from typing import TYPE_CHECKING, Any, Final, cast
 
 import anyio
@@ -77,11 +78,11 @@ class PinnedBackend(httpcore2.AsyncNetworkBackend):
         if not addresses:
             raise httpcore2.ConnectError(f"the host name {host} has no address")
         if self._allow_private:
-            return addresses[:_ADDRESSES]
+            return _mixed(addresses)[:_ADDRESSES]
         # One is enough: a name that leads inside and outside is how rebinding begins.
         if reasons := [reason for ip in addresses if (reason := check_ip(ip))]:
             raise BlockedError(f"{host}: {'; '.join(reasons[:_ADDRESSES])}")
-        return addresses[:_ADDRESSES]
+        return _mixed(addresses)[:_ADDRESSES]
 
 
 class _Stream(httpcore2.AsyncNetworkStream):
@@ -114,6 +115,13 @@ class _Stream(httpcore2.AsyncNetworkStream):
 
     def get_extra_info(self, info: str) -> Any:
         return self._stream.get_extra_info(info)
+
+
+def _mixed(addresses: Sequence[str]) -> Sequence[str]:
+    """Take both families in turn: the first few must not all be of one that does not get through."""
+    first = [ip for ip in addresses if (":" in ip) == (":" in addresses[0])]
+    others = [ip for ip in addresses if ip not in first]
+    return [ip for pair in zip_longest(first, others) for ip in pair if ip is not None]
 
 
 def _lookup_with(limiter: anyio.CapacityLimiter) -> Resolve:
