@@ -337,6 +337,13 @@ def test_payload_that_could_not_be_sent_is_refused(payload: dict[str, Any], says
         msgspec.convert(BODY | payload, SendEmail)
 
 
+def test_reply_to_is_no_recipient() -> None:
+    to = [f"a{n}@example.com" for n in range(100)]
+    payload = msgspec.convert(BODY | {"to": to, "reply_to": "b@example.com"}, SendEmail)
+
+    assert payload.reply_to == "b@example.com"
+
+
 async def test_a_conversation_with_the_mail_server_is_a_span() -> None:
     witness = Witness()
     async with mailroom() as room:

@@ -74,9 +74,10 @@ class SendEmail(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
         count = 0
         for name, given in (("to", self.to), ("cc", self.cc), ("reply_to", self.reply_to)):
             try:
-                count += len(_mailboxes(given))
+                found = len(_mailboxes(given))
             except ValueError as error:
                 raise ValueError(f"{name}: {error}") from None
+            count += found if name != "reply_to" else 0
         if count > MAX_RECIPIENTS:
             raise ValueError(f"to: at most {MAX_RECIPIENTS} recipients, not {count}")
 
