@@ -118,9 +118,9 @@ class _Stream(httpcore2.AsyncNetworkStream):
 
 
 def _mixed(addresses: Sequence[str]) -> Sequence[str]:
-    """Take both families in turn: the first few must not all be of one that does not get through."""
+    """Take both families in turn: of one alone, the first few may all lead nowhere."""
     first = [ip for ip in addresses if (":" in ip) == (":" in addresses[0])]
-    others = [ip for ip in addresses if ip not in first]
+    others = [ip for ip in addresses if (":" in ip) != (":" in addresses[0])]
     return [ip for pair in zip_longest(first, others) for ip in pair if ip is not None]
 
 
