@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import socket
 import ssl
+import threading
 from collections import Counter
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import anyio
 import anyio.lowlevel
@@ -249,6 +251,30 @@ async def test_lookup_counts_into_the_deadline() -> None:
 
     with pytest.raises(TooSlowError):
         await post("http://hooks.test/", resolve=lookup, timeout_s=0.1)
+
+
+async def test_as_many_names_are_looked_up_at_once_as_there_may_be_connections(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    together = threading.Barrier(40, timeout=10)
+    lookup = socket.getaddrinfo
+
+    def meet(host: str, *args: Any, **options: Any) -> Any:
+        if host == "hooks.test":
+            together.wait()
+        return lookup("127.0.0.1", *args, **options)
+
+    async with (
+        receiver() as r,
+        open_outbound(timeout_s=20, allow_private=True, max_connections=40) as outbound,
+    ):
+        to = outbound.destination(f"http://hooks.test:{r.port}/")
+        monkeypatch.setattr(socket, "getaddrinfo", meet)
+        async with anyio.create_task_group() as tasks:
+            for _ in range(40):
+                tasks.start_soon(lambda: outbound.send("POST", to, headers={}))
+
+    assert len(r.requests) == 40
 
 
 async def test_next_address_is_tried_when_the_first_does_not_answer() -> None:

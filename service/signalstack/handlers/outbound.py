@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 MAX_REPLY_BYTES: Final = 65_536
 USER_AGENT: Final = f"SignalStack/{version('signalstack')}"
 
-_MAX_CONNECTIONS: Final = 100
+MAX_CONNECTIONS: Final = 100
 _MAX_IDLE: Final = 20
 # Below the 5 s after which Node.js and others close an idle connection: a request that meets the
 # closing would cost an attempt.
@@ -198,7 +198,7 @@ async def open_outbound(
     allow_private: bool = False,
     resolve: Resolve | None = None,
     tls: ssl.SSLContext | None = None,
-    max_connections: int = _MAX_CONNECTIONS,
+    max_connections: int = MAX_CONNECTIONS,
     grace_s: float = _GRACE_S,
 ) -> AsyncGenerator[Outbound]:
     """Open the pool, and close its connections at the end of the block.
@@ -208,10 +208,16 @@ async def open_outbound(
         allow_private: let it reach loopback, private and other special addresses.
         resolve: finds the addresses of a host instead of the system's resolver.
         tls: whom to trust instead of the system's (or SSL_CERT_FILE's) authorities.
-        max_connections: more requests than that wait, within their time.
+        max_connections: more requests, and look-ups, than that wait within their time; as many as
+            jobs run at once, so that no tenant waits for the slow receivers of another.
         grace_s: seconds after which a download must have kept the least pace.
     """
-    network = PinnedBackend(allow_private=allow_private, connect_s=timeout_s, resolve=resolve)
+    network = PinnedBackend(
+        allow_private=allow_private,
+        connect_s=timeout_s,
+        lookups=max_connections,
+        resolve=resolve,
+    )
     async with httpcore2.AsyncConnectionPool(
         ssl_context=tls or httpcore2.default_ssl_context(),
         max_connections=max_connections,

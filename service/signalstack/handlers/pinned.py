@@ -23,7 +23,6 @@ if TYPE_CHECKING:
 
 Resolve = Callable[[str, int], Awaitable[Sequence[str]]]
 
-_LOOKUPS: Final = 16  # threads that may wait for the DNS at once
 _ADDRESSES: Final = 4  # tried for one host, each with its share of the time
 
 
@@ -37,13 +36,16 @@ class PinnedBackend(httpcore2.AsyncNetworkBackend):
     Args:
         allow_private: let loopback, private and other special addresses through.
         connect_s: seconds for all connecting, shared by the addresses of a host.
+        lookups: threads that may wait for the DNS at once.
         resolve: finds the addresses of a host; OSError when there is none.
     """
 
-    def __init__(self, *, allow_private: bool, connect_s: float, resolve: Resolve | None) -> None:
+    def __init__(
+        self, *, allow_private: bool, connect_s: float, lookups: int, resolve: Resolve | None
+    ) -> None:
         self._allow_private = allow_private
         self._connect_s = connect_s
-        self._resolve = resolve or _lookup_with(anyio.CapacityLimiter(_LOOKUPS))
+        self._resolve = resolve or _lookup_with(anyio.CapacityLimiter(lookups))
         # Its type reads as the stand-in for installations without anyio.
         self._network = cast("httpcore2.AsyncNetworkBackend", httpcore2.AnyIOBackend())
 
