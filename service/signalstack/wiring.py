@@ -35,7 +35,7 @@ from signalstack.handlers import (
     webhook,
 )
 from signalstack.handlers.noop import NOOP
-from signalstack.handlers.outbound import open_outbound
+from signalstack.handlers.outbound import MAX_CONNECTIONS, open_outbound
 from signalstack.maintenance.leader import Maintenance
 from signalstack.maintenance.schedules import Schedules
 from signalstack.settings import Settings
@@ -281,14 +281,19 @@ async def _open_parts(
 async def _open_handlers(
     settings: Settings, pool: Pool, observer: Observer
 ) -> AsyncGenerator[Registry]:
-    limit_s = settings.request_timeout_s
     private = settings.webhook_allow_private
+    # One for each job that runs: waiting for one would count as the receiver's fault.
+    outbound_for = partial(
+        open_outbound,
+        timeout_s=settings.request_timeout_s,
+        max_connections=max(MAX_CONNECTIONS, settings.worker_concurrency),
+    )
     async with (
-        open_outbound(timeout_s=limit_s, allow_private=private) as outbound,
+        outbound_for(allow_private=private) as outbound,
         # Of their own: long downloads must not take the deliveries' connections, and where the
         # gateway is was said by the operator and no tenant.
-        open_outbound(timeout_s=limit_s, allow_private=private) as downloads,
-        open_outbound(timeout_s=limit_s, allow_private=True) as gateway,
+        outbound_for(allow_private=private) as downloads,
+        outbound_for(allow_private=True) as gateway,
     ):
         deliver = webhook.build(
             outbound=outbound,

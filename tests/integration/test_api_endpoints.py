@@ -232,8 +232,12 @@ async def test_endpoint_that_failed_for_days_is_switched_off_and_says_why(
     user_id, endpoint_id = await tenant(database_url), UUID(made["id"])
     await age(database_url, failing_h=73, failures=9)
 
-    assert await endpoints.record_failure(front.pool, user_id, endpoint_id, "503 it said")
-    assert not await endpoints.record_failure(front.pool, user_id, endpoint_id, "once more")
+    assert await endpoints.record_failure(
+        front.pool, user_id, endpoint_id, made["url"], "503 it said"
+    )
+    assert not await endpoints.record_failure(
+        front.pool, user_id, endpoint_id, made["url"], "once more"
+    )
 
     shown = (await front.client.get(f"/v1/endpoints/{made['id']}")).json()
     assert not shown["active"]
@@ -247,13 +251,13 @@ async def test_switching_it_on_again_begins_a_new_account(
 ) -> None:
     user_id, endpoint_id = await tenant(database_url), UUID(made["id"])
     await age(database_url, failing_h=73, failures=9)
-    await endpoints.record_failure(front.pool, user_id, endpoint_id, "503")
+    await endpoints.record_failure(front.pool, user_id, endpoint_id, made["url"], "503")
 
     answer = await front.client.patch(f"/v1/endpoints/{made['id']}", json={"active": True})
 
     assert answer.json()["active"]
     assert (answer.json()["disabled_reason"], answer.json()["failing_since"]) == (None, None)
-    assert not await endpoints.record_failure(front.pool, user_id, endpoint_id, "503")
+    assert not await endpoints.record_failure(front.pool, user_id, endpoint_id, made["url"], "503")
     assert (await front.client.get(f"/v1/endpoints/{made['id']}")).json()["active"]
 
 
@@ -277,7 +281,7 @@ async def test_failing_shortly_or_seldom_is_forgiven(
     await age(database_url, failing_h=failing_h, failures=failures)
 
     assert not await endpoints.record_failure(
-        front.pool, await tenant(database_url), UUID(made["id"]), "503"
+        front.pool, await tenant(database_url), UUID(made["id"]), made["url"], "503"
     )
 
     assert (await front.client.get(f"/v1/endpoints/{made['id']}")).json()["active"]
@@ -288,7 +292,7 @@ async def test_failures_within_a_minute_are_one_write(
 ) -> None:
     user_id, endpoint_id = await tenant(database_url), UUID(made["id"])
     for _ in range(5):
-        await endpoints.record_failure(front.pool, user_id, endpoint_id, "503")
+        await endpoints.record_failure(front.pool, user_id, endpoint_id, made["url"], "503")
 
     async with connect(database_url) as conn:
         assert await value(conn, "SELECT failures FROM signalstack.endpoints") == 1
@@ -298,7 +302,7 @@ async def test_success_ends_the_account_of_failures(
     front: Front, made: dict[str, Any], database_url: str
 ) -> None:
     user_id, endpoint_id = await tenant(database_url), UUID(made["id"])
-    await endpoints.record_failure(front.pool, user_id, endpoint_id, "503")
+    await endpoints.record_failure(front.pool, user_id, endpoint_id, made["url"], "503")
     before = await endpoints.get_for_delivery(front.pool, user_id, endpoint_id)
     await endpoints.clear_failures(front.pool, user_id, endpoint_id)
     after = await endpoints.get_for_delivery(front.pool, user_id, endpoint_id)
@@ -309,10 +313,25 @@ async def test_success_ends_the_account_of_failures(
     assert (await front.client.get(f"/v1/endpoints/{made['id']}")).json()["failing_since"] is None
 
 
+async def test_answer_of_the_old_url_changes_nothing_for_the_new_one(
+    front: Front, made: dict[str, Any], database_url: str
+) -> None:
+    at_old = (front.pool, await tenant(database_url), UUID(made["id"]), made["url"])
+    path, url = f"/v1/endpoints/{made['id']}", "https://new.example.com/hook"
+    before = (await front.client.patch(path, json={"url": url})).json()
+
+    await endpoints.hold(*at_old, 600)
+    await endpoints.record_failure(*at_old, "503")
+    await endpoints.disable(*at_old, "410 Gone")
+
+    assert (await front.client.get(path)).json() == before
+    assert await endpoints.disable(*at_old[:3], url, "410 Gone")
+
+
 async def test_failures_of_another_tenants_endpoint_are_not_counted(
     front: Front, made: dict[str, Any], database_url: str
 ) -> None:
-    await endpoints.record_failure(front.pool, uuid4(), UUID(made["id"]), "503")
+    await endpoints.record_failure(front.pool, uuid4(), UUID(made["id"]), made["url"], "503")
 
     async with connect(database_url) as conn:
         assert await value(conn, "SELECT failures FROM signalstack.endpoints") == 0

@@ -149,7 +149,7 @@ async def test_a_worker_that_switches_an_endpoint_off_is_named(
     async with connect(database_url) as conn:
         ((tenant,),) = await rows(conn, "SELECT user_id FROM signalstack.endpoints")
 
-    await endpoints.disable(front.pool, tenant, UUID(made["id"]), "410 Gone")
+    await endpoints.disable(front.pool, tenant, UUID(made["id"]), made["url"], "410 Gone")
 
     (act, *_) = await review.list_acts(front.pool)
     assert (act.actor, act.act) == ("service", "endpoint disabled")

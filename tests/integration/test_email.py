@@ -343,6 +343,10 @@ async def test_what_is_not_configured_fails_clearly(
         ({"reply_to": "a b@example.com"}, r"at `\$.reply_to`"),
         ({"subject": "Hi\r\nBcc: eve@example.com"}, r"at `\$.subject`"),
         ({"subject": "Hi\n"}, r"at `\$.subject`"),
+        ({"subject": "=?utf-8?q?Hi=0ABcc:_eve@example.com?="}, "subject: .* an encoded word"),
+        ({"to": "=?utf-8?q?a?=@example.com"}, "to: must not hold an encoded word"),
+        ({"to": ["=?utf-8?q?a=0A?= <a@example.com>"]}, "to: must not hold an encoded word"),
+        ({"reply_to": "=?utf-8?b?YQ==?= <a@example.com>"}, "reply_to: must not hold an encoded"),
         ({"subject": "x" * 501}, r"length <= 500 - at `\$.subject`"),
         ({"text": None}, "give text, html or both"),
         ({"to": [f"a{n}@example.com" for n in range(60)], "cc": ["b@example.com"] * 60}, "100"),
@@ -352,6 +356,32 @@ async def test_what_is_not_configured_fails_clearly(
 def test_payload_that_could_not_be_sent_is_refused(payload: dict[str, Any], says: str) -> None:
     with pytest.raises(msgspec.ValidationError, match=says):
         msgspec.convert(BODY | payload, SendEmail)
+
+
+def test_reply_to_is_no_recipient() -> None:
+    to = [f"a{n}@example.com" for n in range(100)]
+    payload = msgspec.convert(BODY | {"to": to, "reply_to": "b@example.com"}, SendEmail)
+
+    assert payload.reply_to == "b@example.com"
+
+
+@pytest.mark.parametrize("subject", ["What =? that", "a =?utf-8?q?b", "really?="])
+async def test_subject_that_only_looks_encoded_is_sent_as_it_stands(subject: str) -> None:
+    async with mailroom() as room:
+        await send(f"smtp://127.0.0.1:{room.port}", subject=subject)
+
+    assert room.mail[0][2]["Subject"] == subject
+
+
+async def test_message_that_cannot_be_written_fails() -> None:
+    payload = msgspec.convert(BODY, SendEmail)
+    msgspec.structs.force_setattr(payload, "subject", "Hi\nBcc: eve@example.com")
+    job_type = email.build(
+        observer=Witness(), server=read_server("smtp://127.0.0.1:1"), sender=read_mailbox(FROM)
+    )
+
+    with pytest.raises(Fail, match="the message cannot be written"):
+        await cast("Any", job_type.run)(payload, RunContext())
 
 
 async def test_a_conversation_with_the_mail_server_is_a_span() -> None:

@@ -30,13 +30,14 @@ Process = Callable[..., Coroutine[Any, Any, FileFacts]]
 async def processing(
     *,
     timeout_s: float = 5,
+    grace_s: float = 30,
     allow_private: bool = True,
     max_bytes: int = MAX_FILE_BYTES,
     resolve: Resolve | None = None,
     witness: Witness | None = None,
 ) -> AsyncGenerator[Process]:
     async with open_outbound(
-        timeout_s=timeout_s, allow_private=allow_private, resolve=resolve
+        timeout_s=timeout_s, grace_s=grace_s, allow_private=allow_private, resolve=resolve
     ) as outbound:
         run: Any = file.build(
             outbound=outbound, observer=witness or Witness(), max_bytes=max_bytes
@@ -129,6 +130,13 @@ async def test_slow_file_is_read_as_long_as_it_comes() -> None:
     slow = drip(b"HTTP/1.1 200 OK\r\ncontent-length: 30\r\n\r\n" + b"x" * 30, every_s=0.02)
     async with receiver(slow) as r, processing(timeout_s=1) as process:
         assert (await process(r.url)).bytes == 30
+
+
+async def test_file_that_drips_is_given_up() -> None:
+    slow = drip(b"HTTP/1.1 200 OK\r\ncontent-length: 30\r\n\r\n" + b"x" * 30, every_s=0.02)
+    async with receiver(slow) as r, processing(grace_s=0) as process:
+        with pytest.raises(Retry, match=r"less than 1,024 bytes a second \(after \d+ bytes\)"):
+            await process(r.url)
 
 
 async def test_file_that_stalls_midway_is_tried_again() -> None:

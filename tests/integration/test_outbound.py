@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import socket
 import ssl
+import threading
+from collections import Counter
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import anyio
+import anyio.lowlevel
 import pytest
 
 from receiver import Answer, drip, hang, huge, raw, receiver, redirect, reply, reset
@@ -130,6 +134,60 @@ async def test_huge_body_is_cut_and_its_connection_dropped() -> None:
     assert [request.connection for request in r.requests] == [1, 2]
 
 
+def chunks(count: int, of: bytes) -> Answer:
+    head = b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n"
+    return raw(head + b"%x\r\n%b\r\n" % (len(of), of) * count + b"0\r\n\r\n")
+
+
+async def test_answer_of_countless_pieces_is_cut() -> None:
+    async with receiver(chunks(20_000, b"x")) as r:
+        got = await post(r.url)
+
+    assert (got.status, got.complete) == (200, False)
+    assert len(got.body) < 2_100
+
+
+async def test_download_in_tiny_pieces_is_given_up() -> None:
+    taken = Counter[int]()
+    async with (
+        receiver(chunks(20_000, b"x")) as r,
+        open_outbound(timeout_s=5, allow_private=True) as outbound,
+    ):
+        with pytest.raises(UnreachableError, match="pieces that are too small"):
+            await outbound.fetch(
+                outbound.destination(r.url),
+                headers={},
+                take=lambda piece: taken.update([len(piece)]),
+            )
+
+    assert taken.total() < 2_100
+
+
+async def test_download_in_small_pieces_lets_others_have_their_turn() -> None:
+    turns = 0
+    taken = Counter[int]()
+
+    async def others() -> None:
+        nonlocal turns
+        while True:
+            turns += 1
+            await anyio.lowlevel.checkpoint()
+
+    async with (
+        receiver(chunks(5_000, b"x" * 20)) as r,
+        open_outbound(timeout_s=5, allow_private=True) as outbound,
+        anyio.create_task_group() as tasks,
+    ):
+        tasks.start_soon(others)
+        await outbound.fetch(
+            outbound.destination(r.url), headers={}, take=lambda _: taken.update([turns])
+        )
+        tasks.cancel_scope.cancel()
+
+    assert taken.total() >= 5_000
+    assert max(taken.values()) <= 128
+
+
 async def test_body_as_long_as_the_limit_is_complete() -> None:
     async with receiver(huge(MAX_REPLY_BYTES)) as r:
         got = await post(r.url)
@@ -195,12 +253,44 @@ async def test_lookup_counts_into_the_deadline() -> None:
         await post("http://hooks.test/", resolve=lookup, timeout_s=0.1)
 
 
+async def test_as_many_names_are_looked_up_at_once_as_there_may_be_connections(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    together = threading.Barrier(40, timeout=10)
+    lookup = socket.getaddrinfo
+
+    def meet(host: str, *args: Any, **options: Any) -> Any:
+        if host == "hooks.test":
+            together.wait()
+        return lookup("127.0.0.1", *args, **options)
+
+    async with (
+        receiver() as r,
+        open_outbound(timeout_s=20, allow_private=True, max_connections=40) as outbound,
+    ):
+        to = outbound.destination(f"http://hooks.test:{r.port}/")
+        monkeypatch.setattr(socket, "getaddrinfo", meet)
+        async with anyio.create_task_group() as tasks:
+            for _ in range(40):
+                tasks.start_soon(lambda: outbound.send("POST", to, headers={}))
+
+    assert len(r.requests) == 40
+
+
 async def test_next_address_is_tried_when_the_first_does_not_answer() -> None:
     async with receiver() as r:
         got = await post(f"http://hooks.test:{r.port}/", resolve=answers_with("::1", "127.0.0.1"))
 
     assert got.status == 204
     assert r.requests[0].headers["host"] == f"hooks.test:{r.port}"
+
+
+async def test_other_family_is_tried_although_the_first_has_many_addresses() -> None:
+    async with receiver() as r:
+        many = answers_with("::1", "::1", "::1", "::1", "127.0.0.1")
+        got = await post(f"http://hooks.test:{r.port}/", resolve=many)
+
+    assert got.status == 204
 
 
 async def test_cancelled_request_closes_its_connection_and_frees_its_place() -> None:

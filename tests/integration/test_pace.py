@@ -242,8 +242,8 @@ async def test_hold_ends_early_for_another_url_and_never_moves_back(shop: Shop) 
     endpoint_id = await make_endpoint(shop, "http://127.0.0.1/")
     who = (shop.pool, shop.user_id, endpoint_id)
 
-    await endpoints.hold(*who, 600)
-    await endpoints.hold(*who, 5)
+    await endpoints.hold(*who, "http://127.0.0.1/", 600)
+    await endpoints.hold(*who, "http://127.0.0.1/", 5)
     assert await endpoints.take(*who, again=False) == pytest.approx(600, abs=30)
 
     await endpoints.change(*who, EndpointChange(name="renamed"), allow_private=True)

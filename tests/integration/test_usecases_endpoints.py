@@ -86,8 +86,8 @@ async def test_previous_secret_counts_until_its_time(
 async def test_disabled_endpoint_keeps_the_first_reason(pool: Pool, tenant: UUID) -> None:
     made = await _create(pool, tenant)
 
-    assert await endpoints.disable(pool, tenant, made.id, "410 Gone")
-    assert not await endpoints.disable(pool, tenant, made.id, "another")
+    assert await endpoints.disable(pool, tenant, made.id, made.url, "410 Gone")
+    assert not await endpoints.disable(pool, tenant, made.id, made.url, "another")
 
     found = await endpoints.get(pool, tenant, made.id)
     assert (found.active, found.disabled_reason) == (False, "410 Gone")
@@ -132,7 +132,7 @@ async def test_another_tenants_endpoint_is_not_found(pool: Pool, tenant: UUID) -
     with pytest.raises(NotFoundError):
         await endpoints.delete(pool, stranger, made.id)
     assert await endpoints.get_for_delivery(pool, stranger, made.id) is None
-    assert not await endpoints.disable(pool, stranger, made.id, "mine now")
+    assert not await endpoints.disable(pool, stranger, made.id, made.url, "mine now")
     assert await endpoints.list_page(pool, stranger, limit=10) == []
     assert (await endpoints.get(pool, tenant, made.id)).active
 

@@ -64,13 +64,13 @@ class Bench:
         self.asked.append(again)
         return self.turns.pop(0) if self.turns else 0.0
 
-    async def hold(self, _user_id: UUID, endpoint_id: UUID, hold_s: float) -> None:
+    async def hold(self, _user_id: UUID, endpoint_id: UUID, _url: str, hold_s: float) -> None:
         self.holds.append((endpoint_id, hold_s))
 
-    async def disable(self, user_id: UUID, endpoint_id: UUID, reason: str) -> None:
+    async def disable(self, user_id: UUID, endpoint_id: UUID, _url: str, reason: str) -> None:
         self.disabled.append((user_id, endpoint_id, reason))
 
-    async def fail(self, _user_id: UUID, endpoint_id: UUID, reason: str) -> bool:
+    async def fail(self, _user_id: UUID, endpoint_id: UUID, _url: str, reason: str) -> bool:
         if self.away:
             raise UnavailableError("PostgreSQL cannot be reached")
         self.failures.append((endpoint_id, reason))

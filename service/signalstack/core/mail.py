@@ -70,6 +70,9 @@ def read_mailbox(text: str) -> Mailbox:
     match = _ADDRESS.fullmatch(text) if len(text) <= MAX_ADDRESS else None
     if match is None:
         raise ValueError(ADDRESS_RULE)
+    if "=?" in text:
+        # Decoded by whatever writes or reads the header: it would name somebody else (RFC 2047).
+        raise ValueError("must not hold an encoded word (=?): write the name itself")
     spec: str = match["spec"] or match["named"]
     local, _, domain = spec.rpartition("@")
     if len(local) > _MAX_LOCAL or len(domain) > _MAX_DOMAIN:

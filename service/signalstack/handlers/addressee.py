@@ -19,10 +19,10 @@ if TYPE_CHECKING:
     from signalstack.handlers.outbound import Destination, Outbound
 
 FindEndpoint = Callable[[UUID, UUID], Awaitable[DeliveryEndpoint | None]]
-DisableEndpoint = Callable[[UUID, UUID, str], Awaitable[object]]
-RecordFailure = Callable[[UUID, UUID, str], Awaitable[bool]]
+DisableEndpoint = Callable[[UUID, UUID, str, str], Awaitable[object]]
+RecordFailure = Callable[[UUID, UUID, str, str], Awaitable[bool]]
 ClearFailures = Callable[[UUID, UUID], Awaitable[object]]
-HoldEndpoint = Callable[[UUID, UUID, float], Awaitable[object]]
+HoldEndpoint = Callable[[UUID, UUID, str, float], Awaitable[object]]
 
 _AGAIN_S: Final = 1.0  # after which what PostgreSQL could not tell is asked again
 
@@ -41,7 +41,8 @@ class Endpoints(NamedTuple):
     `find` returns None when there is none. `take` is asked for one that is paced, and `hold` told
     for how many seconds its receiver wants to be left alone. `disable` is called when a receiver
     says 410 Gone, `failed` when a delivery was not taken (it tells whether the endpoint was
-    switched off for it), and `recovered` when one was taken after others were not.
+    switched off for it), and `recovered` when one was taken after others were not. What a receiver
+    teaches is told with the url that was used: it says nothing of another one given meanwhile.
     """
 
     find: FindEndpoint
@@ -59,6 +60,7 @@ class Addressee(NamedTuple):
     headers: dict[str, str]
     secrets: Sequence[str] = ()
     endpoint_id: UUID | None = None
+    url: str = ""
     failing: bool = False
 
 
@@ -95,14 +97,15 @@ class AddressBook:
         if addressee.endpoint_id is None:
             return
         who = (context.user_id, addressee.endpoint_id)
+        at = (*who, addressee.url)
         try:
             if verdict.hold_s is not None:
-                await self._endpoints.hold(*who, verdict.hold_s)
+                await self._endpoints.hold(*at, verdict.hold_s)
             if verdict.fact.outcome == "gone":
                 reason = f"410 Gone in answer to job {context.job_id}"
-                await self._endpoints.disable(*who, reason)
+                await self._endpoints.disable(*at, reason)
             elif verdict.error is not None:
-                if await self._endpoints.failed(*who, verdict.error.reason):
+                if await self._endpoints.failed(*at, verdict.error.reason):
                     context.logger.warning("endpoint_disabled", endpoint_id=str(who[1]))
             elif addressee.failing:
                 await self._endpoints.recovered(*who)
@@ -124,6 +127,7 @@ class AddressBook:
             headers=_merged(endpoint.headers, headers),
             secrets=endpoint.secrets,
             endpoint_id=endpoint.id,
+            url=endpoint.url,
             failing=endpoint.failing,
         )
         if endpoint.paced:

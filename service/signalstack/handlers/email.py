@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 import socket
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
+from email.errors import MessageError
 from email.headerregistry import Address
 from email.message import EmailMessage
 from email.policy import SMTP as SMTP_POLICY
@@ -36,6 +38,9 @@ _STEP_S: Final = 20.0
 _GOOD_BYE_S: Final = 1.0
 # Old servers take 7-bit text only; and a line must not begin to differ on its way (DKIM).
 _POLICY: Final = SMTP_POLICY.clone(cte_type="7bit")
+
+# Python would decode it where it was meant as it stands, line feeds and all (CVE-2024-6923).
+_ENCODED: Final = re.compile(r"=\?.*\?=")
 
 MailAddress = Annotated[
     str,
@@ -73,12 +78,15 @@ class SendEmail(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     def __post_init__(self) -> None:
         if self.text is None and self.html is None:
             raise ValueError("give text, html or both")
+        if _ENCODED.search(self.subject):
+            raise ValueError("subject: must not hold an encoded word (=?…?=)")
         count = 0
         for name, given in (("to", self.to), ("cc", self.cc), ("reply_to", self.reply_to)):
             try:
-                count += len(_mailboxes(given))
+                found = len(_mailboxes(given))
             except ValueError as error:
                 raise ValueError(f"{name}: {error}") from None
+            count += found if name != "reply_to" else 0
         if count > MAX_RECIPIENTS:
             raise ValueError(f"to: at most {MAX_RECIPIENTS} recipients, not {count}")
 
@@ -143,7 +151,10 @@ class _Mailer:
             missing = "SMTP_URL" if self._server is None else "MAIL_FROM"
             raise Fail(f"{missing} is not set in the worker's environment: mail cannot be sent")
         message_id = f"<{context.job_id}@{self._sender.domain}>"
-        content = _compose(payload, self._sender, message_id).as_bytes()
+        try:
+            content = _compose(payload, self._sender, message_id).as_bytes()
+        except (ValueError, MessageError) as error:
+            raise Fail(f"the message cannot be written: {_plain(error)}") from error
         to = _specs([*_mailboxes(payload.to), *_mailboxes(payload.cc)])
         try:
             server = {"server.address": self._server.host, "server.port": self._server.port}

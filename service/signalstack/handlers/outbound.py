@@ -14,6 +14,7 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING, Final
 
 import anyio
+import anyio.lowlevel
 import httpcore2
 import msgspec
 
@@ -27,11 +28,21 @@ if TYPE_CHECKING:
 MAX_REPLY_BYTES: Final = 65_536
 USER_AGENT: Final = f"SignalStack/{version('signalstack')}"
 
-_MAX_CONNECTIONS: Final = 100
+MAX_CONNECTIONS: Final = 100
 _MAX_IDLE: Final = 20
 # Below the 5 s after which Node.js and others close an idle connection: a request that meets the
 # closing would cost an attempt.
 _IDLE_S: Final = 4.0
+
+# Whatever a reader has at hand comes without a return to the loop, chunk by chunk: tiny ones would
+# hold up all who share it.
+_MAX_PIECES: Final = 2_048  # of an answer
+_PIECES_A_TURN: Final = 64  # of a download, and then the others' turn
+_LEAST_AVERAGE: Final = 16  # bytes of a download's pieces, once there are _MAX_PIECES of them
+
+# A download holds a slot and a connection: what comes slower than that would hold them for a day.
+_GRACE_S: Final = 30.0
+_LEAST_PACE: Final = 1_024  # bytes a second on average, once the grace is over
 
 _MAX_CAUSE: Final = 200
 _AUTHORITY_END: Final = re.compile(r"[/?]")
@@ -78,9 +89,15 @@ class Outbound:
     """A bounded pool of connections to hosts that were checked; never follows a redirect."""
 
     def __init__(
-        self, pool: httpcore2.AsyncConnectionPool, *, timeout_s: float, allow_private: bool
+        self,
+        pool: httpcore2.AsyncConnectionPool,
+        *,
+        timeout_s: float,
+        grace_s: float,
+        allow_private: bool,
     ) -> None:
         self._pool = pool
+        self._grace_s = grace_s
         self._timeout_s = timeout_s
         self._allow_private = allow_private
 
@@ -131,8 +148,9 @@ class Outbound:
     ) -> Reply:
         """Send a GET and hand a 2xx body to `take`, piece by piece; the reply's body stays empty.
 
-        The time limit is for the answer's head and for each piece: who waits for all of it must
-        have a deadline. Raises like `send`, and whatever `take` raises.
+        The time limit is for the answer's head and for each piece, and the pieces have a least
+        pace: who waits for all of it must have a deadline. Raises like `send`, and whatever `take`
+        raises.
         """
         try:
             with anyio.fail_after(self._timeout_s):
@@ -151,12 +169,21 @@ class Outbound:
             if not 200 <= response.status < 300:  # noqa: PLR2004 - the class of success
                 return False
             async with aclosing(response.aiter_stream()) as chunks:
+                pieces, size, began = 0, 0, anyio.current_time()
                 while True:
                     with anyio.fail_after(self._timeout_s):
                         chunk = await anext(chunks, None)
                     if chunk is None:
                         return True
                     take(chunk)
+                    pieces, size = pieces + 1, size + len(chunk)
+                    if pieces > _MAX_PIECES and size < pieces * _LEAST_AVERAGE:
+                        raise UnreachableError("the body comes in pieces that are too small")
+                    passed_s = anyio.current_time() - began
+                    if passed_s > self._grace_s and size < passed_s * _LEAST_PACE:
+                        raise TooSlowError(f"less than {_LEAST_PACE:,} bytes a second")
+                    if pieces % _PIECES_A_TURN == 0:
+                        await anyio.lowlevel.checkpoint()
         finally:
             await response.aclose()
 
@@ -171,7 +198,8 @@ async def open_outbound(
     allow_private: bool = False,
     resolve: Resolve | None = None,
     tls: ssl.SSLContext | None = None,
-    max_connections: int = _MAX_CONNECTIONS,
+    max_connections: int = MAX_CONNECTIONS,
+    grace_s: float = _GRACE_S,
 ) -> AsyncGenerator[Outbound]:
     """Open the pool, and close its connections at the end of the block.
 
@@ -180,9 +208,16 @@ async def open_outbound(
         allow_private: let it reach loopback, private and other special addresses.
         resolve: finds the addresses of a host instead of the system's resolver.
         tls: whom to trust instead of the system's (or SSL_CERT_FILE's) authorities.
-        max_connections: more requests than that wait, within their time.
+        max_connections: more requests, and look-ups, than that wait within their time; as many as
+            jobs run at once, so that no tenant waits for the slow receivers of another.
+        grace_s: seconds after which a download must have kept the least pace.
     """
-    network = PinnedBackend(allow_private=allow_private, connect_s=timeout_s, resolve=resolve)
+    network = PinnedBackend(
+        allow_private=allow_private,
+        connect_s=timeout_s,
+        lookups=max_connections,
+        resolve=resolve,
+    )
     async with httpcore2.AsyncConnectionPool(
         ssl_context=tls or httpcore2.default_ssl_context(),
         max_connections=max_connections,
@@ -190,7 +225,7 @@ async def open_outbound(
         keepalive_expiry=_IDLE_S,
         network_backend=network,
     ) as pool:
-        yield Outbound(pool, timeout_s=timeout_s, allow_private=allow_private)
+        yield Outbound(pool, timeout_s=timeout_s, grace_s=grace_s, allow_private=allow_private)
 
 
 def _request(
@@ -206,13 +241,15 @@ def _request(
 
 
 async def _read(response: httpcore2.Response, into: bytearray) -> bool:
-    """Read the body up to the limit; False when there was more of it."""
+    """Read the body up to the limits of size and pieces; False when there was more of it."""
+    pieces = 0
     try:
         async with aclosing(response.aiter_stream()) as chunks:
             async for chunk in chunks:
                 room = MAX_REPLY_BYTES - len(into)
                 into += chunk[:room]
-                if len(chunk) > room:
+                pieces += 1
+                if len(chunk) > room or pieces > _MAX_PIECES:
                     return False
     finally:
         # Shields itself. A connection with an unread rest is closed, any other goes back.

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Awaitable, Callable, Iterable, Sequence
+from itertools import zip_longest
 from typing import TYPE_CHECKING, Any, Final, cast
 
 import anyio
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
 
 Resolve = Callable[[str, int], Awaitable[Sequence[str]]]
 
-_LOOKUPS: Final = 16  # threads that may wait for the DNS at once
 _ADDRESSES: Final = 4  # tried for one host, each with its share of the time
 
 
@@ -36,13 +36,16 @@ class PinnedBackend(httpcore2.AsyncNetworkBackend):
     Args:
         allow_private: let loopback, private and other special addresses through.
         connect_s: seconds for all connecting, shared by the addresses of a host.
+        lookups: threads that may wait for the DNS at once.
         resolve: finds the addresses of a host; OSError when there is none.
     """
 
-    def __init__(self, *, allow_private: bool, connect_s: float, resolve: Resolve | None) -> None:
+    def __init__(
+        self, *, allow_private: bool, connect_s: float, lookups: int, resolve: Resolve | None
+    ) -> None:
         self._allow_private = allow_private
         self._connect_s = connect_s
-        self._resolve = resolve or _lookup_with(anyio.CapacityLimiter(_LOOKUPS))
+        self._resolve = resolve or _lookup_with(anyio.CapacityLimiter(lookups))
         # Its type reads as the stand-in for installations without anyio.
         self._network = cast("httpcore2.AsyncNetworkBackend", httpcore2.AnyIOBackend())
 
@@ -77,11 +80,11 @@ class PinnedBackend(httpcore2.AsyncNetworkBackend):
         if not addresses:
             raise httpcore2.ConnectError(f"the host name {host} has no address")
         if self._allow_private:
-            return addresses[:_ADDRESSES]
+            return _mixed(addresses)[:_ADDRESSES]
         # One is enough: a name that leads inside and outside is how rebinding begins.
         if reasons := [reason for ip in addresses if (reason := check_ip(ip))]:
             raise BlockedError(f"{host}: {'; '.join(reasons[:_ADDRESSES])}")
-        return addresses[:_ADDRESSES]
+        return _mixed(addresses)[:_ADDRESSES]
 
 
 class _Stream(httpcore2.AsyncNetworkStream):
@@ -114,6 +117,13 @@ class _Stream(httpcore2.AsyncNetworkStream):
 
     def get_extra_info(self, info: str) -> Any:
         return self._stream.get_extra_info(info)
+
+
+def _mixed(addresses: Sequence[str]) -> Sequence[str]:
+    """Take both families in turn: of one alone, the first few may all lead nowhere."""
+    first = [ip for ip in addresses if (":" in ip) == (":" in addresses[0])]
+    others = [ip for ip in addresses if (":" in ip) != (":" in addresses[0])]
+    return [ip for pair in zip_longest(first, others) for ip in pair if ip is not None]
 
 
 def _lookup_with(limiter: anyio.CapacityLimiter) -> Resolve:

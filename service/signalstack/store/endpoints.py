@@ -156,9 +156,11 @@ async def take(
     return wait_s or 0.0
 
 
-async def hold(conn: Connection, *, user_id: UUID, endpoint_id: UUID, hold_s: float) -> None:
+async def hold(
+    conn: Connection, *, user_id: UUID, endpoint_id: UUID, url: str, hold_s: float
+) -> None:
     """Have the endpoint's deliveries wait for so many seconds, unless they do so already."""
-    await execute(conn, _HOLD, user_id=user_id, id=endpoint_id, hold_s=hold_s)
+    await execute(conn, _HOLD, user_id=user_id, id=endpoint_id, url=url, hold_s=hold_s)
 
 
 async def record_failure(
@@ -166,6 +168,7 @@ async def record_failure(
     *,
     user_id: UUID,
     endpoint_id: UUID,
+    url: str,
     reason: str,
     patience_s: float,
     failures: int,
@@ -179,6 +182,7 @@ async def record_failure(
         _RECORD_FAILURE,
         user_id=user_id,
         id=endpoint_id,
+        url=url,
         reason=reason,
         patience_s=patience_s,
         failures=failures,
@@ -191,9 +195,13 @@ async def clear_failures(conn: Connection, *, user_id: UUID, endpoint_id: UUID) 
     await execute(conn, _CLEAR_FAILURES, user_id=user_id, id=endpoint_id)
 
 
-async def disable(conn: Connection, *, user_id: UUID, endpoint_id: UUID, reason: str) -> bool:
+async def disable(
+    conn: Connection, *, user_id: UUID, endpoint_id: UUID, url: str, reason: str
+) -> bool:
     """Switch an endpoint off and keep why; tell whether it was on."""
-    return await execute(conn, _DISABLE, user_id=user_id, id=endpoint_id, reason=reason) > 0
+    return (
+        await execute(conn, _DISABLE, user_id=user_id, id=endpoint_id, url=url, reason=reason) > 0
+    )
 
 
 async def delete(conn: Connection, *, user_id: UUID, endpoint_id: UUID) -> bool:

@@ -144,27 +144,30 @@ async def take(pool: Pool, user_id: UUID, endpoint_id: UUID, *, again: bool) -> 
         )
 
 
-async def hold(pool: Pool, user_id: UUID, endpoint_id: UUID, hold_s: float) -> None:
-    """Hold deliveries back for so many seconds, as the receiver asked."""
+async def hold(pool: Pool, user_id: UUID, endpoint_id: UUID, url: str, hold_s: float) -> None:
+    """Hold deliveries back for so many seconds, as the receiver at `url` asked."""
     async with pool.connection(user_id) as conn:
-        await endpoints.hold(conn, user_id=user_id, endpoint_id=endpoint_id, hold_s=hold_s)
+        await endpoints.hold(conn, user_id=user_id, endpoint_id=endpoint_id, url=url, hold_s=hold_s)
 
 
-async def disable(pool: Pool, user_id: UUID, endpoint_id: UUID, reason: str) -> bool:
-    """Switch an endpoint off and keep why; tell whether it was on."""
+async def disable(pool: Pool, user_id: UUID, endpoint_id: UUID, url: str, reason: str) -> bool:
+    """Switch an endpoint off if it still has that url, and keep why; tell whether it was on."""
     async with pool.connection(user_id) as conn:
         return await endpoints.disable(
-            conn, user_id=user_id, endpoint_id=endpoint_id, reason=reason
+            conn, user_id=user_id, endpoint_id=endpoint_id, url=url, reason=reason
         )
 
 
-async def record_failure(pool: Pool, user_id: UUID, endpoint_id: UUID, reason: str) -> bool:
-    """Count a failed delivery; tell whether it was one too many, and switched the endpoint off."""
+async def record_failure(
+    pool: Pool, user_id: UUID, endpoint_id: UUID, url: str, reason: str
+) -> bool:
+    """Count a failed delivery to `url`; tell whether it switched the endpoint off."""
     async with pool.connection(user_id) as conn:
         return await endpoints.record_failure(
             conn,
             user_id=user_id,
             endpoint_id=endpoint_id,
+            url=url,
             reason=reason,
             patience_s=PATIENCE_S,
             failures=FAILURES,

@@ -1,6 +1,7 @@
 -- Counts at most one failure a minute, so that a dead receiver with a thousand deliveries costs one
 -- write; who waited for the row lock finds the guard on `failed_at` closed. Enough of them for long
 -- enough switch the endpoint off. Guarded by `active`: the first reason is the one its owner needs.
+-- Guarded by `url`: what one receiver does is not the fault of the next.
 UPDATE signalstack.endpoints
 SET
     failing_since = coalesce(failing_since, now()),
@@ -23,6 +24,7 @@ SET
 WHERE
     user_id = %(user_id)s::uuid
     AND id = %(id)s::uuid
+    AND url = %(url)s::text
     AND active
     AND (failed_at IS NULL OR failed_at < now() - interval '1 minute')
 RETURNING active;
