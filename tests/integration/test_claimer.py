@@ -17,13 +17,14 @@ from recording import RecordingObserver
 from rows import add_jobs, add_user, connect, dead_jobs
 from signalstack.core.errors import UnavailableError
 from signalstack.core.ids import id_floor
-from signalstack.core.job import Outcome
+from signalstack.core.job import Outcome, Status
 from signalstack.store.claims import NIL
 from signalstack.store.dispatch import CLAIM_SESSION, CLAIM_STATEMENTS, SETTLE_STATEMENTS, Dispatch
 from signalstack.store.link import Link
 from signalstack.store.listener import AGAIN, READY
 from signalstack.store.outcomes import Ended
 from signalstack.store.workers import WorkerLease
+from signalstack.usecases import control, look_up
 from signalstack.worker.claimer import Claimer
 from working import NEVER_S, POLL_S, open_shop
 
@@ -147,6 +148,26 @@ async def test_jobs_of_a_claim_whose_answer_was_lost_are_leased_anew(database_ur
 
         assert [one.job_id for one in leases] == jobs
         assert [one.attempt for one in leases] == [1, 1, 1]
+        tasks.cancel_scope.cancel()
+
+
+async def test_a_job_that_was_cancelled_beside_a_lost_claim_is_not_leased_again(
+    database_url: str,
+) -> None:
+    async with _at_work(database_url, _Lossy) as (desk, lossy), anyio.create_task_group() as tasks:
+        shop, told = desk.shop, RecordingObserver()
+        cancelled, other = await shop.enqueue_many("noop", [None] * 2)
+        tasks.start_soon(desk.claimer.look_forever)
+        desk.claimer.look()
+        with anyio.fail_after(10):
+            await lossy.broke.wait()
+        await control.cancel(shop.pool, shop.user_id, cancelled, observer=told)
+        desk.claimer.look()  # as the listener has it do when it is back
+        leases = await desk.leased(1)
+
+        assert [one.job_id for one in leases] == [other]
+        job = await look_up.get_job(shop.pool, shop.user_id, cancelled)
+        assert (job.status, job.attempt) == (Status.CANCELLED, 0)
         tasks.cancel_scope.cancel()
 
 

@@ -29,7 +29,9 @@ from rows import (
 )
 from signalstack.core.ids import new_id
 from signalstack.core.job import Outcome, Wake
+from signalstack.core.stage import Closed
 from signalstack.store.claims import NIL, Claim, Lease
+from signalstack.store.dispatch import Disowned
 from signalstack.store.intake import SESSION as INTAKE_SESSION
 from signalstack.store.intake import STATEMENTS as INTAKE_STATEMENTS
 from signalstack.store.intake import Intake
@@ -810,6 +812,33 @@ async def test_what_the_intake_stores_is_what_a_worker_claims(
         await Intake(link, observer).submit(write)
 
     assert _ids(await _claim(dispatch, worker, 10)) == [write.ref]
+
+
+async def test_what_was_cancelled_in_a_lost_claim_ends_and_runs_no_more(
+    dispatch: Dispatch, conn: Database, worker: UUID, tenant: UUID
+) -> None:
+    cancelled, other = await add_jobs(conn, tenant, 2)
+    token = next(_TOKENS)
+    await _claim(dispatch, worker, 2, token=token)
+    await conn.execute(
+        "UPDATE signalstack.jobs SET cancel_requested = true, watch = 1 WHERE id = %s", (cancelled,)
+    )
+    await conn.execute("LISTEN signalstack_changed")
+
+    done = await dispatch.disown([token])
+
+    closed = Closed(queue="default", type="noop", outcome=Outcome.CANCELLED, count=1)
+    assert done == Disowned(count=1, closed=[closed])
+    assert _ids(await _claim(dispatch, worker, 2)) == [other]
+    ended = "SELECT id, status, attempt, started_at, finished_at IS NULL, worker_id "
+    ended += "FROM signalstack.finished_jobs"
+    assert await rows(conn, ended) == [(cancelled, "cancelled", 0, None, False, None)]
+    counted = "SELECT user_id, jobs_failed, jobs_cancelled FROM signalstack.metrics_delta"
+    assert await rows(conn, counted) == [(tenant, 0, 1)]
+    told = [each async for each in conn.notifies(timeout=5, stop_after=1)]
+    assert [(each.channel, each.payload) for each in told] == [
+        ("signalstack_changed", str(cancelled))
+    ]
 
 
 async def test_the_clock_goes_by_the_databases(dispatch: Dispatch) -> None:

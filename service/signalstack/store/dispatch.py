@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final, cast
 
 import msgspec
 
+from signalstack.core.stage import Closed
 from signalstack.store import binary, claims, outcomes
 from signalstack.store.claims import NIL
 from signalstack.store.link import Call, Statement
@@ -100,6 +101,13 @@ class Promotion(msgspec.Struct, frozen=True, kw_only=True):
     invited: int | None = None
 
 
+class Disowned(msgspec.Struct, frozen=True, kw_only=True):
+    """How many jobs wait again, and which were cancelled meanwhile and are over."""
+
+    count: int
+    closed: list[Closed]
+
+
 class Dispatch:
     """Claims over one link and settles over another, so that neither waits for the other."""
 
@@ -190,10 +198,11 @@ class Dispatch:
             rows, said = claims.read_claim(result)
         return claims.make_claim(rows, said, token=token, inline=inline, lanes=lanes, dead=dead)
 
-    async def disown(self, tokens: Sequence[int]) -> int:
-        """Give back what claims with these tokens leased, if anything; returns how many jobs."""
+    async def disown(self, tokens: Sequence[int]) -> Disowned:
+        """Give back what claims with these tokens leased, if anything; end what was cancelled."""
         (result,) = await self._claims.run(Call(_DISOWN, (binary.int8_array(tokens),)))
-        return _read_count(result)
+        ((count, closed, _),) = binary.read_rows(result)
+        return Disowned(count=count, closed=msgspec.json.decode(closed, type=list[Closed]))
 
     async def promote(self, *, busy: bool = False, host: UUID | None = None) -> Promotion:
         """Make up to PROMOTE_LIMIT due jobs claimable.

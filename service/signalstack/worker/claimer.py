@@ -334,9 +334,11 @@ class Claimer:
     async def _disown(self) -> None:
         """Give back what was leased by claims whose answer did not arrive."""
         now = anyio.current_time()
-        count = await self._dispatch.disown(list(self._doubtful))
-        if count:
-            _log.warning("claims_disowned", jobs=count)
+        back = await self._dispatch.disown(list(self._doubtful))
+        for closed in back.closed:
+            self._observer.tell(closed)
+        if back.count:
+            _log.warning("claims_disowned", jobs=back.count)
             self._walks.need_whole()
             self._wake(Wake.POLL)
         # What came into doubt meanwhile is asked for later: its time is not over.
