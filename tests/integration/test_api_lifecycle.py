@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
 LATER = {"delay_s": 3_600}
 PATIENCE_S = 10
+_LAST = "9999-12-31T23:59:59Z"
 _BLOCKED = """
     SELECT count(*) FROM pg_stat_activity
     WHERE datname = current_database() AND wait_event_type = 'Lock'
@@ -224,17 +225,41 @@ async def test_every_filter_shows_what_fits(bench: Bench) -> None:
 async def test_created_between_two_moments_is_from_the_one_until_before_the_other(
     bench: Bench,
 ) -> None:
-    await bench.create()
-    made = await bench.create()
-    at = datetime.fromtimestamp((UUID(made).int >> 80) / 1_000, UTC)
-    just_after = (at + timedelta(milliseconds=1)).isoformat()
+    one, two = await bench.run(Outcome.SUCCEEDED), await bench.create()
+    three, four = await bench.create(), await bench.create()
+    await bench.settle(await bench.claim(), Outcome.SUCCEEDED)
+    made = [one, two, three, four]
+    first, second, third, fourth = [(await bench.get(job))["created_at"] for job in made]
 
-    assert made in await bench.list(created_after=at.isoformat())
-    assert made not in await bench.list(created_after=just_after)
-    assert made in await bench.list(created_before=just_after)
-    assert made not in await bench.list(created_before=at.isoformat())
-    assert await bench.list(created_after=just_after, created_before=at.isoformat()) == []
-    assert len(await bench.list(created_after="0001-01-01T12:00:00+12:00")) == 2
+    assert await bench.list(created_after=second) == [four, three, two]
+    assert await bench.list(created_before=third) == [two, one]
+    assert await bench.list(created_after=second, created_before=third) == [two]
+    assert await bench.list(created_after=third, created_before=second) == []
+    assert await bench.list(created_after=first, type="noop") == [four, three, two, one]
+    assert await bench.list(created_before=fourth, type="noop") == [three, two, one]
+    assert await bench.list(created_after=second, status="succeeded") == [two]
+    await bench.client.post(f"/v1/jobs/{four}/cancel")
+    assert await bench.list(created_after=fourth, status="cancelled") == [four]
+    assert await bench.list(created_before=fourth, status="cancelled") == []
+    for wide in ({"created_after": "0001-01-01T12:00:00+12:00"}, {"created_before": _LAST}):
+        assert await bench.list(**wide) == [four, three, two, one]
+
+
+@pytest.mark.parametrize("apart_s", [-50, 50])
+async def test_created_goes_by_the_databases_clock_where_an_id_has_another(
+    bench: Bench, apart_s: int
+) -> None:
+    made = await bench.create()
+    await bench.db.execute(
+        "UPDATE signalstack.jobs SET created_at = created_at + %s * interval '1 second'", (apart_s,)
+    )
+    at = (await bench.get(made))["created_at"]
+    just_after = (datetime.fromisoformat(at) + timedelta(milliseconds=1)).isoformat()
+
+    assert await bench.list(created_after=at) == [made]
+    assert await bench.list(created_after=just_after) == []
+    assert await bench.list(created_before=at) == []
+    assert await bench.list(created_before=just_after, limit=1) == [made]
 
 
 async def test_pages_hold_still_while_jobs_come_in_and_move(bench: Bench) -> None:

@@ -326,6 +326,10 @@ async def test_lists_go_from_page_to_page(front: Front) -> None:
     assert await walk(f"phone_number={encoded}&status=cancelled&") == ["0"]
     assert await walk("created_after=2999-01-01T00:00:00Z&") == []
     assert await walk("created_before=2999-01-01T00:00:00Z&") == ["4", "3", "2", "1", "0"]
+    at = made[2]["created_at"]
+    for narrow in ("", f"phone_number={encoded}&", "status=pending&"):
+        assert "2" in await walk(f"{narrow}created_after={at}&")
+        assert "2" not in await walk(f"{narrow}created_before={at}&")
 
 
 async def test_lists_refuse_what_they_cannot_read(front: Front) -> None:

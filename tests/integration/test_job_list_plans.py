@@ -96,6 +96,8 @@ class History:
             "status": None,
             "type": None,
             "queue": None,
+            "created_after": None,
+            "created_before": None,
             "live": True,
             "finished": True,
             "limit": PAGE,

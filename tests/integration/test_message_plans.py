@@ -111,6 +111,8 @@ def test_messages_are_reached_by_indexes(database_url: str, subtests: pytest.Sub
             "user_id": archive.user_id,
             "id": somewhere,
             "floor": UUID(int=0),
+            "created_after": None,
+            "created_before": None,
             "limit": PAGE,
         }
         for generic in (False, True):

@@ -9,6 +9,8 @@ from uuid import UUID, SafeUUID
 import uuid_utils
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+LOWEST: Final = UUID(int=0)
+HIGHEST: Final = UUID(int=2**128 - 1)
 _VERSION: Final = 7
 _MILLISECONDS_SHIFT: Final = 80
 _new, _set = object.__new__, object.__setattr__
@@ -56,3 +58,17 @@ def id_floor(moment: datetime, shift: timedelta = timedelta()) -> UUID:
     """
     milliseconds = (moment - _EPOCH + shift) // timedelta(milliseconds=1)
     return UUID(int=max(milliseconds, 0) << _MILLISECONDS_SHIFT)
+
+
+def id_span(
+    after: datetime | None, before: datetime | None, *, skew: timedelta
+) -> tuple[UUID, UUID]:
+    """Bound the ids of what was created at `after` or later, and before `before`.
+
+    An id carries the clock of the process that took the thing in, `created_at` the database's: the
+    span is wider by `skew` on both sides, so `created_at` itself is to be compared as well.
+    """
+    return (
+        LOWEST if after is None else id_floor(after, -skew),
+        HIGHEST if before is None else id_floor(before, skew),
+    )

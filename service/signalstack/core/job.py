@@ -185,7 +185,7 @@ class JobChange(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
 class JobFilter(msgspec.Struct, frozen=True, kw_only=True):
     """Which jobs a list shows: those that fit everything that is given.
 
-    Created is when the id was made: at or after `created_after`, and before `created_before`.
+    Created is what `created_at` says: at or after `created_after`, and before `created_before`.
     """
 
     status: Status | None = None

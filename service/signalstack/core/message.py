@@ -100,7 +100,7 @@ class Message(msgspec.Struct, frozen=True, kw_only=True):
 class MessageFilter(msgspec.Struct, frozen=True, kw_only=True):
     """Which messages a list shows: those that fit everything that is given.
 
-    Created is when the id was made: at or after `created_after`, and before `created_before`.
+    Created is what `created_at` says: at or after `created_after`, and before `created_before`.
     """
 
     status: MessageStatus | None = None

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from datetime import timedelta
 from typing import TYPE_CHECKING, Final
-from uuid import UUID
+from uuid import UUID  # noqa: TC003 - msgspec reads the annotation
 
 from signalstack.core.event import Event
-from signalstack.core.ids import id_floor
+from signalstack.core.ids import HIGHEST, id_span
 from signalstack.store.query import Query, fetch_all, fetch_one
 
 if TYPE_CHECKING:
@@ -25,10 +25,7 @@ class StoredEvent(Event, frozen=True, kw_only=True):
 _GET: Final = Query("events/get", StoredEvent)
 _LIST: Final = Query("events/list", Event)
 _LIST_OF_TYPE: Final = Query("events/list_of_type", Event)
-# An id carries the clock of the process that took the event in, `created_at` the database's.
 _SKEW: Final = timedelta(hours=1)
-_LOWEST: Final = UUID(int=0)
-_HIGHEST: Final = UUID(int=2**128 - 1)
 
 
 async def get(conn: Connection, *, user_id: UUID, event_id: UUID) -> StoredEvent | None:
@@ -47,13 +44,11 @@ async def list_page(
     limit: int,
 ) -> list[Event]:
     """List the tenant's events with ids below `before`, newest first."""
-    last = before or _HIGHEST
-    if created_before is not None:
-        last = min(last, id_floor(created_before, _SKEW))
+    first, last = id_span(created_after, created_before, skew=_SKEW)
     filters = {
         "user_id": user_id,
-        "first": _LOWEST if created_after is None else id_floor(created_after, -_SKEW),
-        "last": last,
+        "first": first,
+        "last": min(last, before or HIGHEST),
         "created_after": created_after,
         "created_before": created_before,
         "limit": limit,

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import TYPE_CHECKING, Final
 from uuid import UUID
 
 import msgspec
 
-from signalstack.core.ids import id_floor
+from signalstack.core.ids import HIGHEST, id_span
 from signalstack.core.job import LIVE, TERMINAL, Job, Status
 from signalstack.store.query import Query, fetch_all
 
@@ -17,8 +18,9 @@ if TYPE_CHECKING:
     from signalstack.core.job import JobFilter
     from signalstack.store.query import Connection
 
-_HIGHEST: Final = UUID(int=2**128 - 1)
-_LOWEST: Final = UUID(int=0)
+# Rows within it are read and may not fit: a wide one would have busy tenants' pages come empty. It
+# covers a request's deadline, and clocks that are set.
+_SKEW: Final = timedelta(minutes=1)
 _UNSUCCESSFUL: Final = TERMINAL - {Status.SUCCEEDED}
 
 
@@ -50,11 +52,14 @@ async def list_page(
     5,000 rows for filters that no index serves.
     """
     status = wanted.status
-    finished_only, bounds = status in TERMINAL, _bounds(wanted, below)
+    finished_only = status in TERMINAL
+    floor, ceiling = id_span(wanted.created_after, wanted.created_before, skew=_SKEW)
     common = {
         "user_id": user_id,
-        "floor": bounds[0],
-        "below": bounds[1],
+        "floor": floor,
+        "below": min(ceiling, below or HIGHEST),
+        "created_after": wanted.created_after,
+        "created_before": wanted.created_before,
         "status": None if status is None else status.value,
         "type": wanted.type,
         "queue": wanted.queue,
@@ -69,14 +74,6 @@ async def list_page(
             conn, _LIST, **common, live=not finished_only, finished=status not in LIVE
         )
     return _cut(found, limit)
-
-
-def _bounds(wanted: JobFilter, below: UUID | None) -> tuple[UUID, UUID]:
-    """Turn times and position into a range of ids, the lower bound included."""
-    after, before = wanted.created_after, wanted.created_before
-    floor = _LOWEST if after is None else id_floor(after)
-    ceiling = _HIGHEST if before is None else id_floor(before)
-    return floor, min(ceiling, below or _HIGHEST)
 
 
 def _cut(found: Sequence[_Seen], limit: int) -> Page:

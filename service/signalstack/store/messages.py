@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import TYPE_CHECKING, Final
-from uuid import UUID
 
 import msgspec
 
-from signalstack.core.ids import id_floor
+from signalstack.core.ids import HIGHEST, id_span
 from signalstack.core.message import Message, Tally
 from signalstack.store.query import Query, execute, fetch_all, fetch_one, fetch_value
 
 if TYPE_CHECKING:
+    from uuid import UUID
+
     from signalstack.core.message import MessageFilter
     from signalstack.store.query import Connection
 
-_LOWEST: Final = UUID(int=0)
-_HIGHEST: Final = UUID(int=2**128 - 1)
+# It covers a request's deadline, and clocks that are set.
+_SKEW: Final = timedelta(minutes=1)
 
 
 class RolledUp(msgspec.Struct, frozen=True, kw_only=True):
@@ -44,13 +46,13 @@ async def list_page(
     conn: Connection, *, user_id: UUID, wanted: MessageFilter, below: UUID | None, limit: int
 ) -> list[Message]:
     """List the tenant's messages with ids under `below` that fit, newest first."""
-    top = below or _HIGHEST
-    if wanted.created_before is not None:
-        top = min(top, id_floor(wanted.created_before))
+    floor, ceiling = id_span(wanted.created_after, wanted.created_before, skew=_SKEW)
     bounds = {
         "user_id": user_id,
-        "floor": _LOWEST if wanted.created_after is None else id_floor(wanted.created_after),
-        "below": top,
+        "floor": floor,
+        "below": min(ceiling, below or HIGHEST),
+        "created_after": wanted.created_after,
+        "created_before": wanted.created_before,
         "limit": limit,
     }
     status = None if wanted.status is None else wanted.status.value

@@ -47,6 +47,8 @@ FROM (
             (%(status)s::text IS NULL OR job.status = %(status)s)
             AND (%(type)s::text IS NULL OR job.type = %(type)s)
             AND (%(queue)s::text IS NULL OR job.queue = %(queue)s)
+            AND job.created_at >= coalesce(%(created_after)s::timestamptz, '-infinity')
+            AND job.created_at < coalesce(%(created_before)s::timestamptz, 'infinity')
             AND job.hidden_at IS NULL
         ) AS fits,
         row_number() OVER (ORDER BY job.id DESC) = 5000 AS edge

@@ -70,6 +70,8 @@ FROM (
                     job.type = %(type)s::text
                     AND (%(status)s::text IS NULL OR job.status = %(status)s)
                     AND (%(queue)s::text IS NULL OR job.queue = %(queue)s)
+                    AND job.created_at >= coalesce(%(created_after)s::timestamptz, '-infinity')
+                    AND job.created_at < coalesce(%(created_before)s::timestamptz, 'infinity')
                 ) AS fits,
                 row_number() OVER (ORDER BY job.id DESC) = 5000 AS edge
             FROM (
@@ -156,6 +158,8 @@ FROM (
                 (
                     (%(status)s::text IS NULL OR f.status = %(status)s)
                     AND (%(queue)s::text IS NULL OR f.queue = %(queue)s)
+                    AND f.created_at >= coalesce(%(created_after)s::timestamptz, '-infinity')
+                    AND f.created_at < coalesce(%(created_before)s::timestamptz, 'infinity')
                     AND f.hidden_at IS NULL
                 ) AS fits,
                 row_number() OVER (ORDER BY f.type DESC, f.id DESC) = 5000 AS edge

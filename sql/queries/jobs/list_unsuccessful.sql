@@ -44,6 +44,8 @@ FROM (
             f.status = %(status)s::text
             AND (%(type)s::text IS NULL OR f.type = %(type)s)
             AND (%(queue)s::text IS NULL OR f.queue = %(queue)s)
+            AND f.created_at >= coalesce(%(created_after)s::timestamptz, '-infinity')
+            AND f.created_at < coalesce(%(created_before)s::timestamptz, 'infinity')
             AND f.hidden_at IS NULL
         ) AS fits,
         row_number() OVER (ORDER BY f.id DESC) = 5000 AS edge

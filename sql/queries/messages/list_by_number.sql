@@ -37,6 +37,8 @@ FROM (
         AND m.user_id = %(user_id)s::uuid
         AND m.id >= %(floor)s::uuid
         AND m.id < %(below)s::uuid
+        AND m.created_at >= coalesce(%(created_after)s::timestamptz, '-infinity')
+        AND m.created_at < coalesce(%(created_before)s::timestamptz, 'infinity')
     ORDER BY m.id DESC
     LIMIT %(limit)s::integer
 ) AS page
