@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, cast
 from uuid import RFC_4122, UUID
 
 import anyio
@@ -15,13 +15,21 @@ import pytest
 from psycopg.conninfo import make_conninfo
 
 from hands import working
+from receiver import receiver
+from recording import RecordingObserver
 from rows import Database, add_user, connect, rows, value
 from signalstack.core.ids import id_time
 from signalstack.core.job import Outcome
 from signalstack.core.stage import Finished, Settled
+from signalstack.handlers import webhook
+from signalstack.handlers.outbound import open_outbound
+from signalstack.telemetry.observer import Telemetry
+from working import open_shop
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
+
+    from signalstack.handlers.addressee import Endpoints
 
 PATIENCE_S: Final = 10.0
 PAGE: Final = Path(__file__).parents[2] / "docs/sql.md"
@@ -119,6 +127,39 @@ async def test_every_option_is_kept_and_counted(conn: Database) -> None:
     )
     assert kept == [([1], 7, False, True, 9, 1.5, "k-1", trace)]
     assert await value(conn, "SELECT sum(jobs_created) FROM signalstack.metrics_delta") == 1
+
+
+class _Untraced(RecordingObserver):
+    """Has the spans of a worker whose traces nobody collects."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.span = Telemetry(version="1").span  # pyright: ignore[reportAttributeAccessIssue] - nobody looks at them
+
+
+@pytest.mark.parametrize("trace", ["é", "a\nb: c", "\x7f"])
+async def test_what_is_no_trace_context_holds_no_delivery_up(database_url: str, trace: str) -> None:
+    facts = _Untraced()
+    async with (
+        open_shop(database_url) as shop,
+        receiver() as here,
+        open_outbound(timeout_s=5, allow_private=True) as outbound,
+    ):
+        # Endpoints are for deliveries that name one.
+        deliver = webhook.build(
+            outbound=outbound, observer=facts, endpoints=cast("Endpoints", None)
+        )
+        async with shop.worker({}, on_board=[deliver], facts=facts) as crew:
+            (made,) = await shop.rows(
+                "SELECT signalstack.enqueue('acme', 'send_webhook', traceparent => %s,"
+                " payload => jsonb_build_object('url', %s::text, 'body', 1)) AS id",
+                trace,
+                here.url,
+            )
+            ended = await crew.ended(msgspec.convert(made["id"], UUID))
+
+    assert (ended.outcome, ended.attempt) == (Outcome.SUCCEEDED, 1)
+    assert "traceparent" not in here.requests[0].headers
 
 
 async def test_ids_are_uuid7_and_in_order(conn: Database) -> None:

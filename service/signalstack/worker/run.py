@@ -73,7 +73,8 @@ class Run(msgspec.Struct, eq=False):
     @property
     def traceparent(self) -> str | None:
         """W3C trace context of this run."""
-        return self.span.traceparent or self.lease.traceparent
+        # Not the lease's own: SQL writes any text there, and only a span takes what is valid.
+        return self.span.traceparent
 
     @property
     def logger(self) -> Log:
