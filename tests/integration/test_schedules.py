@@ -38,8 +38,17 @@ class Picky(msgspec.Struct):
     n: int = 0
 
     def __post_init__(self) -> None:
-        if self.n:
+        if self.n == 1:
             raise KeyError("n")
+        if self.n:
+            raise RuntimeError("a\x00b\ud800c" if self.n == 2 else _Mute())
+
+
+class _Mute:
+    """What cannot be read."""
+
+    def __str__(self) -> str:
+        raise KeyError("mute")
 
 
 async def _run(_payload: Any, _context: Context) -> None:
@@ -265,6 +274,28 @@ async def test_months_of_missed_ticks_are_no_long_search(rig: Rig) -> None:
     ((tick, outcome, passed, _),) = await rig.ticks()
     assert (outcome, passed) == ("enqueued", 100)
     assert datetime.now(UTC) - tick < timedelta(minutes=6)
+
+
+@pytest.mark.parametrize(
+    ("n", "told"),
+    [(2, "RuntimeError: a\ufffdb?c"), (3, "RuntimeError: (its text cannot be read)")],
+)
+async def test_an_error_that_cannot_be_kept_or_read_stops_nobody_elses_ticks(
+    rig: Rig, n: int, told: str
+) -> None:
+    spoilt = await rig.make()
+    await rig.conn.execute(
+        """UPDATE signalstack.schedules SET job = job || jsonb_build_object(
+            'type', 'picky', 'payload', jsonb_build_object('n', %s::integer))""",
+        (n,),
+    )
+    await rig.make(name="other")
+    await rig.age(11)
+
+    await rig.ticker.take_due()
+
+    assert sorted(outcome for _, outcome, _, _ in await rig.ticks()) == ["enqueued", "rejected"]
+    assert (await rig.shown(spoilt)).last_error == told
 
 
 @pytest.mark.parametrize(

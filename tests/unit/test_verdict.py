@@ -8,14 +8,8 @@ import pytest
 
 from signalstack.core.handler import Fail, Postpone, Retry
 from signalstack.core.job import Outcome
-from signalstack.worker.verdict import (
-    ERROR_LIMIT,
-    POSTPONE_LIMIT_S,
-    RetryPolicy,
-    Verdict,
-    clip,
-    judge,
-)
+from signalstack.core.reason import ERROR_LIMIT, clip
+from signalstack.worker.verdict import POSTPONE_LIMIT_S, RetryPolicy, Verdict, judge
 
 
 def _judge(

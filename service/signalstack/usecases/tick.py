@@ -9,6 +9,7 @@ import anyio.lowlevel
 from signalstack.core.document import canonical
 from signalstack.core.errors import InvalidError
 from signalstack.core.ids import new_id
+from signalstack.core.reason import clip, describe
 from signalstack.core.schedule import Turn, make_payload, show_tick, take_turn
 from signalstack.core.stage import Enqueued, Ticked
 from signalstack.store import schedules
@@ -82,7 +83,7 @@ class Ticker:
         except InvalidError as error:
             return _without_job(schedule, turn, "rejected", str(error))
         except Exception as error:  # noqa: BLE001 - a user's own type checks the payload; others wait
-            return _without_job(schedule, turn, "rejected", f"{type(error).__name__}: {error}")
+            return _without_job(schedule, turn, "rejected", describe(error))
 
     def _with_job(self, schedule: DueSchedule, turn: Turn) -> Tick:
         job = schedule.wanted_job
@@ -134,5 +135,6 @@ def _without_job(
         next_tick=turn.next_tick,
         outcome=outcome,
         passed=turn.passed,
-        error=error,
+        # One that PostgreSQL cannot keep would take the ticks of all others with it.
+        error=None if error is None else clip(error),
     )

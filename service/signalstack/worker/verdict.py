@@ -9,12 +9,12 @@ import msgspec
 
 from signalstack.core.handler import Fail, Postpone, Retry
 from signalstack.core.job import Outcome
+from signalstack.core.reason import clip, describe, text_of
 from signalstack.core.retry import backoff
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-ERROR_LIMIT: Final = 2_000
 _RETRY_LIMIT_S: Final = 86_400.0
 # A handler that puts its job off at once and for ever would keep a slot busy with nothing.
 _POSTPONE_LEAST_S: Final = 0.01
@@ -70,12 +70,6 @@ def judge(
     return Verdict(outcome=Outcome.RETRIED, error=text, delay_s=delay_s)
 
 
-def clip(text: str) -> str:
-    """Make a text that PostgreSQL can keep: no NUL, no lone surrogate, bounded."""
-    clean = text.replace("\x00", "\ufffd").encode("utf-8", "replace").decode()
-    return clean if len(clean) <= ERROR_LIMIT else clean[: ERROR_LIMIT - 1] + "…"
-
-
 def _leaves(error: BaseException) -> Iterator[BaseException]:
     left = [error]
     while left:
@@ -88,19 +82,12 @@ def _leaves(error: BaseException) -> Iterator[BaseException]:
 
 def _describe(error: BaseException, leaves: list[BaseException]) -> str:
     told = leaves if isinstance(error, BaseExceptionGroup) else [error]
-    return "; ".join(f"{type(leaf).__name__}: {_text(leaf)}".removesuffix(": ") for leaf in told)
+    return "; ".join(map(describe, told))
 
 
 def _reason(asked: Fail | Retry | Postpone) -> str:
     # A subclass need not have called our __init__, and nothing checks what a reason is.
-    return _text(getattr(asked, "reason", asked))
-
-
-def _text(value: object) -> str:
-    try:
-        return str(value)
-    except Exception:  # noqa: BLE001 - a user's __str__ may raise anything
-        return "(its text cannot be read)"
+    return text_of(getattr(asked, "reason", asked))
 
 
 def _asked_s(asked: Retry | Postpone) -> float | None:
