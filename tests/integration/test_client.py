@@ -8,12 +8,14 @@ from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 from uuid import UUID, uuid4
 
+import anyio
 import anyio.to_thread
 import httpx2
 import pytest
 
 from front import GREET, make_key, open_front, served
 from hands import working
+from receiver import hang, receiver
 from signalstack.client import ApiError, AsyncClient, Client, UnreachableError
 from signalstack.core.key import Scope
 
@@ -228,6 +230,30 @@ def test_patience_has_an_end() -> None:
 
     assert (refused.value.status, refused.value.title) == (503, "Service Unavailable")
     assert "no answer of SignalStack" in refused.value.detail
+
+
+@pytest.mark.parametrize("passing", [503, httpx2.ConnectError])
+def test_a_wait_tries_no_further_than_to_its_end(
+    passing: int | type[httpx2.TransportError],
+) -> None:
+    server = Scripted(passing, 200)
+
+    with client_of(server) as client, pytest.raises(TimeoutError, match=r"another try: GET /jobs"):
+        client.wait(JOB_ID, timeout_s=0.05)  # less than the shortest pause
+
+    assert len(server.asked) == 1
+
+
+async def test_any_number_may_wait_for_an_answer_at_once() -> None:
+    async with receiver() as here, AsyncClient(f"http://127.0.0.1:{here.port}", "key") as client:
+        here.usual = hang
+        async with anyio.create_task_group() as tasks:
+            for _ in range(120):
+                tasks.start_soon(client.get, JOB_ID)
+            await here.wait_for(120)
+            tasks.cancel_scope.cancel()
+
+    assert {request.connection for request in here.requests} == set(range(1, 121))
 
 
 BY_ID = (Client.get, Client.wait, Client.cancel, Client.retry)

@@ -43,6 +43,14 @@ def test_a_pause_is_as_long_as_was_asked_for(retry_after: str, least: float) -> 
     assert GET.pause_s(busy(retry_after), 1, 0.0) == least
 
 
+def test_only_the_answer_is_waited_for_longer() -> None:
+    waiting = Call(method="GET", path="/jobs/1", into=Job, wait_s=30)
+
+    timeout = waiting.arguments(5.0)["timeout"]
+
+    assert timeout == httpx2.Timeout(connect=5.0, read=35.0, write=5.0, pool=5.0)
+
+
 @pytest.mark.parametrize("status", [200, 400, 404, 409, 422, 500])
 def test_what_will_not_pass_is_final(status: int) -> None:
     assert GET.pause_s(httpx2.Response(status), 1, 0.0) is None

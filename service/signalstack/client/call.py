@@ -44,7 +44,7 @@ class Call(msgspec.Struct, Generic[T], frozen=True, kw_only=True):
             "params": self.params,
             "content": None if self.body is None else msgspec.json.encode(self.body),
             "headers": {**self.headers, **typed},
-            "timeout": timeout_s + self.wait_s,
+            "timeout": httpx2.Timeout(timeout_s, read=timeout_s + self.wait_s),
         }
 
     def pause_s(self, outcome: Outcome, tried: int, jitter: float) -> float | None:
@@ -62,11 +62,16 @@ class Call(msgspec.Struct, Generic[T], frozen=True, kw_only=True):
         pause_s = asked_s + FIRST_PAUSE_S * 2 ** (tried - 1) * (1 + jitter) / 2
         return min(pause_s, MAX_PAUSE_S) if again else None
 
+    def told(self, outcome: Outcome) -> str:
+        """Name the request and what became of it, in a word."""
+        if isinstance(outcome, httpx2.TransportError):
+            return f"{self.method} {self.path}: {str(outcome) or type(outcome).__name__}"
+        return f"{self.method} {self.path}: {outcome.status_code} {outcome.reason_phrase}"
+
     def conclude(self, outcome: Outcome) -> T:
         """Decode what came; ApiError for a refusal, UnreachableError when there was no answer."""
         if isinstance(outcome, httpx2.TransportError):
-            reason = str(outcome) or type(outcome).__name__
-            raise UnreachableError(f"{self.method} {self.path}: {reason}") from outcome
+            raise UnreachableError(self.told(outcome)) from outcome
         try:
             if outcome.is_success:
                 return msgspec.json.decode(outcome.content, type=self.into)

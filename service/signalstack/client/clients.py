@@ -22,6 +22,8 @@ T = TypeVar("T")
 P = ParamSpec("P")
 
 _MAX_PORT: Final = 65_535
+# Who waits for a job has a connection meanwhile: with a bound to them, others would get none.
+_LIMITS: Final = httpx2.Limits(max_connections=None, max_keepalive_connections=20)
 _ADDRESS: Final = re.compile(
     r"(?i)https?://(\[[0-9a-f:.]+\]|[^\s/?#@:\[\]]+)(:[0-9]{1,5})?(/[^\s?#]*)?"
 )
@@ -49,7 +51,10 @@ class AsyncClient(Operations):
         super().__init__(retries)
         self._timeout_s = timeout_s
         self._http = httpx2.AsyncClient(
-            base_url=_address(base_url), headers=_headers(api_key), transport=transport
+            base_url=_address(base_url),
+            headers=_headers(api_key),
+            limits=_LIMITS,
+            transport=transport,
         )
 
     async def __aenter__(self) -> Self:
@@ -139,7 +144,10 @@ class Client:
         transport: httpx2.BaseTransport | None = None,
     ) -> None:
         self._http = httpx2.Client(
-            base_url=_address(base_url), headers=_headers(api_key), transport=transport
+            base_url=_address(base_url),
+            headers=_headers(api_key),
+            limits=_LIMITS,
+            transport=transport,
         )
         self.steps = _Steps(self._http, timeout_s=timeout_s, retries=retries)
 

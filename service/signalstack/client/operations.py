@@ -7,6 +7,7 @@ import time
 from abc import ABC, abstractmethod
 from datetime import datetime
 from itertools import count
+from math import inf
 from typing import TYPE_CHECKING, Any, Final, Required, TypedDict, TypeVar, Unpack
 from uuid import UUID, uuid4
 
@@ -14,7 +15,7 @@ from signalstack.client.answers import Batch, Job, Page, ReceivedEvent
 from signalstack.client.call import Call
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Sequence
+    from collections.abc import AsyncIterator, Callable, Sequence
 
     from signalstack.client.call import Outcome
 
@@ -103,14 +104,10 @@ class Operations(ABC):
         """Wait until a job has ended; TimeoutError when it has not in time."""
         path, until = _path(job_id), time.monotonic() + timeout_s
         while True:
-            wait_s = max(0, min(round(until - time.monotonic()), MAX_WAIT_S))
-            params = {"wait": str(wait_s)}
-            job = await self._send(
-                Call(method="GET", path=path, into=Job, params=params, wait_s=wait_s)
-            )
+            job = await self._insist(lambda: _look(path, until), until)
             if job.is_final:
                 return job
-            if wait_s == 0:
+            if round(until - time.monotonic()) <= 0:
                 raise TimeoutError(f"job {job_id} is {job.status} after {timeout_s:g} s")
 
     async def cancel(self, job_id: UUID | str) -> Job:
@@ -161,13 +158,26 @@ class Operations(ABC):
         )
 
     async def _send(self, call: Call[T]) -> T:
+        return await self._insist(lambda: call, inf)
+
+    async def _insist(self, make: Callable[[], Call[T]], until: float) -> T:
+        """Make a request, and make it anew while that helps; TimeoutError when it is `until`."""
         for tried in count(1):
+            call = make()
             outcome = await self._try(call)
             pause_s = call.pause_s(outcome, tried, random.random())  # noqa: S311 - it only spreads
             if pause_s is None or tried > self._retries:
                 return call.conclude(outcome)
+            if time.monotonic() + pause_s >= until:
+                raise TimeoutError(f"there was no time for another try: {call.told(outcome)}")
             await self._pause(pause_s)
         raise AssertionError("count() has no end")
+
+
+def _look(path: str, until: float) -> Call[Job]:
+    wait_s = max(0, min(round(until - time.monotonic()), MAX_WAIT_S))
+    params = {"wait": str(wait_s)}
+    return Call(method="GET", path=path, into=Job, params=params, wait_s=wait_s)
 
 
 def _path(job_id: UUID | str) -> str:
