@@ -152,6 +152,7 @@ async def open_front(
     *,
     rate_limit: RateLimit | None = None,
     limits: Limits | None = None,
+    key_ttl_s: float = 10.0,
     job_types: Sequence[JobType] = (NOOP, GREET),
     keys: bool = True,
     message_cache: MessageCache | None = None,
@@ -181,7 +182,7 @@ async def open_front(
         parts = Parts(
             pool=pool,
             acceptor=Acceptor(pool, intake, registry, witness, queues, max_attempts=3),
-            authenticator=Authenticator(pool),
+            authenticator=Authenticator(pool, ttl_s=key_ttl_s),
             queues=queues,
             watchers=watchers,
             observer=witness,

@@ -195,6 +195,29 @@ async def test_who_may_not_see_a_job_may_not_follow_it(front: Front, shop: Shop)
     assert statuses == [404, 404, 400, 401, 403]
 
 
+@pytest.mark.parametrize(
+    "refuse",
+    [
+        "UPDATE signalstack.api_keys SET revoked_at = now()",
+        "UPDATE signalstack.users SET suspended_at = now()",
+        "UPDATE signalstack.api_keys SET scopes = '{write}'",
+    ],
+    ids=["revoked", "suspended", "narrowed"],
+)
+async def test_a_stream_ends_when_its_key_is_refused(
+    database_url: str, shop: Shop, refuse: str
+) -> None:
+    job = await shop.enqueue("noop")
+    limits = Limits(heartbeat_s=0.05)
+    async with (
+        open_front(database_url, limits=limits, key_ttl_s=0.0) as front,
+        streaming(front, job) as stream,
+    ):
+        await stream.events(1)
+        await shop.rows(refuse)
+        assert await stream.events() == []
+
+
 async def test_head_has_no_events(front: Front, shop: Shop) -> None:
     job = await shop.enqueue("noop")
 

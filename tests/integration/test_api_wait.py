@@ -334,6 +334,27 @@ async def test_only_so_many_may_wait(front: Front, shop: Shop) -> None:
         pass
 
 
+async def test_one_tenants_waiters_leave_room_for_others(front: Front, shop: Shop) -> None:
+    watchers = Watchers(front.pool, partial(outcome, front.link), limit=4)
+    for _ in range(2):  # what was given back is there again
+        with (
+            watchers.watch(shop.user_id, new_id()),
+            watchers.watch(shop.user_id, new_id()),
+            watchers.watch(new_id(), new_id()),
+        ):
+            with (
+                pytest.raises(UnavailableError, match=r"^2 callers of yours"),
+                watchers.watch(shop.user_id, new_id()),
+            ):
+                pass
+            with (
+                watchers.watch(new_id(), new_id()),
+                pytest.raises(UnavailableError, match=r"^4 callers wait"),
+                watchers.watch(new_id(), new_id()),
+            ):
+                pass
+
+
 def _asked(front: Front) -> int:
     """Count who asked for the end of a job to be announced."""
     facts = front.witness.facts

@@ -13,8 +13,9 @@ from front import open_front
 from rows import connect, rows
 from signalstack.core.actor import acting
 from signalstack.core.key import Scope
+from signalstack.core.message import Pace
 from signalstack.store import audit, query
-from signalstack.usecases import endpoints, review
+from signalstack.usecases import endpoints, messages, queues, review
 from signalstack.usecases.keys import create_key, revoke_key
 from tenants import make_tenant, open_pool
 
@@ -153,6 +154,21 @@ async def test_a_worker_that_switches_an_endpoint_off_is_named(
 
     (act, *_) = await review.list_acts(front.pool)
     assert (act.actor, act.act) == ("service", "endpoint disabled")
+
+
+async def test_what_a_process_says_at_its_start_is_the_services(pool: Pool) -> None:
+    pace = Pace(batch_size=7, interval_s=1.0, workers=3)
+
+    await messages.set_pace(pool, pace)
+    await messages.set_pace(pool, pace)  # changes nothing
+    await queues.declare(pool, ["mail"])
+
+    acts = await review.list_acts(pool)
+    assert [(act.actor, act.act, act.object) for act in acts if act.actor == "service"] == [
+        ("service", "queue created", "mail"),
+        ("service", "queue changed", "messages"),
+    ]
+    assert not [act for act in acts if act.object == "mail" and act.actor != "service"]
 
 
 async def test_the_log_only_grows_and_forgets_with_age(pool: Pool, database_url: str) -> None:

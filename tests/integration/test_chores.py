@@ -358,6 +358,21 @@ async def test_partitions_are_made_once_and_take_the_rows_of_their_day(
     assert await value(conn, "SELECT count(*) FROM signalstack.finished_jobs_default") == 0
 
 
+async def test_a_table_that_is_held_keeps_no_partition_of_others_from_being_made(
+    database_url: str, pool: Pool, conn: Database
+) -> None:
+    async with connect(database_url) as holder:
+        await holder.execute("BEGIN")
+        await holder.execute("LOCK TABLE ONLY signalstack.events IN SHARE UPDATE EXCLUSIVE MODE")
+        with pytest.raises(Exception, match="too long"):
+            await make_missing(pool, days=5)
+        await holder.execute("ROLLBACK")
+
+    query = "SELECT count(*) FROM pg_inherits WHERE inhparent = %s::regclass"
+    for parent, count in {"events": 5, "finished_jobs": 7, "attempts": 7}.items():
+        assert await value(conn, query, f"signalstack.{parent}") == count
+
+
 async def test_partition_of_a_day_that_the_default_holds_is_left_out(
     pool: Pool, conn: Database, tenant: UUID
 ) -> None:

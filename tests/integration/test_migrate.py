@@ -83,6 +83,30 @@ async def test_up_makes_the_partitions_of_today_and_three_days_on(
     assert await cursor.fetchone() == (1 + 4,)
 
 
+async def test_up_waits_for_no_table_that_is_held(
+    empty_database_url: str, conn: AsyncConnection
+) -> None:
+    await migrate.up(empty_database_url)
+    made = await conn.execute(
+        "SELECT format('DROP TABLE %s', inhrelid::regclass) FROM pg_inherits "
+        "WHERE inhparent IN ('signalstack.events'::regclass, 'signalstack.attempts'::regclass) "
+        "AND inhrelid::regclass::text NOT LIKE '%default'"
+    )
+    for (drop,) in await made.fetchall():
+        await conn.execute(drop.encode())
+    async with await AsyncConnection.connect(empty_database_url) as holder:
+        await holder.execute("LOCK TABLE ONLY signalstack.events IN SHARE UPDATE EXCLUSIVE MODE")
+        with anyio.fail_after(30):
+            assert await migrate.up(empty_database_url) == []
+        await holder.rollback()
+
+    left = await conn.execute(
+        "SELECT count(*) FILTER (WHERE inhparent = 'signalstack.attempts'::regclass), "
+        "count(*) FILTER (WHERE inhparent = 'signalstack.events'::regclass) FROM pg_inherits"
+    )
+    assert await left.fetchone() == (5, 1)
+
+
 async def test_version_tells_where_a_database_stands(
     empty_database_url: str, tmp_path: Path
 ) -> None:

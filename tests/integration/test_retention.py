@@ -241,6 +241,7 @@ async def test_retention_waits_for_nobody_and_keeps_nobody_waiting(
         await reader.execute("SELECT FROM signalstack.finished_jobs")
         with pytest.raises(Exception, match="too long"):
             await _retain(pool)
+        assert not await _exists(conn, f"events_{day}")  # the others had their turn
         # Not in the queue for the lock any more, so a settlement is not behind it.
         await conn.execute("SET lock_timeout = '100ms'")
         await _finish(conn, tenant, "succeeded", made=0)

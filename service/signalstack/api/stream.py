@@ -9,8 +9,15 @@ import anyio
 import msgspec
 
 from signalstack.api import codec
+from signalstack.api.auth import admit
 from signalstack.api.operation import Answer, Bare, Operation
-from signalstack.core.errors import MalformedError, NotFoundError, UnavailableError
+from signalstack.core.errors import (
+    ForbiddenError,
+    MalformedError,
+    NotFoundError,
+    UnauthenticatedError,
+    UnavailableError,
+)
 from signalstack.core.history import since
 from signalstack.core.job import TERMINAL, Job, Status, Watch
 from signalstack.core.key import Scope
@@ -27,6 +34,7 @@ _HEADERS: Final = (
     (b"cache-control", b"no-cache"),
     (b"x-accel-buffering", b"no"),
 )
+_NEEDS: Final = Scope.READ
 _HELLO: Final = b"retry: 1000\n\n"
 _HEARTBEAT: Final = b":\n\n"
 
@@ -66,7 +74,7 @@ OPERATIONS: Final = (
         answers={200: StatusChange, 204: None},
         reads=("Last-Event-ID",),
         produces=MEDIA_TYPE,
-        needs=Scope.READ,
+        needs=_NEEDS,
     ),
 )
 
@@ -81,11 +89,13 @@ async def _events(call: Bare, last_id: str | None) -> AsyncGenerator[bytes]:
         # When it is over the caller comes back and names the last event that it saw.
         while not watchers.closed and anyio.current_time() < until:
             try:
+                # Revoked and expired keys see no more: mostly it is remembered, without a query.
+                await admit(call.exchange.headers, _NEEDS, call.parts.authenticator)
                 job, changes = await watchers.story(call.user_id, call.id)
             except UnavailableError:
                 job, changes = None, []  # told again once the listener is back
-            except NotFoundError:
-                return  # it was deleted
+            except (UnauthenticatedError, ForbiddenError, NotFoundError):
+                return  # the job was deleted, or is not the caller's to see any more
             over = job is not None and job.status in TERMINAL
             for change in since(changes, last_id):
                 last_id = change.id

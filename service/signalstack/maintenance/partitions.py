@@ -16,11 +16,20 @@ STATEMENT_S: Final = 1.0
 
 
 async def make_missing(pool: Pool, *, days: int = DAYS) -> bool:
-    """Make the partitions of today and some days ahead; never is more than one table locked."""
+    """Make the partitions of today and some days ahead; never is more than one table locked.
+
+    One that cannot be made keeps none of the others: the first error is raised behind the last.
+    """
     async with pool.connection() as conn:
         missing = await partitions.missing(conn, days=days)
+    failed: list[Exception] = []
     for wanted in missing:
-        async with pool.transaction() as conn:
-            await chores.hurry(conn, lock_s=LOCK_S, statement_s=STATEMENT_S)
-            await partitions.make(conn, wanted)
+        try:
+            async with pool.transaction() as conn:
+                await chores.hurry(conn, lock_s=LOCK_S, statement_s=STATEMENT_S)
+                await partitions.make(conn, wanted)
+        except Exception as error:  # noqa: BLE001 - whatever it is, others may be made
+            failed.append(error)
+    if failed:
+        raise failed[0]
     return False

@@ -70,11 +70,16 @@ class Retention:
         self._keep = keep
         self._walks: dict[tuple[str, bool], Walk] = {}
         self._seen: set[str] = set()
+        self._failed: dict[str, Exception] = {}
         self._shortest_s = min(keep.succeeded_s, keep.failed_s, keep.cancelled_s)
         self._longest_s = max(keep.succeeded_s, keep.failed_s, keep.cancelled_s)
 
     async def run(self) -> bool:
-        """Do one piece, and rest; tell whether there is more."""
+        """Do one piece, and rest; tell whether there is more.
+
+        A partition that fails keeps no other from its turn: it is left alone until nothing else is
+        due, and then the first error is raised.
+        """
         began = perf_counter()
         async with self._pool.connection() as conn:
             found = await partitions.list_all(conn)
@@ -82,10 +87,17 @@ class Retention:
         for partition in found:
             # Another leader may detach what this one walks through: that is walked anew.
             walk = self._walks.setdefault((partition.child, partition.attached), Walk())
-            if self._is_due(partition, walk):
-                await self._step(partition, walk)
+            if partition.child not in self._failed and self._is_due(partition, walk):
+                try:
+                    await self._step(partition, walk)
+                except Exception as error:  # noqa: BLE001 - whatever it is, others may be done
+                    self._failed[partition.child] = error
+                    continue
                 await anyio.sleep(IDLE_SHARE * (perf_counter() - began))
                 return True
+        failed, self._failed = list(self._failed.values()), {}
+        if failed:
+            raise failed[0]
         known = [(p.child, p.attached) for p in found]
         self._walks = {key: self._walks[key] for key in known}
         return False

@@ -9,14 +9,17 @@ from __future__ import annotations
 import re
 import time
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 import anyio
 import msgspec
 import psycopg
 from psycopg import AsyncConnection
+from psycopg.errors import LockNotAvailable, QueryCanceled
 
 from signalstack.core.errors import SchemaError, UnavailableError
+from signalstack.core.log import get_logger
 from signalstack.store.interruptible import interruptible
 from signalstack.store.migrations import (
     Migration,
@@ -42,10 +45,13 @@ UP_COMMAND: Final = "signalstack migrate up"
 DOWN_COMMAND: Final = "signalstack migrate down"
 
 _PARTITION_DAYS: Final = 3  # maintenance makes the later ones
+_HURRY: Final = {"lock_ms": 200, "statement_ms": 1_000}
 _LOCK_DEADLINE_S: Final = 600.0
 _LOCK_PAUSE_S: Final = 0.1
 _CONNECT_TIMEOUT_S: Final = 10
 _NO_TRANSACTION: Final = re.compile(r"--\s*no transaction\s*\n", re.IGNORECASE)
+
+_log: Final = get_logger("signalstack.migrate")
 
 
 class _Step(msgspec.Struct, frozen=True, kw_only=True):
@@ -77,7 +83,7 @@ async def up(dsn: str, *, to: int | None = None, folder: Path | None = None) -> 
         for migration in done:
             await _take(conn, _step_up(migration))
         if folder is None and len(done) == len(standing.pending):
-            await _run(conn, read("migrations/make_partitions").encode(), days=_PARTITION_DAYS)
+            await interruptible(conn, partial(_make_partitions, conn))
     return done
 
 
@@ -217,8 +223,27 @@ async def _run_statements(conn: AsyncConnection[Any], step: _Step) -> None:
     await conn.execute(step.note.encode(), msgspec.structs.asdict(step.migration))
 
 
-async def _run(conn: AsyncConnection[Any], statement: bytes, **parameters: object) -> None:
+async def _make_partitions(conn: AsyncConnection[Any]) -> None:
+    """Make the first partitions, as maintenance does: one table and day a transaction, in a hurry.
+
+    The service runs meanwhile, and queues up behind each lock. What fails is left to the leader.
+    """
+    cursor = await conn.execute(
+        read("maintenance/missing_partitions").encode(), {"days": _PARTITION_DAYS}
+    )
+    for parent, day in await cursor.fetchall():
+        try:
+            async with conn.transaction():
+                await conn.execute(read("maintenance/hurry").encode(), _HURRY)
+                await conn.execute(
+                    read("maintenance/make_partition").encode(), {"parent": parent, "day": day}
+                )
+        except (LockNotAvailable, QueryCanceled) as error:
+            _log.warning("partition_put_off", table=parent, day=day, error=str(error))
+
+
+async def _run(conn: AsyncConnection[Any], statement: bytes) -> None:
     async def run() -> None:
-        await conn.execute(statement, parameters or None)
+        await conn.execute(statement)
 
     await interruptible(conn, run)

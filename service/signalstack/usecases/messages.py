@@ -18,7 +18,7 @@ from signalstack.core.message import (
     summarise,
 )
 from signalstack.core.queue import Limits
-from signalstack.store import messages, queues
+from signalstack.store import audit, messages, queues
 from signalstack.usecases.look_up import made_before
 
 if TYPE_CHECKING:
@@ -122,7 +122,8 @@ async def stats(pool: Pool, user_id: UUID) -> MessageStats:
 async def set_pace(pool: Pool, pace: Pace) -> None:
     """Have messages leave no faster than this, for all tenants and processes together."""
     rate = Rate(limit=pace.batch_size, per_s=pace.interval_s, burst=pace.batch_size)
-    async with pool.connection() as conn:
+    async with pool.transaction() as conn:
+        await audit.sign(conn)
         await queues.govern(conn, name=QUEUE, limits=Limits(concurrency=pace.workers, rate=rate))
 
 

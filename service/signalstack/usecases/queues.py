@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 from signalstack.core.errors import InvalidError
 from signalstack.core.job import DEFAULT_QUEUE
-from signalstack.store import queues
+from signalstack.store import audit, queues
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -62,5 +62,6 @@ class KnownQueues:
 
 async def declare(pool: Pool, names: Sequence[str]) -> None:
     """Open queues to every tenant, since a worker of the operator's serves them."""
-    async with pool.connection() as conn:
+    async with pool.transaction() as conn:
+        await audit.sign(conn)
         await queues.declare(conn, names=names)

@@ -7,7 +7,7 @@ together now and then, and whenever the listener came back.
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from signalstack.core.job import Job
     from signalstack.store.pool import Pool
 
-LIMIT: Final = 10_000
+LIMIT: Final = 10_000  # of which one tenant may have half
 LOOK_INTERVAL_S: Final = 5.0
 
 
@@ -70,9 +70,11 @@ class Watchers:
         self._pool = pool
         self._outcome = outcome
         self._limit = limit
+        self._share = (limit + 1) // 2
         self._look_interval_s = look_interval_s
         self._watchers: defaultdict[str, set[Watcher]] = defaultdict(set)
-        self._count = 0
+        self._count: Counter[UUID] = Counter()
+        self._total = 0
         self._due = anyio.Event()
         self.closed = False
 
@@ -100,19 +102,26 @@ class Watchers:
         """Register for news of a job, which may be about to be stored: nothing is missed then.
 
         Raises:
-            UnavailableError: too many wait in this process, or it is about to end.
+            UnavailableError: too many wait in this process, or too many of this tenant, or it is
+                about to end.
         """
         if self.closed:
             raise UnavailableError("this process is about to end")
-        if self._count >= self._limit:
+        if self._total >= self._limit:
             raise UnavailableError(f"{self._limit:,} callers wait for jobs already")
+        if self._count[user_id] >= self._share:
+            raise UnavailableError(f"{self._share:,} callers of yours wait for jobs already")
         watcher, name = Watcher(user_id, job_id), str(job_id)
         self._watchers[name].add(watcher)
-        self._count += 1
+        self._total += 1
+        self._count[user_id] += 1
         try:
             yield watcher
         finally:
-            self._count -= 1
+            self._total -= 1
+            self._count[user_id] -= 1
+            if not self._count[user_id]:
+                del self._count[user_id]
             self._watchers[name].discard(watcher)
             if not self._watchers[name]:
                 del self._watchers[name]

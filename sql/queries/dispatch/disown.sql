@@ -1,8 +1,8 @@
 -- Give back what was leased by claims (known by their tokens, $1) whose answer got lost on its way:
 -- nobody runs these jobs, and while the worker that asked lives, nobody would rescue them. Their
--- runs never began and leave no trace. Those that somebody cancelled meanwhile end here, as jobs that
--- wait do (jobs/cancel_waiting): nobody else would look at the flag before they run. It reads live
--- jobs from end to end: only after such a loss.
+-- runs never began and leave no trace. Those that somebody cancelled meanwhile end here, as jobs
+-- that wait do (jobs/cancel_waiting): nobody else would look at the flag before they run. It reads
+-- live jobs from end to end: only after such a loss.
 WITH unknown AS MATERIALIZED (
     SELECT j.user_id, j.id, j.queue, j.limited, j.cancel_requested
     FROM signalstack.jobs AS j
