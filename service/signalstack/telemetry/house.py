@@ -36,6 +36,7 @@ class House:
             for status, count in (
                 ("scheduled", queue.scheduled),
                 ("pending", queue.pending),
+                ("paused", queue.held),
                 ("running", queue.running),
             )
         )
