@@ -125,7 +125,7 @@ PROMISE: Final = (
                 "Age of the oldest job that is due and has not started, over all queues but that of"
                 " messages, which wait by design.",
                 "below a few seconds, or what you allow a backlog to take.",
-                "the Queues dashboard shows which queue, and whether it is paused, limited or"
+                "the Queues dashboard shows which queue, and whether it is limited or"
                 " without workers.",
             ),
             unit=SECONDS,

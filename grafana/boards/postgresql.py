@@ -181,7 +181,7 @@ SERVER: Final = (
             "Oldest transaction",
             [Query(highest("database_oldest_transaction_seconds"), "oldest transaction")],
             says(
-                "Age of the oldest open transaction in the service's database, prepared ones included.",
+                "Age of the oldest transaction in the service's database, prepared ones included.",
                 "a saw-tooth near 0.",
                 "a straight line upwards: somebody holds it open; no dead row goes meanwhile.",
             ),

@@ -24,7 +24,7 @@ TOP: Final = (
             says(
                 "Jobs that could run now and do not.",
                 "near 0, or falling.",
-                "the table below shows whose; paused, limited and unserved queues stand out.",
+                "the table below shows whose; limited and unserved queues stand out.",
             ),
         ),
         Figure(
@@ -76,6 +76,7 @@ TOP: Final = (
             [
                 column(depth("pending"), "due"),
                 column(depth("running"), "running"),
+                column(depth("paused"), "held"),
                 column(depth("scheduled"), "later"),
                 column(of_queue("queue_oldest_seconds"), "oldest"),
                 column(of_queue("queue_workers"), "workers"),
@@ -85,11 +86,13 @@ TOP: Final = (
                 "Each queue, all tenants together. Click a name for its dispatch.",
                 "due near 0, at least one worker, not paused.",
                 "no worker: start one. Paused 1: a tenant or an operator paused a queue of this"
-                " name; GET /v1/queues says which. Neither, and old: too few slots, or a limit.",
+                " name, and what is held waits for that alone; GET /v1/queues says which. Old, with"
+                " workers: too few slots, or a limit.",
             ),
             columns={
                 "due": (NUMBER, NEUTRAL),
                 "running": (NUMBER, NEUTRAL),
+                "held": (NUMBER, NEUTRAL),
                 "later": (NUMBER, NEUTRAL),
                 "oldest": (SECONDS, below(10, 60)),
                 "workers": (NUMBER, (("red", None), ("text", 1))),

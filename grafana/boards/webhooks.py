@@ -16,7 +16,7 @@ TIMES: Final = "webhook_duration_seconds"
 MESSAGES: Final = "messages_total"
 CACHE: Final = "message_cache_requests_total"
 WAITING: Final = highest(
-    "queue_depth", SHARED, 'queue="messages"', 'status=~"pending|scheduled"', by="status"
+    "queue_depth", SHARED, 'queue="messages"', 'status=~"pending|paused|scheduled"', by="status"
 )
 FAILING: Final = (link.runbook("SignalStackWebhooksFailing"),)
 UNSENT: Final = (link.runbook("SignalStackMessagesFailing"),)

@@ -147,6 +147,76 @@ async def test_beyond_the_budget_the_estimate_of_postgresql_is_shown(
     assert found["default"].oldest_s > 86_000
 
 
+async def test_what_a_tenant_has_paused_is_held_and_hides_nothing_of_others(
+    pool: Pool, conn: Database
+) -> None:
+    now = datetime.now(UTC)
+    acme, other = await add_user(conn), await add_user(conn, "other")
+    await add_jobs(conn, acme, 3)
+    await conn.execute("UPDATE signalstack.jobs SET run_at = now() - interval '1 hour'")
+    await add_jobs(conn, acme, 4, run_at=now - timedelta(hours=2))
+    await add_jobs(conn, acme, 1, run_at=now + timedelta(hours=1))
+    await add_jobs(conn, other, 1)
+    await add_jobs(conn, other, 1, run_at=now - timedelta(minutes=10))
+    await add_jobs(conn, other, 2, queue="mail")
+    await conn.execute(
+        "INSERT INTO signalstack.queues (user_id, name, paused) VALUES (%s, 'default', true),"
+        " ('00000000-0000-0000-0000-000000000000', 'mail', true)",
+        (acme,),
+    )
+
+    found = await _queues(pool)
+
+    default, mail = found["default"], found["mail"]
+    assert (default.pending, default.held, default.scheduled) == (2, 7, 1)
+    assert 600 <= default.oldest_s < 660
+    assert (mail.pending, mail.held, mail.oldest_s) == (0, 2, 0)
+    assert default.paused
+    assert mail.paused
+
+
+@pytest.mark.parametrize("held", ["few", "many", "both"])
+async def test_beyond_the_budget_the_estimate_goes_to_those_who_are_beyond_it(
+    pool: Pool, conn: Database, held: str
+) -> None:
+    acme, other = await add_user(conn), await add_user(conn, "other")
+    await add_jobs(conn, acme, 9_000 if held != "few" else 3)
+    await add_jobs(conn, other, 9_000 if held != "many" else 3)
+    await conn.execute(
+        "INSERT INTO signalstack.queues (user_id, name, paused) VALUES (%s, 'default', true)",
+        (acme,),
+    )
+    await conn.execute("VACUUM ANALYZE signalstack.jobs")
+
+    found = (await _queues(pool, budget=100))["default"]
+
+    assert (found.pending, found.held) == {
+        "few": (pytest.approx(9_000, rel=0.1), 3),
+        "many": (3, pytest.approx(9_000, rel=0.1)),
+        "both": (pytest.approx(9_000, rel=0.1), pytest.approx(9_000, rel=0.1)),
+    }[held]
+
+
+async def test_tenants_that_small_queues_do_not_need_are_looked_at_in_others(
+    pool: Pool, conn: Database
+) -> None:
+    tenants = [await add_user(conn, f"tenant {n}") for n in range(60)]
+    for n in range(100):
+        await add_jobs(conn, tenants[0], 1, queue=f"small-{n}")
+    for tenant in tenants:
+        await add_jobs(conn, tenant, 1)
+    await conn.execute(
+        "UPDATE signalstack.jobs SET run_at = now() - interval '1 hour'"
+        " WHERE queue = 'default' AND user_id = %s",
+        (tenants[-1],),
+    )
+
+    found = await _queues(pool)
+
+    assert found["default"].pending == 60
+    assert found["default"].oldest_s >= 3_600
+
+
 async def test_reading_costs_no_more_than_its_budget_and_scans_no_jobs(conn: Database) -> None:
     await conn.execute(_FILL.format(rows=ROWS).encode())
     await conn.execute("VACUUM ANALYZE signalstack.jobs")

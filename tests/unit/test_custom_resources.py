@@ -258,14 +258,17 @@ def test_messages_which_wait_by_design_ask_for_no_workers(tmp_path: Path) -> Non
     assert_answers(tmp_path, messages | others, {"age": [2], "depth": [30]})
 
 
-def test_a_paused_queue_has_no_age(tmp_path: Path) -> None:
+def test_what_one_tenant_has_paused_asks_for_no_worker_and_hides_nobody_elses(
+    tmp_path: Path,
+) -> None:
     paused = {
         'signalstack_queue_oldest_seconds,queue="default"': 900,
         'signalstack_queue_depth,queue="default",status="pending"': 30,
+        'signalstack_queue_depth,queue="default",status="paused"': 5_000,
         'signalstack_queue_paused,queue="default"': 1,
     }
 
-    assert_answers(tmp_path, paused, {"age": [0], "depth": [30]})
+    assert_answers(tmp_path, paused, {"age": [900], "depth": [30]})
 
 
 def test_where_nothing_is_told_the_depth_is_missing_so_that_keda_falls_back(tmp_path: Path) -> None:

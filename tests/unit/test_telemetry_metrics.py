@@ -44,6 +44,7 @@ def reading(
     return QueueReading(
         queue=queue,
         pending=1,
+        held=0,
         running=0,
         scheduled=0,
         oldest_s=oldest_s,
@@ -100,6 +101,7 @@ EACH: list[Fact] = [
             QueueReading(
                 queue="mail",
                 pending=7,
+                held=6,
                 running=2,
                 scheduled=3,
                 oldest_s=1.5,
@@ -165,6 +167,7 @@ MOVES: list[tuple[str, dict[str, str], float]] = [
     ("worker_slots", {"state": "free"}, 7),
     ("chore_duration_seconds_count", {"chore": "roll_up", "outcome": "done"}, 1),
     ("queue_depth", {"queue": "mail", "status": "pending"}, 7),
+    ("queue_depth", {"queue": "mail", "status": "paused"}, 6),
     ("queue_depth", {"queue": "mail", "status": "running"}, 2),
     ("queue_depth", {"queue": "mail", "status": "scheduled"}, 3),
     ("queue_oldest_seconds", {"queue": "mail"}, 1.5),

@@ -221,6 +221,18 @@ def test_what_is_not_as_it_should_be_is_said(change: tuple[str, str], says: str)
     assert says in hints[0]
 
 
+def test_a_pause_of_one_tenant_hides_no_age_of_others() -> None:
+    paused = LEADER.replace("} 2.5", "} 90") + (
+        'signalstack_queue_paused{queue="mail"} 1\n'
+        'signalstack_queue_depth{queue="mail",status="paused"} 7\n'
+    )
+
+    assert find_hints(draw([glance(paused)], now_s=1000.0)) == [
+        "queue mail: the oldest has waited 90 s",
+        "queue mail is paused for all or for some tenant: 7 jobs are held",
+    ]
+
+
 def test_messages_may_wait_since_their_pace_is_set() -> None:
     old = LEADER.replace("} 2.5", "} 90").replace('queue="mail"', 'queue="messages"')
 

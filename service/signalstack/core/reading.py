@@ -8,11 +8,14 @@ import msgspec
 class QueueReading(msgspec.Struct, frozen=True, kw_only=True):
     """How a queue stands, all tenants together; an estimate where very many jobs wait.
 
-    `oldest_s` is the age of the oldest due job that has not started, 0 when none waits.
+    `held` are due jobs that wait because their tenant or the operator has paused the queue, which
+    `paused` tells of any. The others are `pending`; `oldest_s` is the age of the oldest of them, 0
+    when none waits.
     """
 
     queue: str
     pending: int
+    held: int
     running: int
     scheduled: int
     oldest_s: float

@@ -37,6 +37,7 @@ class House:
             for status, count in (
                 ("scheduled", queue.scheduled),
                 ("pending", queue.pending),
+                ("paused", queue.held),
                 ("running", queue.running),
             )
         )

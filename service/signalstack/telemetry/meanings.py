@@ -128,8 +128,8 @@ MEANINGS: Final = {
     ),
     "event_loop_lag_seconds": (
         "Seconds by which a timer of the event loop fired late; the rate of its sum is the share of"
-        " the time in which the loop stood still. Above 0.1 often: a handler computes or blocks in an"
-        " async function (make it a plain one), or the CPU is too small."
+        " the time in which the loop stood still. Above 0.1 often: a handler computes or blocks in"
+        " an async function (make it a plain one), or the CPU is too small."
     ),
     "webhook_duration_seconds": (
         "Seconds from the beginning of a delivery to its answer, connecting included, by outcome."
@@ -153,23 +153,26 @@ MEANINGS: Final = {
         " are estimated. None for days while tables grow: see chore_duration_seconds of retention."
     ),
     "queue_depth": (
-        "Jobs of all tenants that are not finished, by status; only the leader has this. Counted"
-        " one by one up to 5,000; beyond that pending and scheduled are as the last vacuum saw"
-        " them, and running may lack some. Pending rising: add workers, see queue_workers and"
-        " queue_paused."
+        "Jobs of all tenants that are not finished, by status; only the leader has this. Due ones"
+        " are paused where their tenant or the operator has paused the queue, else pending. Counted"
+        " one by one up to 5,000; beyond that pending, paused and scheduled are as the last vacuum"
+        " saw them, and running may lack some. Pending rising: add workers, see queue_workers."
     ),
     "queue_oldest_seconds": (
-        "Age of the oldest due job that has not started, 0 when none waits; only the leader has"
-        " this. Of a long backlog the first of each priority is looked at, and 200 tenants at most."
-        " Rising: no worker serves the queue, it is paused or limited, or slots are short."
+        "Age of the oldest due job that has not started, 0 when none waits; what waits because its"
+        " tenant or the operator has paused the queue has none. Only the leader has this. Of a long"
+        " backlog the first of each priority is looked at, and of more than 200 tenants (all queues"
+        " together, two of each at least) always those with the lowest ids. Rising: no worker"
+        " serves the queue, it is limited, or slots are short."
     ),
     "queue_workers": (
         "Workers alive that serve the queue; only the leader has this. 0 with jobs waiting: start"
         " one with this queue in WORKER_QUEUES."
     ),
     "queue_paused": (
-        "1 when some tenant's queue of that name, or the operator's, is paused; only the leader has"
-        " this. 1 for long: somebody forgot POST /v1/queues/{name}/resume."
+        "1 when some tenant's queue of that name, or the operator's, is paused; jobs of other"
+        " tenants go on, and only the operator's pause holds all. Only the leader has this."
+        " 1 for long: somebody forgot POST /v1/queues/{name}/resume."
     ),
     "workers": (
         "Registered workers, by whether their lease holds or is over for more than a second; only"
@@ -195,8 +198,8 @@ MEANINGS: Final = {
     ),
     "database_oldest_transaction_seconds": (
         "Age of the oldest open or prepared transaction in this database; only the leader has this."
-        " Minutes: vacuum removes nothing newer and queues slow down; `signalstack doctor` names the"
-        " holder."
+        " Minutes: vacuum removes nothing newer and queues slow down; `signalstack doctor` names"
+        " the holder."
     ),
     "database_xmin_age_transactions": (
         "Transactions since the oldest row version that vacuum must keep in this database, for"

@@ -59,10 +59,11 @@ def _queues(picture: Picture) -> Iterator[str]:
     for line in picture.queues:
         if line.depth.get("pending") and line.workers == 0:
             yield f"queue {line.name}: no worker serves it"
-        elif line.paused:
-            yield f"queue {line.name} is paused for all or for some tenant"
         elif line.name != QUEUE and line.oldest_s is not None and line.oldest_s > OLD_S:
             yield f"queue {line.name}: the oldest has waited {line.oldest_s:.0f} s"
+        if line.paused:
+            held = line.depth.get("paused", 0)
+            yield f"queue {line.name} is paused for all or for some tenant: {held} jobs are held"
 
 
 def _rates(picture: Picture) -> Iterator[str]:

@@ -1,6 +1,6 @@
 -- The transaction that has been open the longest: vacuum can remove nothing that it might still
--- see. Those of other roles show only to members of pg_read_all_stats. An autovacuum worker may take
--- hours, holds nothing back, and is nobody's to end.
+-- see. Those of other roles show only to members of pg_read_all_stats. An autovacuum worker may
+-- take hours, holds nothing back, and is nobody's to end.
 SELECT
     open.holder,
     extract(EPOCH FROM clock_timestamp() - open.began)::double precision AS age_s

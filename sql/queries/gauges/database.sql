@@ -1,8 +1,8 @@
 -- What goes on in the server, from its own statistics. A role that is not a member of
 -- pg_read_all_stats sees the state and transactions of its own backends alone: others count as
 -- `other`. Vacuuming holds no horizon back, however long it takes. Nor does what goes on in other
--- databases hold back that of our tables: only what is in ours does, what is in none (who sends WAL to
--- a standby with feedback), and replication slots, wherever they are.
+-- databases hold back that of our tables: only what is in ours does, what is in none (who sends
+-- WAL to a standby with feedback), and replication slots, wherever they are.
 WITH backend AS MATERIALIZED (
     SELECT
         a.datname,
