@@ -271,7 +271,9 @@ async def test_another_url_begins_a_new_account(
     answer = await front.client.patch(f"/v1/endpoints/{made['id']}", json=change)
 
     assert answer.json()["failing_since"] is None
-    assert not await endpoints.record_failure(front.pool, user_id, endpoint_id, change["url"], "503")
+    assert not await endpoints.record_failure(
+        front.pool, user_id, endpoint_id, change["url"], "503"
+    )
 
 
 @pytest.mark.parametrize(("failing_h", "failures"), [(71, 1_000), (1_000, 8)])
