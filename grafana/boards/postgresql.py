@@ -115,7 +115,7 @@ LISTEN: Final = (
             [Query(summed("listener_mode", by="mode"), "{{mode}}")],
             says(
                 "How processes learn of work.",
-                "all listening.",
+                "all listening; off is WORKER_LISTEN=off.",
                 "polling: jobs start up to POLL_INTERVAL late; /ready of that process says why.",
             ),
             stack="sum",

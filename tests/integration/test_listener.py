@@ -137,7 +137,9 @@ async def test_switched_off_listener_says_so(
 ) -> None:
     async with _listening(database_url, observer, channels=(READY,), listen=False) as listener:
         assert listener.fault is None
-        await observer.seen(ListenerChanged, up=False, reason="switched off: polling only")
+        await observer.seen(
+            ListenerChanged, up=False, reason="switched off: polling only", wanted=False
+        )
         async with connect(database_url) as other:
             cursor = await other.execute(
                 "SELECT count(*) FROM pg_stat_activity WHERE query LIKE 'LISTEN%'"

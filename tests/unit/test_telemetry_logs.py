@@ -285,6 +285,10 @@ def test_stderr_is_where_logs_go_by_default(capsys: pytest.CaptureFixture[str]) 
     [
         (stage.ListenerChanged(name="x", up=True, reason="connected"), ("info", "listener.up")),
         (stage.ListenerChanged(name="x", up=False, reason="reset"), ("warning", "listener.down")),
+        (
+            stage.ListenerChanged(name="x", up=False, reason="off", wanted=False),
+            ("info", "listener.off"),
+        ),
         (stage.Rescued(count=3), ("warning", "jobs.rescued")),
         (stage.LeaderChanged(leading=True), ("info", "leader.leads")),
         (stage.LeaderChanged(leading=False), ("info", "leader.stands_by")),

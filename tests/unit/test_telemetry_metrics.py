@@ -366,6 +366,24 @@ def test_a_process_listens_when_all_of_its_listeners_do(telemetry: Telemetry) ->
     assert value(telemetry, "listener_mode", mode="listening") == 0
 
 
+def test_who_is_not_to_listen_is_not_down(telemetry: Telemetry) -> None:
+    telemetry.tell(stage.ListenerChanged(name="claim", up=False, reason="test", wanted=False))
+
+    assert value(telemetry, "listener_up") is None
+    assert value(telemetry, "listener_mode", mode="off") == 1
+    assert value(telemetry, "listener_mode", mode="polling") == 0
+    assert value(telemetry, "listener_mode", mode="listening") == 0
+
+    telemetry.tell(stage.ListenerChanged(name="intake", up=False, reason="test"))
+    assert value(telemetry, "listener_up") == 0
+    assert value(telemetry, "listener_mode", mode="off") == 0
+    assert value(telemetry, "listener_mode", mode="polling") == 1
+
+    telemetry.tell(stage.ListenerChanged(name="intake", up=True, reason="test"))
+    assert value(telemetry, "listener_up") == 1
+    assert value(telemetry, "listener_mode", mode="off") == 1
+
+
 def test_a_process_reaches_the_database_when_all_its_connections_do(telemetry: Telemetry) -> None:
     for name, up in (("intake", True), ("claim", False), ("intake", True)):
         telemetry.tell(stage.DatabaseReached(name=name, up=up))

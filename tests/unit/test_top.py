@@ -233,6 +233,18 @@ def test_a_pause_of_one_tenant_hides_no_age_of_others() -> None:
     ]
 
 
+def test_a_worker_that_was_told_not_to_listen_is_not_down() -> None:
+    page = LEADER.replace(
+        "signalstack_listener_up 1\n",
+        'signalstack_listener_mode{mode="off"} 1\nsignalstack_listener_mode{mode="polling"} 0\n',
+    )
+
+    picture = draw([glance(page)], now_s=1000.0)
+
+    assert find_hints(picture) == []
+    assert [line.listener for line in picture.processes] == ["off"]
+
+
 def test_messages_may_wait_since_their_pace_is_set() -> None:
     old = LEADER.replace("} 2.5", "} 90").replace('queue="mail"', 'queue="messages"')
 

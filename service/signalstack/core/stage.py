@@ -140,11 +140,15 @@ class Queried(_Fact, frozen=True, kw_only=True):
 
 
 class ListenerChanged(_Fact, frozen=True, kw_only=True):
-    """A listening connection came up or went down; a process may have several, by name."""
+    """A listening connection came up or went down; a process may have several, by name.
+
+    One that is not `wanted` polls because it was told to, and is never up.
+    """
 
     name: str
     up: bool
     reason: str
+    wanted: bool = True
 
 
 class DatabaseReached(_Fact, frozen=True, kw_only=True):

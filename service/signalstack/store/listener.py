@@ -109,7 +109,11 @@ class Listener:
         if self._listen:
             self._tell(self.fault)
         else:
-            self._tell("switched off: polling only")
+            self._observer.tell(
+                ListenerChanged(
+                    name=self._name, up=False, reason="switched off: polling only", wanted=False
+                )
+            )
 
     def _heard(self, channel: str, payload: str) -> None:
         self._observer.tell(Heard(at=time()))

@@ -90,12 +90,14 @@ MEANINGS: Final = {
         " WEBHOOK_AUTH_KEY, then at the receiver's rules. Other errors: the receiver is not well."
     ),
     "listener_up": (
-        "1 while all listening connections of this process hear. 0: work starts by polling only,"
-        " run `signalstack doctor` against LISTEN_DATABASE_URL."
+        "1 while all listening connections of this process hear; missing where none is to"
+        " (WORKER_LISTEN=off). 0: work starts by polling only, run `signalstack doctor` against"
+        " LISTEN_DATABASE_URL."
     ),
     "listener_mode": (
-        "1 for how this process learns of work: listening, or polling every POLL_INTERVAL because"
-        " notifications do not arrive. polling: its log says why at listener.down, as does /ready."
+        "1 for how this process learns of work: listening, polling every POLL_INTERVAL because"
+        " notifications do not arrive, or off: polling because WORKER_LISTEN=off says so. polling:"
+        " its log says why at listener.down, as does /ready."
     ),
     "listener_last_notification_timestamp_seconds": (
         "Unix time of the last notification heard, canaries included (one of all every 15 s)."

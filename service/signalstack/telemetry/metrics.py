@@ -42,6 +42,7 @@ class Metrics(Collector):
         self._all = Catalogue(labels, queues)
         self._all.build.set(1, *labels.values())
         self._listeners: dict[str, bool] = {}
+        self._silenced = False
         self._connected: dict[str, bool] = {}
         self._once_up: set[str] = set()
         self._beginnings = Beginnings(self._all)
@@ -175,12 +176,17 @@ class Metrics(Collector):
         if fact.up:
             self._all.reconnects.add(fact.name in self._once_up)
             self._once_up.add(fact.name)
-        self._listeners[fact.name] = fact.up
-        # One that is down decides: what only it would hear of is found by polling.
+        if fact.wanted:
+            self._listeners[fact.name] = fact.up
+            self._all.listening.set(all(self._listeners.values()))
+        else:
+            self._silenced = True
+        # One that is down decides: what only it would hear of is found by polling. Who polls
+        # because it was told to is nobody's to look after, so that is a mode of its own.
         up = all(self._listeners.values())
-        self._all.listening.set(up)
-        self._all.modes.set(up, "listening")
+        self._all.modes.set(up and not self._silenced, "listening")
         self._all.modes.set(not up, "polling")
+        self._all.modes.set(up and self._silenced, "off")
 
     def _heard(self, fact: stage.Heard) -> None:
         self._all.heard_at.set(fact.at)

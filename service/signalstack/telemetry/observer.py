@@ -114,6 +114,8 @@ def _open_tracer(traces: Exporter, version: str) -> Tracer:
 def _log_listener(fact: stage.ListenerChanged) -> None:
     if fact.up:
         _log.info("listener.up", listener=fact.name, reason=fact.reason)
+    elif not fact.wanted:
+        _log.info("listener.off", listener=fact.name, mode="off", reason=fact.reason)
     else:
         # Nothing stops for it: what would have been heard is looked for every POLL_INTERVAL.
         _log.warning("listener.down", listener=fact.name, mode="polling", reason=fact.reason)

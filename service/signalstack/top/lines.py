@@ -36,7 +36,7 @@ class ProcessLine(msgspec.Struct, frozen=True, kw_only=True):
     version: str = ""
     busy: int | None = None
     free: int | None = None
-    listener: Literal["listening", "polling"] | None = None
+    listener: Literal["listening", "polling", "off"] | None = None
     leads: bool | None = None
     database: bool | None = None
     callers_waiting: int = 0
@@ -129,10 +129,12 @@ def _busy(line: QueueLine) -> float:
     return (line.enqueued or 0.0) + (line.finished or 0.0)
 
 
-def _listener(reading: Reading) -> Literal["listening", "polling"] | None:
-    for labels, current in reading.labelled("listener_mode"):
-        if current and labels.get("mode") == "polling":
-            return "polling"
+def _listener(reading: Reading) -> Literal["listening", "polling", "off"] | None:
+    modes = {labels.get("mode") for labels, current in reading.labelled("listener_mode") if current}
+    if "polling" in modes:
+        return "polling"
+    if "off" in modes:
+        return "off"
     up = reading.value("listener_up")
     if up is None:
         return None
