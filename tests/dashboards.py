@@ -94,10 +94,11 @@ class Panel(msgspec.Struct, frozen=True, rename="camel"):
     options: Mapping[str, msgspec.Raw] = {}
 
 
-class Variable(msgspec.Struct, frozen=True):
-    """A choice at the top of a dashboard."""
+class Variable(msgspec.Struct, frozen=True, rename="camel"):
+    """A choice at the top of a dashboard; `all_value` is what stands for all, if not the list."""
 
     name: str
+    all_value: str | None = None
 
 
 class Named(msgspec.Struct, frozen=True):

@@ -10,6 +10,7 @@ from boards.query import Query
 from boards.series import (
     PROCESS,
     SHARED,
+    or_none,
     or_zero,
     quantile,
     rate,
@@ -36,7 +37,7 @@ PARTS: Final = (
         Figure(
             15,
             "Deaf listeners",
-            or_zero(f"count({series('listener_up')} == 0)"),
+            or_none(f"count({series('listener_up')} == 0)", series("listener_up")),
             says(
                 "Processes that hear no notifications and find work by polling only.",
                 "0.",

@@ -9,9 +9,10 @@ from boards.board import Board, Section
 from boards.listing import Listing
 from boards.panel import NUMBER, PER_S, SECONDS, Figure, Graph, says
 from boards.query import Query, column
-from boards.series import QUEUE_SHARED, SHARED, depth, highest, of_queue, or_zero, quantile, rate
+from boards.series import QUEUE_SHARED, SHARED, depth, highest, of_queue, or_none, quantile, rate
 from boards.threshold import NEUTRAL, below, under
 
+SERVING: Final = of_queue("queue_workers")
 DRILLS: Final = (link.series(link.DISPATCH, "queue"),)
 
 
@@ -44,8 +45,9 @@ TOP: Final = (
         Figure(
             3,
             "Unserved queues with work",
-            or_zero(
-                f"count(({depth('pending')} > 0) and on (queue) ({of_queue('queue_workers')} == 0))"
+            or_none(
+                f"count(({depth('pending')} > 0) and on (queue) ({SERVING} == 0))",
+                SERVING,
             ),
             says(
                 "Queues with due jobs that no live worker takes from.",
@@ -79,7 +81,7 @@ TOP: Final = (
                 column(depth("paused"), "held"),
                 column(depth("scheduled"), "later"),
                 column(of_queue("queue_oldest_seconds"), "oldest"),
-                column(of_queue("queue_workers"), "workers"),
+                column(SERVING, "workers"),
                 column(of_queue("queue_paused"), "paused"),
             ],
             says(
@@ -138,7 +140,7 @@ SCHEDULES: Final = (
         Figure(
             17,
             "Paused queues",
-            or_zero(f"count({of_queue('queue_paused')} == 1)"),
+            or_none(f"count({of_queue('queue_paused')} == 1)", of_queue("queue_paused")),
             says(
                 "Names of queues that some tenant or the operator has paused.",
                 "what you know of.",

@@ -64,6 +64,11 @@ def or_zero(expression: str) -> str:
     return f"({expression} or vector(0))"
 
 
+def or_none(count: str, told: str) -> str:
+    """Take no series for 0 while anybody tells the metric that is counted; else it is a dash."""
+    return f"({count} or (0 * count({told})))"
+
+
 def summed(metric: str, where: str = PROCESS, *also: str, by: str = "") -> str:
     """Sum a gauge over processes."""
     return f"{_sum(by)} ({series(metric, where, *also)})"

@@ -22,6 +22,8 @@ SOURCE: Final = DataSourceRef(type_val="prometheus", uid="${datasource}")
 SOURCE_UID: Final = "prometheus"  # as grafana/provisioning names it
 RUNBOOKS: Final = "/public/runbooks"
 WINDOWS: Final = ("1d", "7d", "30d")
+# Of queues. All jobs and processes are the list of ours, which Grafana puts in: on a Prometheus
+# that others share, `up` and `process_…` have theirs too.
 ALL: Final = ".*"
 
 
@@ -52,7 +54,8 @@ def queue() -> QueryVariable:
     """Choose queues that had work lately."""
     known = "signalstack_(queue_depth|jobs_enqueued_total|dispatch_latency_seconds_count)"
     values = f'label_values({{__name__=~"{known}", job=~"$job"}}, queue)'
-    return _query("queue", "queue", values).description("Queues that had work lately.")
+    lately = _query("queue", "queue", values).description("Queues that had work lately.")
+    return lately.all_value(ALL)
 
 
 def kind() -> QueryVariable:
@@ -104,6 +107,5 @@ def _query(name: str, label: str, values: str) -> QueryVariable:
         .sort(VariableSort.ALPHABETICAL_ASC)
         .multi(True)
         .include_all(True)
-        .all_value(ALL)
         .current(VariableOption(selected=True, text=["All"], value=["$__all"]))
     )

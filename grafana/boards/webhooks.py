@@ -64,7 +64,7 @@ TOP: Final = (
         Figure(
             4,
             "Messages that wait",
-            or_zero(f"sum({WAITING})"),
+            f"sum({WAITING})",
             says(
                 "Jobs of the queue `messages` that have not been sent.",
                 "what MESSAGE_BATCH_SIZE and MESSAGE_INTERVAL let through in time.",

@@ -152,6 +152,56 @@ def test_a_dashboard_declares_each_variable_that_it_uses(board: Board) -> None:
     assert {"datasource", "job", "runbooks"} <= declared
 
 
+@pytest.mark.parametrize("board", BOARDS, ids=lambda board: board.uid)
+def test_all_jobs_and_processes_are_ours_on_a_prometheus_that_others_share(board: Board) -> None:
+    of_all = {variable.name: variable.all_value for variable in board.templating.entries}
+
+    assert {of_all[name] for name in ("job", "instance") if name in of_all} == {None}
+
+
+UNTOLD = (
+    *(("signalstack-overview", number) for number in (7, 15)),
+    *(("signalstack-queues", number) for number in (1, 2, 3, 4, 17)),
+    ("signalstack-webhooks", 4),
+)
+WELL = {
+    'signalstack_listener_up{job="a"}': 1,
+    'signalstack_queue_depth{job="a",queue="messages",status="pending"}': 0,
+    'signalstack_queue_oldest_seconds{job="a",queue="default"}': 0,
+    'signalstack_queue_workers{job="a",queue="messages"}': 1,
+    'signalstack_queue_paused{job="a",queue="messages"}': 0,
+    'signalstack_queue_gauges_timestamp_seconds{job="a"}': 60,
+}
+
+
+@pytest.mark.parametrize(("series", "shown"), [({}, []), (WELL, [{"labels": "{}", "value": 0}])])
+def test_what_nobody_tells_is_a_dash_and_no_zero(
+    series: dict[str, int], shown: list[object], tmp_path: Path
+) -> None:
+    asked = [each for each in dashboards.asked() if (each.board, each.number) in UNTOLD]
+    test = {
+        "interval": "1m",
+        "input_series": [
+            {"series": name, "values": f"{value}x1"} for name, value in series.items()
+        ],
+        "promql_expr_test": [
+            {"expr": each.expression, "eval_time": "1m", "exp_samples": shown} for each in asked
+        ],
+    }
+    file = tmp_path / "test.yml"
+    file.write_text(yaml.safe_dump({"rule_files": [], "tests": [test]}))
+
+    done = subprocess.run(
+        [programs.find("promtool"), "test", "rules", file],
+        check=False,
+        capture_output=True,
+        text=True,
+    )
+
+    assert len(asked) == len(UNTOLD)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
 def test_every_expression_is_about_metrics_that_exist(known: dict[str, set[str] | None]) -> None:
     unknown = {
         f"{asked.board}#{asked.number}: {found.metric}"
