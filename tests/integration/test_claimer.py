@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from collections import Counter
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, closing
 from datetime import UTC, datetime, timedelta
 from time import time
 from typing import TYPE_CHECKING, Any
@@ -41,12 +41,15 @@ class _Lossy(Dispatch):
 
     def __init__(self, claims: Link, settlements: Link) -> None:
         super().__init__(claims, settlements)
-        self.broke = anyio.Event()
+        self.committed = anyio.Event()
+        self.breaks = anyio.Event()
 
     async def claim(self, *args: Any, **given: Any) -> Claim:
         claim = await super().claim(*args, **given)
-        if claim.leases and not self.broke.is_set():
-            self.broke.set()
+        if claim.leases and not self.committed.is_set():
+            self.committed.set()
+            with anyio.move_on_after(10):  # nobody else ends it
+                await self.breaks.wait()
             raise UnavailableError("the connection broke")
         return claim
 
@@ -128,12 +131,12 @@ async def _at_work(
         poll_interval_s=poll_s,
         rng=random.Random(),  # noqa: S311 - a lease token is no secret
     )
-    async with open_shop(database_url) as desk.shop, anyio.create_task_group() as tasks:
-        await tasks.start(link.keep)
-        tasks.start_soon(desk.claimer.claim_forever)
-        yield desk, dispatch
-        tasks.cancel_scope.cancel()
-    lease.close()
+    with closing(lease):
+        async with open_shop(database_url) as desk.shop, anyio.create_task_group() as tasks:
+            await tasks.start(link.keep)
+            tasks.start_soon(desk.claimer.claim_forever)
+            yield desk, dispatch
+            tasks.cancel_scope.cancel()
 
 
 async def test_jobs_of_a_claim_whose_answer_was_lost_are_leased_anew(database_url: str) -> None:
@@ -142,7 +145,8 @@ async def test_jobs_of_a_claim_whose_answer_was_lost_are_leased_anew(database_ur
         tasks.start_soon(desk.claimer.look_forever)
         desk.claimer.look()
         with anyio.fail_after(10):
-            await lossy.broke.wait()
+            await lossy.committed.wait()
+        lossy.breaks.set()
         desk.claimer.look()  # as the listener has it do when it is back
         leases = await desk.leased(3)
 
@@ -160,8 +164,9 @@ async def test_a_job_that_was_cancelled_beside_a_lost_claim_is_not_leased_again(
         tasks.start_soon(desk.claimer.look_forever)
         desk.claimer.look()
         with anyio.fail_after(10):
-            await lossy.broke.wait()
+            await lossy.committed.wait()
         await control.cancel(shop.pool, shop.user_id, cancelled, observer=told)
+        lossy.breaks.set()
         desk.claimer.look()  # as the listener has it do when it is back
         leases = await desk.leased(1)
 

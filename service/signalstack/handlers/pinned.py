@@ -79,10 +79,9 @@ class PinnedBackend(httpcore2.AsyncNetworkBackend):
             raise httpcore2.ConnectError(f"the host name {host} is not known: {error}") from None
         if not addresses:
             raise httpcore2.ConnectError(f"the host name {host} has no address")
-        if self._allow_private:
-            return _mixed(addresses)[:_ADDRESSES]
         # One is enough: a name that leads inside and outside is how rebinding begins.
-        if reasons := [reason for ip in addresses if (reason := check_ip(ip))]:
+        reasons = [reason for ip in addresses if (reason := check_ip(ip))]
+        if reasons and not self._allow_private:
             raise BlockedError(f"{host}: {'; '.join(reasons[:_ADDRESSES])}")
         return _mixed(addresses)[:_ADDRESSES]
 

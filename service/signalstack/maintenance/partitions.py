@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from signalstack.store import chores, partitions
+from signalstack.store.partitions import DAYS, LOCK_S, STATEMENT_S
 
 if TYPE_CHECKING:
     from signalstack.store.pool import Pool
-
-DAYS: Final = 3
-# Others queue up behind a lock that is waited for or held.
-LOCK_S: Final = 0.2
-STATEMENT_S: Final = 1.0
 
 
 async def make_missing(pool: Pool, *, days: int = DAYS) -> bool:

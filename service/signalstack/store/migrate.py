@@ -31,6 +31,7 @@ from signalstack.store.migrations import (
     refuse_unknown,
 )
 from signalstack.store.outage import describe_reason
+from signalstack.store.partitions import DAYS, LOCK_S, STATEMENT_S
 from signalstack.store.query import read
 from signalstack.store.script import split_statements
 from signalstack.store.sqlfiles import sql_root
@@ -44,8 +45,7 @@ __all__ = ["Migration", "Version", "create", "down", "known", "require_current",
 UP_COMMAND: Final = "signalstack migrate up"
 DOWN_COMMAND: Final = "signalstack migrate down"
 
-_PARTITION_DAYS: Final = 3  # maintenance makes the later ones
-_HURRY: Final = {"lock_ms": 200, "statement_ms": 1_000}
+_HURRY: Final = {"lock_ms": round(LOCK_S * 1_000), "statement_ms": round(STATEMENT_S * 1_000)}
 _LOCK_DEADLINE_S: Final = 600.0
 _LOCK_PAUSE_S: Final = 0.1
 _CONNECT_TIMEOUT_S: Final = 10
@@ -228,9 +228,7 @@ async def _make_partitions(conn: AsyncConnection[Any]) -> None:
 
     The service runs meanwhile, and queues up behind each lock. What fails is left to the leader.
     """
-    cursor = await conn.execute(
-        read("maintenance/missing_partitions").encode(), {"days": _PARTITION_DAYS}
-    )
+    cursor = await conn.execute(read("maintenance/missing_partitions").encode(), {"days": DAYS})
     for parent, day in await cursor.fetchall():
         try:
             async with conn.transaction():

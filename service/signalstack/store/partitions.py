@@ -11,6 +11,11 @@ from signalstack.store.query import Query, fetch_all, fetch_one, fetch_value
 if TYPE_CHECKING:
     from signalstack.store.query import Connection
 
+# How many days ahead have theirs, and what making one may take: others queue up behind its locks.
+DAYS: Final = 3
+LOCK_S: Final = 0.2
+STATEMENT_S: Final = 1.0
+
 Action = Literal["look", "remove", "carry"]
 
 
