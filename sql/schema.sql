@@ -267,6 +267,7 @@ CREATE FUNCTION signalstack.make_partition(parent text, day date) RETURNS boolea
     AS $$
 DECLARE
     child text := format('%s_%s', parent, to_char(day, 'YYYYMMDD'));
+    targets text;
 BEGIN
     EXECUTE format('LOCK TABLE ONLY signalstack.%I IN SHARE UPDATE EXCLUSIVE MODE', parent);
     IF to_regclass(format('signalstack.%I', child)) IS NOT NULL THEN
@@ -275,6 +276,19 @@ BEGIN
     EXECUTE format(
         'CREATE TABLE signalstack.%I (LIKE signalstack.%I INCLUDING ALL)', child, parent
     );
+    SELECT string_agg(
+        format('ALTER COLUMN %I SET STATISTICS %s', a.attname, a.attstattarget), ', '
+    )
+    INTO targets
+    FROM pg_catalog.pg_attribute AS a
+    WHERE
+        a.attrelid = to_regclass(format('signalstack.%I', parent))
+        AND a.attnum > 0
+        AND NOT a.attisdropped
+        AND a.attstattarget >= 0;  -- below it, or NULL since PostgreSQL 17: as is usual
+    IF targets IS NOT NULL THEN
+        EXECUTE format('ALTER TABLE signalstack.%I %s', child, targets);
+    END IF;
     EXECUTE format(
         'ALTER TABLE signalstack.%I ATTACH PARTITION signalstack.%I FOR VALUES FROM (%L) TO (%L)',
         parent, child,
@@ -468,6 +482,16 @@ CREATE TABLE signalstack.attempts (
     result jsonb
 )
 PARTITION BY RANGE (job_id);
+ALTER TABLE ONLY signalstack.attempts ALTER COLUMN user_id SET STATISTICS 25;
+ALTER TABLE ONLY signalstack.attempts ALTER COLUMN job_id SET STATISTICS 25;
+ALTER TABLE ONLY signalstack.attempts ALTER COLUMN attempt SET STATISTICS 25;
+ALTER TABLE ONLY signalstack.attempts ALTER COLUMN outcome SET STATISTICS 0;
+ALTER TABLE ONLY signalstack.attempts ALTER COLUMN worker_id SET STATISTICS 0;
+ALTER TABLE ONLY signalstack.attempts ALTER COLUMN wake SET STATISTICS 0;
+ALTER TABLE ONLY signalstack.attempts ALTER COLUMN started_at SET STATISTICS 0;
+ALTER TABLE ONLY signalstack.attempts ALTER COLUMN finished_at SET STATISTICS 0;
+ALTER TABLE ONLY signalstack.attempts ALTER COLUMN error SET STATISTICS 0;
+ALTER TABLE ONLY signalstack.attempts ALTER COLUMN result SET STATISTICS 0;
 
 CREATE TABLE signalstack.attempts_default (
     user_id uuid NOT NULL,
@@ -481,6 +505,16 @@ CREATE TABLE signalstack.attempts_default (
     error text,
     result jsonb
 );
+ALTER TABLE ONLY signalstack.attempts_default ALTER COLUMN user_id SET STATISTICS 25;
+ALTER TABLE ONLY signalstack.attempts_default ALTER COLUMN job_id SET STATISTICS 25;
+ALTER TABLE ONLY signalstack.attempts_default ALTER COLUMN attempt SET STATISTICS 25;
+ALTER TABLE ONLY signalstack.attempts_default ALTER COLUMN outcome SET STATISTICS 0;
+ALTER TABLE ONLY signalstack.attempts_default ALTER COLUMN worker_id SET STATISTICS 0;
+ALTER TABLE ONLY signalstack.attempts_default ALTER COLUMN wake SET STATISTICS 0;
+ALTER TABLE ONLY signalstack.attempts_default ALTER COLUMN started_at SET STATISTICS 0;
+ALTER TABLE ONLY signalstack.attempts_default ALTER COLUMN finished_at SET STATISTICS 0;
+ALTER TABLE ONLY signalstack.attempts_default ALTER COLUMN error SET STATISTICS 0;
+ALTER TABLE ONLY signalstack.attempts_default ALTER COLUMN result SET STATISTICS 0;
 
 CREATE TABLE signalstack.audit_log (
     id uuid DEFAULT signalstack.new_id() NOT NULL,
@@ -529,6 +563,17 @@ CREATE TABLE signalstack.events (
     created_at timestamp with time zone DEFAULT now() NOT NULL
 )
 PARTITION BY RANGE (id);
+ALTER TABLE ONLY signalstack.events ALTER COLUMN user_id SET STATISTICS 25;
+ALTER TABLE ONLY signalstack.events ALTER COLUMN id SET STATISTICS 25;
+ALTER TABLE ONLY signalstack.events ALTER COLUMN type SET STATISTICS 25;
+ALTER TABLE ONLY signalstack.events ALTER COLUMN payload SET STATISTICS 0;
+ALTER TABLE ONLY signalstack.events ALTER COLUMN source SET STATISTICS 0;
+ALTER TABLE ONLY signalstack.events ALTER COLUMN subject SET STATISTICS 0;
+ALTER TABLE ONLY signalstack.events ALTER COLUMN external_id SET STATISTICS 0;
+ALTER TABLE ONLY signalstack.events ALTER COLUMN occurred_at SET STATISTICS 0;
+ALTER TABLE ONLY signalstack.events ALTER COLUMN extensions SET STATISTICS 0;
+ALTER TABLE ONLY signalstack.events ALTER COLUMN job_ids SET STATISTICS 0;
+ALTER TABLE ONLY signalstack.events ALTER COLUMN created_at SET STATISTICS 25;
 
 CREATE TABLE signalstack.events_default (
     user_id uuid NOT NULL,
@@ -543,6 +588,17 @@ CREATE TABLE signalstack.events_default (
     job_ids uuid[] NOT NULL,
     created_at timestamp with time zone DEFAULT now() NOT NULL
 );
+ALTER TABLE ONLY signalstack.events_default ALTER COLUMN user_id SET STATISTICS 25;
+ALTER TABLE ONLY signalstack.events_default ALTER COLUMN id SET STATISTICS 25;
+ALTER TABLE ONLY signalstack.events_default ALTER COLUMN type SET STATISTICS 25;
+ALTER TABLE ONLY signalstack.events_default ALTER COLUMN payload SET STATISTICS 0;
+ALTER TABLE ONLY signalstack.events_default ALTER COLUMN source SET STATISTICS 0;
+ALTER TABLE ONLY signalstack.events_default ALTER COLUMN subject SET STATISTICS 0;
+ALTER TABLE ONLY signalstack.events_default ALTER COLUMN external_id SET STATISTICS 0;
+ALTER TABLE ONLY signalstack.events_default ALTER COLUMN occurred_at SET STATISTICS 0;
+ALTER TABLE ONLY signalstack.events_default ALTER COLUMN extensions SET STATISTICS 0;
+ALTER TABLE ONLY signalstack.events_default ALTER COLUMN job_ids SET STATISTICS 0;
+ALTER TABLE ONLY signalstack.events_default ALTER COLUMN created_at SET STATISTICS 25;
 
 CREATE TABLE signalstack.finished_jobs (
     user_id uuid NOT NULL,
@@ -571,6 +627,29 @@ CREATE TABLE signalstack.finished_jobs (
     CONSTRAINT finished_jobs_status_check CHECK ((status = ANY (ARRAY['succeeded'::text, 'failed'::text, 'cancelled'::text])))
 )
 PARTITION BY RANGE (id);
+ALTER TABLE ONLY signalstack.finished_jobs ALTER COLUMN user_id SET STATISTICS 25;
+ALTER TABLE ONLY signalstack.finished_jobs ALTER COLUMN id SET STATISTICS 25;
+ALTER TABLE ONLY signalstack.finished_jobs ALTER COLUMN type SET STATISTICS 25;
+ALTER TABLE ONLY signalstack.finished_jobs ALTER COLUMN queue SET STATISTICS 25;
+ALTER TABLE ONLY signalstack.finished_jobs ALTER COLUMN priority SET STATISTICS 0;
+ALTER TABLE ONLY signalstack.finished_jobs ALTER COLUMN status SET STATISTICS 25;
+ALTER TABLE ONLY signalstack.finished_jobs ALTER COLUMN attempt SET STATISTICS 0;
+ALTER TABLE ONLY signalstack.finished_jobs ALTER COLUMN max_attempts SET STATISTICS 0;
+ALTER TABLE ONLY signalstack.finished_jobs ALTER COLUMN timeout_s SET STATISTICS 0;
+ALTER TABLE ONLY signalstack.finished_jobs ALTER COLUMN run_at SET STATISTICS 0;
+ALTER TABLE ONLY signalstack.finished_jobs ALTER COLUMN created_at SET STATISTICS 25;
+ALTER TABLE ONLY signalstack.finished_jobs ALTER COLUMN updated_at SET STATISTICS 0;
+ALTER TABLE ONLY signalstack.finished_jobs ALTER COLUMN started_at SET STATISTICS 0;
+ALTER TABLE ONLY signalstack.finished_jobs ALTER COLUMN finished_at SET STATISTICS 0;
+ALTER TABLE ONLY signalstack.finished_jobs ALTER COLUMN worker_id SET STATISTICS 0;
+ALTER TABLE ONLY signalstack.finished_jobs ALTER COLUMN wake SET STATISTICS 0;
+ALTER TABLE ONLY signalstack.finished_jobs ALTER COLUMN event_id SET STATISTICS 0;
+ALTER TABLE ONLY signalstack.finished_jobs ALTER COLUMN idempotency_key SET STATISTICS 0;
+ALTER TABLE ONLY signalstack.finished_jobs ALTER COLUMN traceparent SET STATISTICS 0;
+ALTER TABLE ONLY signalstack.finished_jobs ALTER COLUMN last_error SET STATISTICS 0;
+ALTER TABLE ONLY signalstack.finished_jobs ALTER COLUMN hidden_at SET STATISTICS 25;
+ALTER TABLE ONLY signalstack.finished_jobs ALTER COLUMN payload SET STATISTICS 0;
+ALTER TABLE ONLY signalstack.finished_jobs ALTER COLUMN result SET STATISTICS 0;
 
 CREATE TABLE signalstack.finished_jobs_default (
     user_id uuid NOT NULL,
@@ -598,6 +677,29 @@ CREATE TABLE signalstack.finished_jobs_default (
     result jsonb,
     CONSTRAINT finished_jobs_status_check CHECK ((status = ANY (ARRAY['succeeded'::text, 'failed'::text, 'cancelled'::text])))
 );
+ALTER TABLE ONLY signalstack.finished_jobs_default ALTER COLUMN user_id SET STATISTICS 25;
+ALTER TABLE ONLY signalstack.finished_jobs_default ALTER COLUMN id SET STATISTICS 25;
+ALTER TABLE ONLY signalstack.finished_jobs_default ALTER COLUMN type SET STATISTICS 25;
+ALTER TABLE ONLY signalstack.finished_jobs_default ALTER COLUMN queue SET STATISTICS 25;
+ALTER TABLE ONLY signalstack.finished_jobs_default ALTER COLUMN priority SET STATISTICS 0;
+ALTER TABLE ONLY signalstack.finished_jobs_default ALTER COLUMN status SET STATISTICS 25;
+ALTER TABLE ONLY signalstack.finished_jobs_default ALTER COLUMN attempt SET STATISTICS 0;
+ALTER TABLE ONLY signalstack.finished_jobs_default ALTER COLUMN max_attempts SET STATISTICS 0;
+ALTER TABLE ONLY signalstack.finished_jobs_default ALTER COLUMN timeout_s SET STATISTICS 0;
+ALTER TABLE ONLY signalstack.finished_jobs_default ALTER COLUMN run_at SET STATISTICS 0;
+ALTER TABLE ONLY signalstack.finished_jobs_default ALTER COLUMN created_at SET STATISTICS 25;
+ALTER TABLE ONLY signalstack.finished_jobs_default ALTER COLUMN updated_at SET STATISTICS 0;
+ALTER TABLE ONLY signalstack.finished_jobs_default ALTER COLUMN started_at SET STATISTICS 0;
+ALTER TABLE ONLY signalstack.finished_jobs_default ALTER COLUMN finished_at SET STATISTICS 0;
+ALTER TABLE ONLY signalstack.finished_jobs_default ALTER COLUMN worker_id SET STATISTICS 0;
+ALTER TABLE ONLY signalstack.finished_jobs_default ALTER COLUMN wake SET STATISTICS 0;
+ALTER TABLE ONLY signalstack.finished_jobs_default ALTER COLUMN event_id SET STATISTICS 0;
+ALTER TABLE ONLY signalstack.finished_jobs_default ALTER COLUMN idempotency_key SET STATISTICS 0;
+ALTER TABLE ONLY signalstack.finished_jobs_default ALTER COLUMN traceparent SET STATISTICS 0;
+ALTER TABLE ONLY signalstack.finished_jobs_default ALTER COLUMN last_error SET STATISTICS 0;
+ALTER TABLE ONLY signalstack.finished_jobs_default ALTER COLUMN hidden_at SET STATISTICS 25;
+ALTER TABLE ONLY signalstack.finished_jobs_default ALTER COLUMN payload SET STATISTICS 0;
+ALTER TABLE ONLY signalstack.finished_jobs_default ALTER COLUMN result SET STATISTICS 0;
 
 CREATE TABLE signalstack.idempotency (
     user_id uuid NOT NULL,
@@ -646,6 +748,16 @@ CREATE TABLE signalstack.jobs (
     postponed_since timestamp with time zone
 )
 WITH (fillfactor='40', autovacuum_vacuum_threshold='5000', autovacuum_vacuum_insert_threshold='50000', autovacuum_analyze_scale_factor='0.0', autovacuum_analyze_threshold='50000', autovacuum_vacuum_cost_delay='0', vacuum_index_cleanup='on', autovacuum_vacuum_scale_factor='0.005', autovacuum_vacuum_insert_scale_factor='0.05');
+ALTER TABLE ONLY signalstack.jobs ALTER COLUMN max_attempts SET STATISTICS 0;
+ALTER TABLE ONLY signalstack.jobs ALTER COLUMN timeout_s SET STATISTICS 0;
+ALTER TABLE ONLY signalstack.jobs ALTER COLUMN updated_at SET STATISTICS 0;
+ALTER TABLE ONLY signalstack.jobs ALTER COLUMN started_at SET STATISTICS 0;
+ALTER TABLE ONLY signalstack.jobs ALTER COLUMN wake SET STATISTICS 0;
+ALTER TABLE ONLY signalstack.jobs ALTER COLUMN idempotency_key SET STATISTICS 0;
+ALTER TABLE ONLY signalstack.jobs ALTER COLUMN traceparent SET STATISTICS 0;
+ALTER TABLE ONLY signalstack.jobs ALTER COLUMN last_error SET STATISTICS 0;
+ALTER TABLE ONLY signalstack.jobs ALTER COLUMN payload SET STATISTICS 0;
+ALTER TABLE ONLY signalstack.jobs ALTER COLUMN postponed_since SET STATISTICS 0;
 
 CREATE TABLE signalstack.leaders (
     name text NOT NULL,

@@ -83,6 +83,21 @@ async def test_up_makes_the_partitions_of_today_and_three_days_on(
     assert await cursor.fetchone() == (1 + 4,)
 
 
+async def test_a_partition_takes_over_which_statistics_its_table_keeps(database_url: str) -> None:
+    async with await AsyncConnection.connect(database_url) as conn:
+        cursor = await conn.execute(
+            "SELECT p.attname, count(*) FILTER (WHERE c.attstattarget IS DISTINCT FROM 0) "
+            "FROM pg_inherits JOIN pg_attribute AS p ON p.attrelid = inhparent AND p.attnum > 0 "
+            "JOIN pg_attribute AS c ON c.attrelid = inhrelid AND c.attname = p.attname "
+            "WHERE inhparent = 'signalstack.finished_jobs'::regclass AND p.attstattarget = 0 "
+            "GROUP BY 1"
+        )
+        kept = dict(await cursor.fetchall())
+
+    assert kept["payload"] == 0
+    assert not any(kept.values())
+
+
 async def test_up_waits_for_no_table_that_is_held(
     empty_database_url: str, conn: AsyncConnection
 ) -> None:
