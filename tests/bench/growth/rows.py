@@ -83,8 +83,7 @@ class GrownStore(Store):
         row = await cursor.fetchone()
         return row[0] if row else 0
 
-    async def clear(self, *, grown: bool = False) -> None:
-        assert not grown, "there is one kind of clearing here"
+    async def clear(self) -> None:
         await self._conn.execute(_CLEAR, (QUEUE,))
         if self._history:
             await self._conn.execute(_CLEAR_FINISHED, (TENANT,))

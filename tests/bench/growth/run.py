@@ -89,14 +89,14 @@ async def _measure(folder: Path, names: Sequence[str], plan: Plan) -> Report:
 @asynccontextmanager
 async def _open(folder: Path, dsn: str, plan: Plan) -> AsyncGenerator[Field]:
     (ours,) = (peer for peer in PEERS if peer.name == OURS)
-    url = await make_database(dsn, ours)
+    url, file = await make_database(dsn, OURS), folder / f"{OURS}.stamps"
     async with (
-        open_client(ours, url, folder) as client,
+        open_client(ours, url, file) as client,
         await psycopg.AsyncConnection.connect(url, autocommit=True) as conn,
         await psycopg.AsyncConnection.connect(url, autocommit=True) as idler,
     ):
         store = GrownStore(conn)
-        bench = Bench(peer=ours, url=url, folder=folder, client=client, store=store, size=plan.size)
+        bench = Bench(peer=ours, url=url, file=file, client=client, store=store, size=plan.size)
         yield Field(bench=bench, store=store, idler=idler, plan=plan, say=_say)
 
 

@@ -72,15 +72,12 @@ class Bench(msgspec.Struct, frozen=True, kw_only=True):
 
     peer: Peer
     url: str
-    folder: Path
+    file: Path
+    """The file of stamps, in which each measurement begins anew."""
     client: Adapter
     store: Store
     size: Size
-
-    @property
-    def file(self) -> Path:
-        """The file of stamps, in which each measurement begins anew."""
-        return self.folder / f"{self.peer.name}.stamps"
+    grown: bool = False
 
     @asynccontextmanager
     async def workers(
@@ -90,7 +87,7 @@ class Bench(msgspec.Struct, frozen=True, kw_only=True):
         async with AsyncExitStack() as stack:
             started: list[Adapter] = []
             for number in range(first, first + count):
-                errors = self.folder / f"{self.peer.name}-worker-{number}.log"
+                errors = self.file.with_name(f"{self.file.stem}-worker-{number}.log")
                 command = _command(self.peer, "worker", self.url, self.file, mode)
                 started.append(await stack.enter_async_context(running(command, errors)))
             for worker in started:
@@ -101,19 +98,18 @@ class Bench(msgspec.Struct, frozen=True, kw_only=True):
 
 
 @asynccontextmanager
-async def open_client(peer: Peer, url: str, folder: Path) -> AsyncGenerator[Adapter]:
+async def open_client(peer: Peer, url: str, file: Path) -> AsyncGenerator[Adapter]:
     """Run the peer's client; its tables are there when it is ready."""
-    file = folder / f"{peer.name}.stamps"
     Stamps.make(file, SLOTS)
-    errors = folder / f"{peer.name}-client.log"
+    errors = file.with_name(f"{file.stem}-client.log")
     async with running(_command(peer, "client", url, file, "latency"), errors) as client:
         await client.until('{"ready": true}')
         yield client
 
 
-async def idle(bench: Bench, workers: int = 1, *, grown: bool = False) -> Values:
+async def idle(bench: Bench, workers: int = 1) -> Values:
     """One job after another, each after a pause of 5 to 25 ms and the arrival of the one before."""
-    await bench.store.clear(grown=grown)
+    await bench.store.clear()
     stamps = Stamps.make(bench.file, SLOTS)
     rng = random.Random(20_260_000)  # noqa: S311 - jitter is no secret
     posts: list[int] = []
@@ -164,9 +160,9 @@ async def turns(benches: Sequence[Bench]) -> list[Values]:
     ]
 
 
-async def steady(bench: Bench, rate: int = 200, *, grown: bool = False) -> Values:
+async def steady(bench: Bench, rate: int = 200) -> Values:
     """Jobs come when they are due, so many a second, however long earlier ones take."""
-    await bench.store.clear(grown=grown)
+    await bench.store.clear()
     stamps = Stamps.make(bench.file, SLOTS)
     count = min(int(bench.size.steady_s * rate), SLOTS)
     async with bench.workers(1, "latency"):
@@ -189,9 +185,9 @@ def spread(taken_ns: Sequence[int]) -> Values:
     return {"p50": quantile(taken_ns, 0.5) / _MS, "p99": quantile(taken_ns, 0.99) / _MS}
 
 
-async def drain(bench: Bench, workers: int, *, grown: bool = False) -> Values:
+async def drain(bench: Bench, workers: int) -> Values:
     """Empty a backlog that was there before the workers turned to it, first claim and all."""
-    await bench.store.clear(grown=grown)
+    await bench.store.clear()
     stamps = Stamps.make(bench.file, SLOTS)
     jobs = bench.size.backlog
     async with bench.workers(workers, "throughput") as started:
@@ -218,11 +214,9 @@ async def _cpu_s(bench: Bench, workers: Sequence[Adapter]) -> float:
     return sum(worker.cpu_s() for worker in workers) + await bench.store.cpu_s()
 
 
-async def create(
-    bench: Bench, callers: int, batch: int, workers: int, *, grown: bool = False
-) -> Values:
+async def create(bench: Bench, callers: int, batch: int, workers: int) -> Values:
     """Callers repeat a call, each as soon as the last one returned."""
-    await bench.store.clear(grown=grown)
+    await bench.store.clear()
     Stamps.make(bench.file, SLOTS)
     async with bench.workers(workers, "throughput"):
         told = await bench.client.ask(
@@ -271,7 +265,7 @@ async def grow(bench: Bench) -> None:
         await bench.client.ask("future", jobs=rows, batch=1_000, within_s=600)
     elif bench.peer.name == "graphile":
         await bench.client.ask("one", slot=-1)  # so that it knows the kind of job
-        await bench.store.clear(grown=True)
+        await bench.store.clear()
     await bench.store.grow(rows)
 
 

@@ -2,9 +2,9 @@
 
     python tests/bench/peers/run.py --only signalstack,graphile --grown
 
-Rounds are interleaved: each measurement is taken of every peer before the next one begins. With
-`--build PATH` another checkout of ours is one more peer, so that a change is seen beside what was
-before it:
+Rounds are interleaved: each measurement is taken of every peer before the next one begins, in empty
+tables and in grown ones, and in every other round in the opposite order. With `--build PATH`
+another checkout of ours is one more peer, so that a change is seen beside what was before it:
 
     python tests/bench/peers/run.py --only signalstack --build ../before --measure turns,drain
 """
@@ -75,9 +75,6 @@ OUR_MEASURES: Final[dict[str, Callable[[Bench], Awaitable[Values]]]] = {
     "herd": partial(measures.idle, workers=8),
     "http": _http,
 }
-GROWN_MEASURES: Final[dict[str, Callable[[Bench], Awaitable[Values]]]] = {
-    GROWN + name: partial(measure, grown=True) for name, measure in MEASURES.items()
-}
 # Their names up to the dot; the last one is of builds beside each other.
 _MEASURED: Final = tuple(
     dict.fromkeys(name.partition(".")[0] for name in (*MEASURES, *OUR_MEASURES, _TURNS))
@@ -95,30 +92,26 @@ class Run:
         self.failed: list[str] = []
         self.paces: list[float] = []
 
-    async def all(self, *, grown: bool) -> None:
-        """Take every measurement in every round, and then those on grown tables."""
-        ours = [bench for bench in self._benches if bench.peer.name == OURS]
+    async def all(self) -> None:
+        """Take every measurement in every round."""
+        for bench in self._benches:
+            if bench.grown:
+                _say(f"growing {bench.peer.name}")
+                await measures.grow(bench)
+        empty = [bench for bench in self._benches if not bench.grown]
+        ours = [bench for bench in empty if bench.peer.name == OURS]
         for number in range(self._rounds):
             _say(f"round {number + 1} of {self._rounds}")
             self.paces.append(await pace.slow_share(_PACE_S))
-            await self._round(MEASURES, self._benches)
-            await self._take_turns([bench for bench in self._benches if bench.peer.ours])
+            await self._round(MEASURES, self._benches[:: -1 if number % 2 else 1])
+            await self._take_turns([bench for bench in empty if bench.peer.ours])
             await self._round(OUR_MEASURES, ours)
-        if not grown:
-            return
-        kept = [bench for bench in self._benches if bench.peer.server is Server.POSTGRESQL]
-        for bench in kept:
-            _say(f"growing {bench.peer.name}")
-            await measures.grow(bench)
-        for number in range(self._rounds):
-            _say(f"grown, round {number + 1} of {self._rounds}")
-            await self._round(GROWN_MEASURES, kept)
 
     async def _round(
         self, chosen: dict[str, Callable[[Bench], Awaitable[Values]]], benches: Sequence[Bench]
     ) -> None:
         for name, measure in chosen.items():
-            if self._is_wanted(name.removeprefix(GROWN)):
+            if self._is_wanted(name):
                 for bench in benches:
                     await self._take(bench, name, measure)
 
@@ -139,7 +132,7 @@ class Run:
     async def _take(
         self, bench: Bench, name: str, measure: Callable[[Bench], Awaitable[Values]]
     ) -> None:
-        peer = bench.peer.name
+        peer, name = bench.peer.name, GROWN + name if bench.grown else name
         try:
             values = await measure(bench)
         except (PeerError, BenchError) as error:
@@ -174,12 +167,15 @@ async def _measure(
         server = await stack.enter_async_context(embedded.run(folder / "data", durable=True))
         needs_redis = any(peer.server is Server.REDIS for peer in peers)
         redis = await stack.enter_async_context(run_redis(folder)) if needs_redis else ""
-        benches = [
-            await _open(stack, peer, folder, dsn=server.dsn, redis=redis, quick=quick)
-            for peer in peers
-        ]
+        benches: list[Bench] = []
+        for peer in peers:
+            size = QUICK if quick else Size()
+            open_one = partial(_open, stack, peer, folder, size, dsn=server.dsn, redis=redis)
+            benches.append(await open_one())
+            if grown and peer.server is Server.POSTGRESQL:
+                benches.append(await open_one(grown=True))
         run = Run(benches, 1 if quick else rounds, measures)
-        await run.all(grown=grown)
+        await run.all()
     figures = {
         name: {figure: found(runs) for figure, runs in by_figure.items()}
         for name, by_figure in run.runs.items()
@@ -204,17 +200,27 @@ async def _measure(
 
 
 async def _open(
-    stack: AsyncExitStack, peer: Peer, folder: Path, *, dsn: str, redis: str, quick: bool
+    stack: AsyncExitStack,
+    peer: Peer,
+    folder: Path,
+    size: Size,
+    *,
+    dsn: str,
+    redis: str,
+    grown: bool = False,
 ) -> Bench:
+    name = f"{peer.name}-grown" if grown else peer.name
     on_redis = peer.server is Server.REDIS
-    url = url_of(peer, redis, PEERS.index(peer)) if on_redis else await make_database(dsn, peer)
+    url = url_of(peer, redis, PEERS.index(peer)) if on_redis else await make_database(dsn, name)
+    file = folder / f"{name}.stamps"
     return Bench(
         peer=peer,
         url=url,
-        folder=folder,
-        client=await stack.enter_async_context(measures.open_client(peer, url, folder)),
+        file=file,
+        client=await stack.enter_async_context(measures.open_client(peer, url, file)),
         store=await stack.enter_async_context(open_store(peer, url)),
-        size=QUICK if quick else Size(),
+        size=size,
+        grown=grown,
     )
 
 

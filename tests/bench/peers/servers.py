@@ -47,8 +47,8 @@ class Store(ABC):
         """Count the jobs that are due and not settled."""
 
     @abstractmethod
-    async def clear(self, *, grown: bool = False) -> None:
-        """Forget the jobs: all of them, or all but what was grown."""
+    async def clear(self) -> None:
+        """Forget the jobs: all of them, or once it was grown all but that."""
 
     async def transactions(self) -> int:
         """Count the transactions there were in its database; 0 where there are none."""
@@ -70,16 +70,17 @@ class PostgresStore(Store):
         self._sequence = SEQUENCES.get(peer.name)
         self._tables = tables
         self._conn = conn
+        self._grown = False
 
     async def left(self) -> int:
         cursor = await self._conn.execute(self._tables.left.encode())
         row = await cursor.fetchone()
         return row[0] if row else 0
 
-    async def clear(self, *, grown: bool = False) -> None:
-        statement = self._tables.clear_due if grown else self._tables.clear
+    async def clear(self) -> None:
+        statement = self._tables.clear_due if self._grown else self._tables.clear
         await self._conn.execute(statement.encode())
-        if self._sequence and not grown:
+        if self._sequence and not self._grown:
             await self._conn.execute(self._sequence.format(FIRST_ID).encode())
         # What autovacuum would do some time in the middle of the next measurement.
         await self._conn.execute("VACUUM ANALYZE")
@@ -95,9 +96,12 @@ class PostgresStore(Store):
         return await backends_cpu_s(self._conn)
 
     async def grow(self, rows: int) -> None:
+        self._grown = True
         for statement in self._tables.grow:
             await self._conn.execute(statement.encode(), {"rows": rows})
         await self._conn.execute("VACUUM ANALYZE")
+        # Gigabytes that are still to be written would stall the commits that are measured next.
+        await self._conn.execute("CHECKPOINT")
 
 
 class RedisStore(Store):
@@ -113,8 +117,7 @@ class RedisStore(Store):
         groups = await self._client.xinfo_groups(_STREAM)
         return sum((group["lag"] or 0) + group["pending"] for group in groups)
 
-    async def clear(self, *, grown: bool = False) -> None:
-        del grown
+    async def clear(self) -> None:
         await self._client.flushdb()
 
     async def cpu_s(self) -> float:
@@ -148,9 +151,9 @@ async def open_store(peer: Peer, url: str) -> AsyncGenerator[Store]:
             yield RedisStore(client, peer.broker)
 
 
-async def make_database(dsn: str, peer: Peer) -> str:
-    """Make the database of a peer; returns its URL."""
-    name = f"peer_{peer.name}".replace("-", "_")
+async def make_database(dsn: str, name: str) -> str:
+    """Make a database for a peer; returns its URL."""
+    name = f"peer_{name}".replace("-", "_")
     async with await psycopg.AsyncConnection.connect(dsn, autocommit=True) as conn:
         await conn.execute(f"DROP DATABASE IF EXISTS {name}".encode())
         await conn.execute(f"CREATE DATABASE {name}".encode())
