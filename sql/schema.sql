@@ -221,7 +221,9 @@ BEGIN
     )
 
     UPDATE signalstack.queues AS q
-    SET running = greatest(q.running - freed.jobs, 0)
+    SET
+        running = greatest(q.running - freed.jobs, 0),
+        full_at = CASE WHEN q.running >= q.concurrency THEN clock_timestamp() ELSE q.full_at END
     FROM slot
     INNER JOIN freed ON slot.user_id = freed.user_id AND slot.name = freed.queue
     WHERE q.user_id = slot.user_id AND q.name = slot.name;
@@ -838,6 +840,7 @@ CREATE TABLE signalstack.queues (
     refilled_at timestamp with time zone DEFAULT now() NOT NULL,
     turned_at timestamp with time zone DEFAULT now() NOT NULL,
     turn uuid,
+    full_at timestamp with time zone,
     CONSTRAINT queues_concurrency_check CHECK ((concurrency > 0)),
     CONSTRAINT queues_rate CHECK ((num_nulls(rate_limit, rate_per_s, rate_burst) = ANY (ARRAY[0, 3]))),
     CONSTRAINT queues_rate_burst_check CHECK ((rate_burst > 0)),

@@ -12,8 +12,10 @@ import pytest
 from front import Front, open_front
 from signalstack.core.handler import JobType, Retry
 from signalstack.core.job import Wake
-from signalstack.core.stage import Claimed, HandedOver, Started
+from signalstack.core.queue import Limits
+from signalstack.core.stage import Claimed, Finished, HandedOver, Started
 from signalstack.handlers.noop import NOOP
+from signalstack.store import queues
 from working import Crew, Shop, open_shop
 
 if TYPE_CHECKING:
@@ -133,6 +135,71 @@ async def test_what_comes_while_all_slots_are_busy_waits_for_one_whoever_rings_b
     assert [fact.wake for fact in crew.facts.facts(Started, job=delayed)] == [Wake.BACKLOG]
 
 
+@pytest.mark.parametrize(
+    "limits",
+    [{"concurrency": 1}, {"rate": {"limit": 5, "burst": 1}}],
+)
+async def test_what_a_limit_of_its_queue_held_back_waited_for_that(
+    service: tuple[Front, Shop], limits: dict[str, object]
+) -> None:
+    front, shop = service
+    await front.client.patch("/v1/queues/narrow", json=limits)
+    async with shop.worker(HANDLERS) as crew:
+        await _settle_in(front, crew)
+        first, second = [await _post(front, type="for_a_while", queue="narrow") for _ in range(2)]
+        await crew.ended(second)
+        third = await _post(front, type="noop", queue="narrow")
+        await crew.ended(third)
+
+        assert _told(crew, first, second, third) == [Wake.NOTIFY, Wake.BACKLOG, Wake.NOTIFY]
+
+
+async def test_what_the_operators_limit_held_back_waited_for_that(
+    service: tuple[Front, Shop],
+) -> None:
+    front, shop = service
+    async with shop.pool.connection() as conn:
+        await queues.govern(conn, name="default", limits=Limits(concurrency=1))
+    async with shop.worker(HANDLERS) as crew:
+        await _settle_in(front, crew)
+        first, second = [await _post(front, type="for_a_while") for _ in range(2)]
+        await crew.ended(second)
+
+        assert _told(crew, first, second) == [Wake.NOTIFY, Wake.BACKLOG]
+
+
+async def test_what_the_limits_of_before_held_back_waited_for_those(
+    service: tuple[Front, Shop],
+) -> None:
+    front, shop = service
+    await front.client.patch("/v1/queues/narrow", json={"concurrency": 1})
+    async with shop.worker(HANDLERS) as crew:
+        await _settle_in(front, crew)
+        first, second = [await _post(front, type="for_a_while", queue="narrow") for _ in range(2)]
+        await crew.facts.seen(Started, job=first)
+        await front.client.patch("/v1/queues/narrow", json={"concurrency": 2})
+        await crew.facts.seen(Started, job=second)
+
+        assert _told(crew, second) == [Wake.BACKLOG]
+        assert not crew.facts.facts(Finished, job=first)
+        await crew.ended(second)
+
+
+async def test_what_a_pause_held_back_waited_for_that(service: tuple[Front, Shop]) -> None:
+    front, shop = service
+    async with shop.worker(HANDLERS) as crew:
+        await _settle_in(front, crew)
+        await front.client.post("/v1/queues/default/pause")
+        held = [await _post(front, type="noop") for _ in range(2)]
+        await front.client.post("/v1/queues/default/resume")
+        for job in held:
+            await crew.ended(job)
+        later = await _post(front, type="noop")
+        await crew.ended(later)
+
+        assert _told(crew, *held, later) == [Wake.BACKLOG, Wake.BACKLOG, Wake.NOTIFY]
+
+
 async def test_a_job_whose_worker_was_lost_comes_back_by_rescue(
     service: tuple[Front, Shop],
 ) -> None:
@@ -144,6 +211,10 @@ async def test_a_job_whose_worker_was_lost_comes_back_by_rescue(
         await shop.bury_unseen(await shop.worker_of(job))
 
         assert await _wakes(front, crew, job) == ["notify", "rescue"]
+
+
+def _told(crew: Crew, *jobs: UUID) -> list[Wake]:
+    return [crew.facts.facts(Started, job=job)[0].wake for job in jobs]
 
 
 async def _settle_in(front: Front, crew: Crew) -> None:

@@ -31,7 +31,8 @@ MEANINGS: Final = {
     ),
     "dispatch_latency_seconds": (
         "Seconds from a job being due to its handler starting, by what woke the worker. High under"
-        " backlog: too few slots. A rising share of poll: notifications get lost, see listener_up."
+        " backlog: too few slots, or limits and pauses of the queue. A rising share of poll:"
+        " notifications get lost, see listener_up."
     ),
     "wakeups_total": (
         "Times the claimer woke, by cause. No notify while jobs come in: the listener is deaf."

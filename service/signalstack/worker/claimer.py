@@ -109,7 +109,7 @@ class Claimer:
 
     def heard(self, channel: str, payload: str) -> None:
         """Take a notification as a hint: it names a queue that has, or will have, work."""
-        if not self._serves(payload):
+        if not self.serves(payload):
             return
         if channel == LATER:
             self.expect(0.0)
@@ -117,6 +117,21 @@ class Claimer:
         if channel == AGAIN:
             self._walks.need_whole()
         self._wake(Wake.NOTIFY)
+
+    def serves(self, queue: str) -> bool:
+        """Tell whether a queue that a notification names is claimed from here; it is known then."""
+        if queue in self._queues:
+            return True
+        # A notification may come from anybody: only what could be a queue's name is believed.
+        if (
+            not self._serves_all
+            or len(self._queues) >= _KNOWN_QUEUES_LIMIT
+            or not NAME.fullmatch(queue)
+        ):
+            return False
+        self._queues[queue] = None
+        self._walks.need_whole()
+        return True
 
     def look(self) -> None:
         """Look for work now: notifications may have been missed, the connection may be another."""
@@ -306,7 +321,7 @@ class Claimer:
             if promotion.count or anyio.current_time() >= self._claim_at:
                 self._claim_at = inf
                 self._wake(Wake.TIMER)
-            elsewhere = [queue for queue in promotion.queues if not self._serves(queue)]
+            elsewhere = [queue for queue in promotion.queues if not self.serves(queue)]
             if self._stopping or promotion.count > self._room() or elsewhere:
                 await self._dispatch.ring(promotion.queues)
         except UnavailableError:
@@ -355,17 +370,3 @@ class Claimer:
             self._cause = cause
         self._fruitful = True
         self._signal.set()
-
-    def _serves(self, queue: str) -> bool:
-        if queue in self._queues:
-            return True
-        # A notification may come from anybody: only what could be a queue's name is believed.
-        if (
-            not self._serves_all
-            or len(self._queues) >= _KNOWN_QUEUES_LIMIT
-            or not NAME.fullmatch(queue)
-        ):
-            return False
-        self._queues[queue] = None
-        self._walks.need_whole()
-        return True

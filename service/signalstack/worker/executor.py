@@ -49,6 +49,8 @@ if TYPE_CHECKING:
 RESULT_LIMIT: Final = 262_144
 # Quick handlers never give way by themselves: let the loop breathe after so many.
 _BURST: Final = 32
+# Anybody who may connect can send notifications, so there may be any number of names.
+_RESUMED_LIMIT: Final = 1_000
 # What was found late is told as that, also where it had to wait for a slot besides.
 _FOUND_LATE: Final = frozenset({Wake.POLL, Wake.RESCUE})
 
@@ -89,6 +91,7 @@ class Executor:
         self._earliest = inf
         self._deadline_moved = anyio.Event()
         self._full_until = 0.0  # when a slot last came free where none was: Unix time
+        self._resumed_at: dict[str, float] = {}  # queues that were paused until then: Unix time
         self._prefetch = Prefetch(concurrency)
 
     @property
@@ -123,6 +126,12 @@ class Executor:
         """Take in what a claim leased, and whether it left more."""
         self._prefetch.claimed(len(leases), more=more, dry=not self._waiting)
         self.take(*leases)
+
+    def resumed(self, queue: str) -> None:
+        """Note that a queue was paused up to now: what is due there waited for nothing else."""
+        if len(self._resumed_at) >= _RESUMED_LIMIT:
+            self._resumed_at.clear()
+        self._resumed_at[queue] = self._now()
 
     def take(self, *leases: Lease) -> None:
         """Take leased jobs in."""
@@ -312,8 +321,11 @@ class Executor:
             self._deadline_moved.set()
 
     def _wake_of(self, lease: Lease) -> Wake:
-        """Tell why a run starts now: what came due while all slots were busy waited for one."""
-        if lease.due_at <= self._full_until and lease.wake not in _FOUND_LATE:
+        """Tell why a run starts now: what came due in a pause, or with no slot free, waited for that."""
+        if lease.wake not in _FOUND_LATE and (
+            lease.due_at <= self._full_until
+            or lease.due_at <= self._resumed_at.get(lease.queue, 0.0)
+        ):
             return Wake.BACKLOG
         return lease.wake
 

@@ -24,7 +24,7 @@ from signalstack.store.dispatch import (
 )
 from signalstack.store.invitations import Invitation
 from signalstack.store.link import Link, StatementError
-from signalstack.store.listener import AGAIN, CANCEL, LATER, READY, VACANT, Listener
+from signalstack.store.listener import AGAIN, CANCEL, LATER, READY, RESUMED, VACANT, Listener
 from signalstack.store.outcomes import Ended
 from signalstack.store.workers import WorkerLease
 from signalstack.worker.claimer import Claimer
@@ -99,7 +99,7 @@ class Worker:
             dsn,
             observer,
             name="claim",
-            channels=(READY, LATER, AGAIN, CANCEL, VACANT, self._bell),
+            channels=(READY, LATER, AGAIN, RESUMED, CANCEL, VACANT, self._bell),
             on_notify=self._heard,
             on_up=self._reconnected,
             statements=(*CLAIM_STATEMENTS, *invitations.STATEMENTS),
@@ -280,6 +280,9 @@ class Worker:
             self._asked_to_cancel(payload)
         elif channel == VACANT:
             self.on_vacant()
+        elif channel == RESUMED:
+            if self._claimer.serves(payload):
+                self._executor.resumed(payload)
         else:
             self._claimer.heard(channel, payload)
 

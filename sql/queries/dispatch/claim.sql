@@ -99,6 +99,9 @@ quota AS MATERIALIZED (
         q.rate_limit,
         q.rate_per_s,
         q.turn,
+        extract(EPOCH FROM q.full_at) AS full_at,
+        -- As if the bucket had been filled from then on, which its last claim left as it was.
+        extract(EPOCH FROM q.refilled_at) - q.tokens * q.rate_per_s / q.rate_limit AS empty_at,
         -- Below zero while a receiver is left alone (queues/hold.sql), but still an integer.
         CASE WHEN q.rate_limit IS NOT NULL THEN greatest(
             least(
@@ -290,7 +293,20 @@ used AS (
     ) AS taken
     INNER JOIN quota ON taken.user_id = quota.user_id AND taken.queue = quota.name
     WHERE q.user_id = taken.user_id AND q.name = taken.queue
-    RETURNING q.user_id, q.name, q.tokens
+    RETURNING q.user_id, q.name, q.tokens, taken.jobs
+),
+
+-- Until when the jobs of limited lanes were held back: a slot came free, or the last of the tokens
+-- that they took. What had come due before did not wait for a worker, whatever made this one look.
+held AS (
+    SELECT
+        used.user_id,
+        used.name,
+        greatest(
+            quota.full_at, quota.empty_at + used.jobs * quota.rate_per_s / quota.rate_limit
+        ) AS until
+    FROM used
+    INNER JOIN quota ON used.user_id = quota.user_id AND used.name = quota.name
 ),
 
 told AS (
@@ -349,7 +365,13 @@ SELECT
     claimed.max_attempts,
     claimed.timeout_s,
     claimed.run_at,
-    claimed.wake,
+    CASE
+        WHEN
+            claimed.wake = $7::text
+            AND extract(EPOCH FROM claimed.run_at) < greatest(own.until, whole.until)
+            THEN 'backlog'
+        ELSE claimed.wake
+    END AS wake,
     claimed.traceparent,
     CASE WHEN octet_length(claimed.payload) <= $8::integer THEN claimed.payload END::varchar
         AS payload,
@@ -359,5 +381,10 @@ FROM share
 CROSS JOIN refill
 CROSS JOIN (SELECT count(*) FROM told) AS done (bells)
 LEFT JOIN claimed ON true
+LEFT JOIN held AS own ON claimed.user_id = own.user_id AND claimed.queue = own.name
+LEFT JOIN held AS whole
+    ON
+        whole.user_id = '00000000-0000-0000-0000-000000000000'
+        AND claimed.queue = whole.name
 -- Rows found by ctid come in the order of the table, and jobs are to start in theirs.
 ORDER BY claimed.priority DESC, claimed.id

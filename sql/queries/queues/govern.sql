@@ -8,11 +8,12 @@ WITH changed AS (
     VALUES (
         '00000000-0000-0000-0000-000000000000', %(name)s::text, %(concurrency)s::integer,
         %(rate_limit)s::integer, %(rate_per_s)s::double precision, %(rate_burst)s::integer,
-        %(rate_burst)s
+        coalesce(%(rate_burst)s, 0)
     )
     ON CONFLICT (user_id, name) DO UPDATE SET
         concurrency = excluded.concurrency,
         tokens = CASE
+            WHEN excluded.rate_limit IS NULL THEN 0
             WHEN q.rate_limit IS NULL THEN excluded.rate_burst
             ELSE least(
                 q.rate_burst,
@@ -23,6 +24,7 @@ WITH changed AS (
             )
         END,
         refilled_at = clock_timestamp(),
+        full_at = clock_timestamp(),
         rate_limit = excluded.rate_limit,
         rate_per_s = excluded.rate_per_s,
         rate_burst = excluded.rate_burst,

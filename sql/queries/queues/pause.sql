@@ -1,4 +1,5 @@
--- Pause or resume a queue. Every claim reads it, so a pause needs no bell; a resumption rings.
+-- Pause or resume a queue. Every claim reads it, so a pause needs no bell; a resumption rings, and
+-- tells those who say why a job starts late.
 WITH changed AS (
     UPDATE signalstack.queues AS q
     SET paused = %(paused)s::boolean, turned_at = now(), updated_at = now()
@@ -9,6 +10,8 @@ WITH changed AS (
     RETURNING q.name, q.paused
 )
 
-SELECT count(pg_notify('signalstack_again', changed.name)) AS bells
+SELECT
+    count(pg_notify('signalstack_resumed', changed.name))
+    + count(pg_notify('signalstack_again', changed.name)) AS bells
 FROM changed
 WHERE NOT changed.paused;

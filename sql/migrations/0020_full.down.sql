@@ -1,0 +1,36 @@
+-- As in 0014_free_slots.up.sql.
+CREATE OR REPLACE FUNCTION signalstack.free_slots(users uuid[], names text[]) RETURNS void
+LANGUAGE plpgsql STRICT
+AS $$
+BEGIN
+    WITH freed AS MATERIALIZED (
+        SELECT whose.user_id, run.queue, count(*)::integer AS jobs
+        FROM unnest(users, names) AS run (user_id, queue)
+        CROSS JOIN LATERAL unnest(
+            ARRAY[run.user_id, '00000000-0000-0000-0000-000000000000'::uuid]
+        ) AS whose (user_id)
+        GROUP BY whose.user_id, run.queue
+    ),
+
+    slot AS MATERIALIZED (
+        SELECT q.user_id, q.name
+        FROM signalstack.queues AS q
+        WHERE
+            coalesce(q.concurrency, q.rate_limit) IS NOT NULL
+            AND (q.user_id, q.name) IN (SELECT freed.user_id, freed.queue FROM freed)
+        ORDER BY q.user_id, q.name
+        FOR UPDATE
+    )
+
+    UPDATE signalstack.queues AS q
+    SET running = greatest(q.running - freed.jobs, 0)
+    FROM slot
+    INNER JOIN freed ON slot.user_id = freed.user_id AND slot.name = freed.queue
+    WHERE q.user_id = slot.user_id AND q.name = slot.name;
+
+    PERFORM pg_notify('signalstack_ready', bell.queue)
+    FROM (SELECT DISTINCT run.queue FROM unnest(names) AS run (queue)) AS bell;
+END
+$$;
+
+ALTER TABLE signalstack.queues DROP COLUMN full_at;
