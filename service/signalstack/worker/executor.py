@@ -321,7 +321,7 @@ class Executor:
             self._deadline_moved.set()
 
     def _wake_of(self, lease: Lease) -> Wake:
-        """Tell why a run starts: what came due in a pause, or with no slot free, waited for that."""
+        """Tell why a run starts: what came due in a pause or with no slot free waited for that."""
         if lease.wake not in _FOUND_LATE and (
             lease.due_at <= self._full_until
             or lease.due_at <= self._resumed_at.get(lease.queue, 0.0)
