@@ -1,6 +1,6 @@
--- When all slots of a limited queue were taken last, or its limits were others: jobs that came due
--- before that waited for the limit and not for a worker, which the objective for starts has to tell
--- apart. As in 0014_free_slots.up.sql, and it notes that.
+-- When all slots of a limited queue were taken last: jobs that came due before that waited for the
+-- limit and not for a worker, which the objective for starts has to tell apart. The function is as
+-- in 0014_free_slots.up.sql, and notes that.
 ALTER TABLE signalstack.queues ADD COLUMN full_at timestamptz;
 
 CREATE OR REPLACE FUNCTION signalstack.free_slots(users uuid[], names text[]) RETURNS void

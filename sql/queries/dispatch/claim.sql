@@ -99,7 +99,8 @@ quota AS MATERIALIZED (
         q.rate_limit,
         q.rate_per_s,
         q.turn,
-        extract(EPOCH FROM q.full_at) AS full_at,
+        -- Other limits, or a pause, are as good as no slot.
+        extract(EPOCH FROM greatest(q.full_at, q.updated_at)) AS full_at,
         -- As if the bucket had been filled from then on, which its last claim left as it was.
         extract(EPOCH FROM q.refilled_at) - q.tokens * q.rate_per_s / q.rate_limit AS empty_at,
         -- Below zero while a receiver is left alone (queues/hold.sql), but still an integer.

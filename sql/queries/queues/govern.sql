@@ -24,7 +24,6 @@ WITH changed AS (
             )
         END,
         refilled_at = clock_timestamp(),
-        full_at = clock_timestamp(),
         rate_limit = excluded.rate_limit,
         rate_per_s = excluded.rate_per_s,
         rate_burst = excluded.rate_burst,

@@ -16,7 +16,6 @@ WITH changed AS (
             )
         END,
         refilled_at = clock_timestamp(),
-        full_at = clock_timestamp(),
         rate_limit = %(rate_limit)s,
         rate_per_s = %(rate_per_s)s::double precision,
         rate_burst = %(rate_burst)s,
