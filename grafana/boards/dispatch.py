@@ -100,7 +100,7 @@ TOP: Final = (
                 "One job in a hundred waits longer; without messages.",
                 "below 50 ms.",
                 "p99 alone is high: pauses, such as a blocked event loop or a slow disk; under"
-                " backlog it is the wait for a slot.",
+                " backlog it is the wait for a slot, or for a limit of the queue.",
             ),
             unit=SECONDS,
             steps=below(0.05, 0.25),

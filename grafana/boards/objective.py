@@ -8,7 +8,7 @@ from boards.series import PROCESS, SHARED, or_zero, series, share
 
 WINDOW: Final = "$window"
 
-# What waited for a free slot is left out: that is a matter of capacity, told by the age of queues.
+# What waited for a free slot, or for its queue, is left out: the age of queues tells of it.
 # What was found late by polling or after a rescue counts: that is the service's own doing.
 DISPATCH_TARGET: Final = 0.99
 DISPATCH_BOUND: Final = "0.05"  # seconds; a boundary of the histogram

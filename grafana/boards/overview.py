@@ -35,7 +35,7 @@ PROMISE: Final = (
             DISPATCH_WINDOW,
             says(
                 "Share of jobs that started within 50 ms of being due, over the budget window."
-                " Jobs that waited for a free slot are not counted: see Oldest due job.",
+                " Jobs that waited for a slot or their queue are not counted: see Oldest due job.",
                 "99 % or more; orange is close to the edge.",
                 "see Burn rate for since when, then the Dispatch dashboard for which stage.",
             ),
@@ -153,7 +153,7 @@ COURSES: Final = (
             "Dispatch latency",
             percentiles("dispatch_latency_seconds", PROCESS, objective.DISPATCH_WAKES),
             says(
-                "From due to started, without jobs that waited for a free slot. Dots are traces.",
+                "From due to started, without jobs that waited for a slot or their queue. Dots are traces.",
                 "p99 under the dashed line, 50 ms.",
                 "open a dot's trace, or the Dispatch dashboard.",
             ),

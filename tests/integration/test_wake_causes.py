@@ -147,11 +147,18 @@ async def test_what_a_limit_of_its_queue_held_back_waited_for_that(
     async with shop.worker(HANDLERS) as crew:
         await _settle_in(front, crew)
         first, second = [await _post(front, type="for_a_while", queue="narrow") for _ in range(2)]
-        await crew.ended(second)
-        third = await _post(front, type="noop", queue="narrow")
-        await crew.ended(third)
+        delayed = await _post(front, type="noop", queue="narrow", delay_s=0.05)
+        for job in (second, delayed):
+            await crew.ended(job)
+        last = await _post(front, type="noop", queue="narrow", delay_s=0.5)
+        await crew.ended(last)
 
-        assert _told(crew, first, second, third) == [Wake.NOTIFY, Wake.BACKLOG, Wake.NOTIFY]
+        assert _told(crew, first, second, delayed, last) == [
+            Wake.NOTIFY,
+            Wake.BACKLOG,
+            Wake.BACKLOG,
+            Wake.TIMER,
+        ]
 
 
 async def test_what_the_operators_limit_held_back_waited_for_that(

@@ -368,7 +368,7 @@ SELECT
     claimed.run_at,
     CASE
         WHEN
-            claimed.wake = $7::text
+            claimed.wake <> 'rescue'
             AND extract(EPOCH FROM claimed.run_at) < greatest(own.until, whole.until)
             THEN 'backlog'
         ELSE claimed.wake
