@@ -153,7 +153,7 @@ COURSES: Final = (
             "Dispatch latency",
             percentiles("dispatch_latency_seconds", PROCESS, objective.DISPATCH_WAKES),
             says(
-                "From due to started, without what waited for a slot or its queue. Dots are traces.",
+                "From due to started, but for waits for a slot or the queue. Dots are traces.",
                 "p99 under the dashed line, 50 ms.",
                 "open a dot's trace, or the Dispatch dashboard.",
             ),
