@@ -37,12 +37,14 @@ from bench.growth.table import show
 from bench.peers.measures import Bench, open_client
 from bench.peers.process import PeerError
 from bench.peers.roster import OURS, PEERS
-from bench.peers.servers import make_database
+from bench.peers.servers import run_server
 from signalstack.bench.figure import BenchError, Machine
-from signalstack.store import embedded
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+
+    from bench.peers.roster import Peer
+    from bench.peers.servers import Host
 
 AXES: Final[dict[str, Callable[[Field], Awaitable[list[Point]]]]] = {
     "backlog": axes.backlog,
@@ -58,8 +60,9 @@ async def _measure(folder: Path, names: Sequence[str], plan: Plan) -> Report:
     seconds: dict[str, float] = {}
     found: dict[str, list[Point]] = {}
     failed: list[str] = []
-    async with embedded.run(folder / "data", durable=True) as server:
-        async with _open(folder, server.dsn, plan) as field:
+    (ours,) = (peer for peer in PEERS if peer.name == OURS)
+    async with run_server(ours, folder / "data") as host:
+        async with _open(folder, ours, host, plan) as field:
             for name in names:
                 began = perf_counter()
                 _say(f"measuring {name}")
@@ -78,7 +81,7 @@ async def _measure(folder: Path, names: Sequence[str], plan: Plan) -> Report:
                 cpus=os.cpu_count() or 1,
                 platform=platform.platform(),
                 python=platform.python_version(),
-                postgresql=server.version,
+                postgresql=host.version,
             ),
             seconds=seconds,
             axes=found,
@@ -87,16 +90,15 @@ async def _measure(folder: Path, names: Sequence[str], plan: Plan) -> Report:
 
 
 @asynccontextmanager
-async def _open(folder: Path, dsn: str, plan: Plan) -> AsyncGenerator[Field]:
-    (ours,) = (peer for peer in PEERS if peer.name == OURS)
-    url, file = await make_database(dsn, OURS), folder / f"{OURS}.stamps"
+async def _open(folder: Path, ours: Peer, host: Host, plan: Plan) -> AsyncGenerator[Field]:
+    file = folder / f"{OURS}.stamps"
     async with (
-        open_client(ours, url, file) as client,
-        await psycopg.AsyncConnection.connect(url, autocommit=True) as conn,
-        await psycopg.AsyncConnection.connect(url, autocommit=True) as idler,
+        open_client(ours, host.url, file) as client,
+        await psycopg.AsyncConnection.connect(host.url, autocommit=True) as conn,
+        await psycopg.AsyncConnection.connect(host.url, autocommit=True) as idler,
     ):
         store = GrownStore(conn)
-        bench = Bench(peer=ours, url=url, file=file, client=client, store=store, size=plan.size)
+        bench = Bench(peer=ours, host=host, file=file, client=client, store=store, size=plan.size)
         yield Field(bench=bench, store=store, idler=idler, plan=plan, say=_say)
 
 

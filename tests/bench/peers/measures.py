@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from math import inf
 from pathlib import Path
 from time import monotonic_ns
@@ -16,11 +16,11 @@ from bench.peers import install
 from bench.peers.figures import quantile
 from bench.peers.process import Adapter, PeerError, running
 from bench.peers.roster import Peer
-from bench.peers.servers import Store
+from bench.peers.servers import Host, Store
 from signalstack.bench.stamps import Stamps
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Sequence
+    from collections.abc import AsyncGenerator, Generator, Sequence
 
     from bench.peers.figures import Values
 
@@ -68,16 +68,31 @@ QUICK: Final = Size(
 
 
 class Bench(msgspec.Struct, frozen=True, kw_only=True):
-    """One peer on call: its client, its store, and how its workers are started."""
+    """One peer on call: its server, its client, its store, and how its workers are started."""
 
     peer: Peer
-    url: str
+    host: Host
     file: Path
     """The file of stamps, in which each measurement begins anew."""
     client: Adapter
     store: Store
     size: Size
     grown: bool = False
+
+    def pause(self) -> None:
+        """Have its client and its server do nothing at all."""
+        self.client.pause()
+        self.host.pause()
+
+    @contextmanager
+    def awake(self) -> Generator[None]:
+        """Let both go on for as long as it is measured."""
+        self.host.resume()
+        self.client.resume()
+        try:
+            yield
+        finally:
+            self.pause()
 
     @asynccontextmanager
     async def workers(
@@ -88,7 +103,7 @@ class Bench(msgspec.Struct, frozen=True, kw_only=True):
             started: list[Adapter] = []
             for number in range(first, first + count):
                 errors = self.file.with_name(f"{self.file.stem}-worker-{number}.log")
-                command = _command(self.peer, "worker", self.url, self.file, mode)
+                command = _command(self.peer, "worker", self.host.url, self.file, mode)
                 started.append(await stack.enter_async_context(running(command, errors)))
             for worker in started:
                 patience_s = max(_START_S, _START_EACH_S * count)  # they share what CPUs there are

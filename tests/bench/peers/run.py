@@ -2,9 +2,10 @@
 
     python tests/bench/peers/run.py --only signalstack,graphile --grown
 
-Rounds are interleaved: each measurement is taken of every peer before the next one begins, in empty
-tables and in grown ones, and in every other round in the opposite order. With `--build PATH`
-another checkout of ours is one more peer, so that a change is seen beside what was before it:
+Each peer has a server of its own, and whoever is not measured is paused. Rounds are interleaved:
+each measurement is taken of every peer before the next one begins, in empty tables and in grown
+ones, and in every other round in the opposite order. With `--build PATH` another checkout of ours
+is one more peer, so that a change is seen beside what was before it:
 
     python tests/bench/peers/run.py --only signalstack --build ../before --measure turns,drain
 """
@@ -18,7 +19,7 @@ import statistics
 import sys
 import tempfile
 from collections import defaultdict
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, ExitStack
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -37,10 +38,9 @@ from bench.peers.figures import GROWN, Report, found, judge
 from bench.peers.measures import QUICK, Bench, Size
 from bench.peers.process import PeerError
 from bench.peers.roster import OURS, PEERS, Peer, Server, build
-from bench.peers.servers import make_database, open_store, run_redis, url_of
+from bench.peers.servers import open_store, run_server
 from bench.peers.table import show
 from signalstack.bench.figure import BenchError, Machine
-from signalstack.store import embedded
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
@@ -97,7 +97,8 @@ class Run:
         for bench in self._benches:
             if bench.grown:
                 _say(f"growing {bench.peer.name}")
-                await measures.grow(bench)
+                with bench.awake():
+                    await measures.grow(bench)
         empty = [bench for bench in self._benches if not bench.grown]
         ours = [bench for bench in empty if bench.peer.name == OURS]
         for number in range(self._rounds):
@@ -119,7 +120,10 @@ class Run:
         if len(builds) < 2 or not self._is_wanted(_TURNS):
             return
         try:
-            found_each = await measures.turns(builds)
+            with ExitStack() as stack:
+                for bench in builds:
+                    stack.enter_context(bench.awake())
+                found_each = await measures.turns(builds)
         except (PeerError, BenchError) as error:
             self._note_failure(f"{_TURNS}: {error}")
             return
@@ -134,7 +138,8 @@ class Run:
     ) -> None:
         peer, name = bench.peer.name, GROWN + name if bench.grown else name
         try:
-            values = await measure(bench)
+            with bench.awake():
+                values = await measure(bench)
         except (PeerError, BenchError) as error:
             self._note_failure(f"{peer} {name}: {error}")
             return
@@ -164,13 +169,9 @@ async def _measure(
     install.install(peers)
     versions = {peer.title: install.version(peer) for peer in peers}
     async with AsyncExitStack() as stack:
-        server = await stack.enter_async_context(embedded.run(folder / "data", durable=True))
-        needs_redis = any(peer.server is Server.REDIS for peer in peers)
-        redis = await stack.enter_async_context(run_redis(folder)) if needs_redis else ""
         benches: list[Bench] = []
         for peer in peers:
-            size = QUICK if quick else Size()
-            open_one = partial(_open, stack, peer, folder, size, dsn=server.dsn, redis=redis)
+            open_one = partial(_open, stack, peer, folder, QUICK if quick else Size())
             benches.append(await open_one())
             if grown and peer.server is Server.POSTGRESQL:
                 benches.append(await open_one(grown=True))
@@ -188,7 +189,7 @@ async def _measure(
             cpus=os.cpu_count() or 1,
             platform=platform.platform(),
             python=platform.python_version(),
-            postgresql=server.version,
+            postgresql=max(bench.host.version for bench in benches) or "none",
         ),
         slow_share=statistics.mean(run.paces),
         versions=versions,
@@ -200,28 +201,23 @@ async def _measure(
 
 
 async def _open(
-    stack: AsyncExitStack,
-    peer: Peer,
-    folder: Path,
-    size: Size,
-    *,
-    dsn: str,
-    redis: str,
-    grown: bool = False,
+    stack: AsyncExitStack, peer: Peer, folder: Path, size: Size, *, grown: bool = False
 ) -> Bench:
     name = f"{peer.name}-grown" if grown else peer.name
-    on_redis = peer.server is Server.REDIS
-    url = url_of(peer, redis, PEERS.index(peer)) if on_redis else await make_database(dsn, name)
+    host = await stack.enter_async_context(run_server(peer, folder / name))
     file = folder / f"{name}.stamps"
-    return Bench(
+    bench = Bench(
         peer=peer,
-        url=url,
+        host=host,
         file=file,
-        client=await stack.enter_async_context(measures.open_client(peer, url, file)),
-        store=await stack.enter_async_context(open_store(peer, url)),
+        client=await stack.enter_async_context(measures.open_client(peer, host.url, file)),
+        store=await stack.enter_async_context(open_store(peer, host.url)),
         size=size,
         grown=grown,
     )
+    stack.callback(host.resume)  # a paused one would not hear that it is to end
+    bench.pause()
+    return bench
 
 
 @click.command()

@@ -1,16 +1,21 @@
-"""Owns what the peers store in: one PostgreSQL with a database a peer, and one Redis."""
+"""Owns what the peers store in: a PostgreSQL or a Redis of its own for each."""
 # pyright: reportUnknownMemberType=false
 # The types of redis leave keyword arguments open.
 
 from __future__ import annotations
 
+import os
 import shutil
+import signal
 from abc import ABC, abstractmethod
-from contextlib import asynccontextmanager, suppress
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
+from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Final
-from urllib.parse import urlsplit, urlunsplit
 
 import anyio
+import msgspec
 import psycopg
 import redis.asyncio
 
@@ -18,10 +23,10 @@ from bench.peers.install import InstallError
 from bench.peers.process import process_cpu_s, running
 from bench.peers.roster import Server
 from bench.peers.tables import FIRST_ID, SEQUENCES
+from signalstack.store import embedded
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator
-    from pathlib import Path
+    from collections.abc import AsyncGenerator, Iterator
 
     from bench.peers.roster import Peer
     from bench.peers.tables import Tables
@@ -64,7 +69,7 @@ class Store(ABC):
 
 
 class PostgresStore(Store):
-    """A database of its own on the server that all share."""
+    """A database in PostgreSQL."""
 
     def __init__(self, peer: Peer, tables: Tables, conn: psycopg.AsyncConnection) -> None:
         self._sequence = SEQUENCES.get(peer.name)
@@ -151,31 +156,68 @@ async def open_store(peer: Peer, url: str) -> AsyncGenerator[Store]:
             yield RedisStore(client, peer.broker)
 
 
-async def make_database(dsn: str, name: str) -> str:
-    """Make a database for a peer; returns its URL."""
-    name = f"peer_{name}".replace("-", "_")
-    async with await psycopg.AsyncConnection.connect(dsn, autocommit=True) as conn:
-        await conn.execute(f"DROP DATABASE IF EXISTS {name}".encode())
-        await conn.execute(f"CREATE DATABASE {name}".encode())
-    return urlunsplit(urlsplit(dsn)._replace(path=f"/{name}"))
+class Host(msgspec.Struct, frozen=True, kw_only=True):
+    """A running server of one peer's; `pause` stops all it does by itself, until `resume`."""
+
+    url: str
+    version: str
+    pause: Callable[[], None]
+    resume: Callable[[], None]
+
+
+def run_server(peer: Peer, folder: Path) -> AbstractAsyncContextManager[Host]:
+    """Run a server for a peer alone, its files in a folder that is made."""
+    if peer.server is Server.REDIS:
+        folder.mkdir()
+        return _run_redis(folder, peer.broker)
+    return _run_postgres(folder)
 
 
 @asynccontextmanager
-async def run_redis(folder: Path) -> AsyncGenerator[str]:
+async def _run_postgres(folder: Path) -> AsyncGenerator[Host]:
+    async with embedded.run(folder, durable=True) as server:
+        yield Host(
+            url=server.dsn,
+            version=server.version,
+            pause=partial(_signal_children, server.pid, signal.SIGSTOP),
+            resume=partial(_signal_children, server.pid, signal.SIGCONT),
+        )
+
+
+def _signal_children(parent: int, number: signal.Signals) -> None:
+    """Stop or continue all of PostgreSQL but its first process, which by itself only waits.
+
+    That one hears that we are gone, however we ended, and then ends the others by force.
+    """
+    for child in _children(parent):
+        with suppress(ProcessLookupError):
+            os.kill(child, number)
+
+
+def _children(parent: int) -> Iterator[int]:
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        with suppress(FileNotFoundError, ProcessLookupError):  # it ended just now
+            # proc(5): the state and then the parent follow the name, which may hold anything.
+            if int(stat.read_text().rpartition(")")[2].split()[1]) == parent:
+                yield int(stat.parent.name)
+
+
+@asynccontextmanager
+async def _run_redis(folder: Path, broker: str) -> AsyncGenerator[Host]:
     """Run a Redis with the durability it comes with: snapshots, no append-only file."""
     program = shutil.which("redis-server")
     if not program:
         raise InstallError("redis-server is missing: apt-get install redis-server")
     socket = folder / "redis.sock"
     command = [program, "--port", "0", "--unixsocket", str(socket), "--dir", str(folder)]
-    async with running(command, folder / "redis.log"):
+    async with running(command, folder / "redis.log") as server:
         with anyio.fail_after(_REDIS_S):
             while not socket.exists():  # noqa: ASYNC110 - it is made by another process
                 await anyio.sleep(_LOOK_S)
-        yield f"unix://{socket}"
-
-
-def url_of(peer: Peer, redis_url: str, number: int) -> str:
-    """Tell the URL of a Redis database, with the kind of broker that reads it."""
-    assert peer.server is Server.REDIS
-    return f"{redis_url}?db={number}#{peer.broker}"
+        yield Host(
+            # Behind the `#` the adapter reads which kind of broker it is to be.
+            url=f"unix://{socket}#{broker}",
+            version="",
+            pause=server.pause,
+            resume=server.resume,
+        )
