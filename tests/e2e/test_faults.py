@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
+from urllib.parse import urlsplit
 from uuid import UUID
 
 import anyio
@@ -246,6 +247,30 @@ async def test_killed_connections_lose_and_double_nothing(service: Service) -> N
     assert {one["status"] for one in outcomes} == {"succeeded"}
     assert {one["attempt"] for one in outcomes} == {1}
     assert service.answers <= {201, 503}
+
+
+async def test_a_worker_that_waits_for_a_rate_goes_on_after_its_connection_was_away(
+    service: Service, postgres: str
+) -> None:
+    path, rate = "/v1/queues/paced", {"limit": 5, "burst": 1}
+    assert (await service.client.patch(path, json={"rate": rate})).status_code == 200
+    async with service.worker(WATCHDOG_TIMEOUT="10s") as worker:
+        for _ in range(10):
+            assert await service.post("nap", {}, queue="paced")
+        async with await psycopg.AsyncConnection.connect(postgres, autocommit=True) as admin:
+            name = urlsplit(service.dsn).path[1:]
+            await admin.execute(f'ALTER DATABASE "{name}" ALLOW_CONNECTIONS false'.encode())
+            await admin.execute(
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+                " WHERE datname = %s AND application_name = 'signalstack claim'",
+                [name],
+            )
+            await worker.read_error(r"(?s)(listener\.down.*?){6}")  # longer than the rate takes
+            await admin.execute(f'ALTER DATABASE "{name}" ALLOW_CONNECTIONS true'.encode())
+        await service.until_over(15)
+    assert {(one["status"], one["attempt"]) for one in await service.outcomes()} == {
+        ("succeeded", 1)
+    }
 
 
 async def test_what_was_acknowledged_outlives_a_crash_of_postgresql(data_dir: Path) -> None:
