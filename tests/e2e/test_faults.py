@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
+from urllib.parse import urlsplit
 from uuid import UUID
 
 import anyio
@@ -34,6 +35,21 @@ RESCUE_S: Final = LEASE_S + 17
 # A killed leader is followed when its lease of 5 s ends; the rest is patience again.
 FOLLOWED_S: Final = 5 + 5
 LOOK_S: Final = 0.1
+# Who holds what, and what each connection does: what a wait that came to nothing tells.
+_HOLDINGS: Final = {
+    "now": "SELECT clock_timestamp() AS at",
+    "jobs": "SELECT j.* FROM signalstack.jobs AS j ORDER BY j.id LIMIT 50",
+    "workers": "SELECT w.* FROM signalstack.workers AS w",
+    "invitations": "SELECT i.* FROM signalstack.invitations AS i",
+    "leaders": "SELECT l.* FROM signalstack.leaders AS l",
+    "lost runs": "SELECT a.* FROM signalstack.attempts AS a ORDER BY a.finished_at LIMIT 50",
+    "connections": (
+        "SELECT pid, application_name, backend_start, state_change, state, wait_event,"
+        " pg_blocking_pids(pid) AS blocked_by,"
+        " left(regexp_replace(query, '\\s+', ' ', 'g'), 120) AS query FROM pg_stat_activity"
+        " WHERE datname = current_database() AND pid <> pg_backend_pid() ORDER BY backend_start"
+    ),
+}
 _SETTINGS: Final = {
     "SIGNALSTACK_HANDLERS": "handlers_for_tests:HANDLERS",
     "PYTHONPATH": str(Path(__file__).parent),
@@ -47,9 +63,10 @@ _SETTINGS: Final = {
 class Service:
     """An API process, its client, and the database behind it."""
 
-    def __init__(self, dsn: str, client: httpx2.AsyncClient) -> None:
+    def __init__(self, dsn: str, client: httpx2.AsyncClient, api: Running) -> None:
         self.dsn = dsn
         self.client = client
+        self.processes = {"API": api}
         self.acknowledged: list[UUID] = []
         self.answers: set[int] = set()
 
@@ -58,6 +75,7 @@ class Service:
         """Run a worker process; killed at the end, if it is still there."""
         given = {"DATABASE_URL": self.dsn, **_SETTINGS, **settings}
         async with start("worker", **given) as process:
+            self.processes[f"worker {process.pid}"] = process
             await process.read(r"^metrics +(\S+)")
             yield process
 
@@ -92,7 +110,7 @@ class Service:
         async def runs() -> bool:
             return (await self.client.get(f"/v1/jobs/{job}")).json()["status"] == "running"
 
-        await _until(runs, 10)
+        await self.until(runs, 10)
 
     async def until_over(self, within_s: float) -> None:
         """Wait until nothing that was acknowledged is left to do."""
@@ -104,7 +122,33 @@ class Service:
             )
             return row["live"] == 0
 
-        await _until(over, within_s)
+        await self.until(over, within_s)
+
+    async def until(self, holds: Callable[[], Awaitable[bool]], within_s: float) -> None:
+        """Wait until something holds; if it does not in time, tell how things stand then."""
+        try:
+            with anyio.fail_after(within_s):
+                while not await holds():  # noqa: ASYNC110 - other processes set no event of ours
+                    await anyio.sleep(LOOK_S)
+        except TimeoutError:
+            told = await self.tell()
+            raise AssertionError(f"waited {within_s} s in vain\n{told}") from None
+
+    async def tell(self) -> str:
+        """Tell who holds what in the database, and what the processes said of themselves."""
+        told = [f"{len(self.acknowledged)} jobs acknowledged, answers: {self.answers}"]
+        for name, query in _HOLDINGS.items():
+            try:
+                found = [f"  {_line(row)}" for row in await self.rows(query)]
+            except psycopg.Error as error:  # PostgreSQL may be away, or a table locked
+                found = [f"  {error}"]
+            told += [f"{name}:", *found]
+        for name, process in self.processes.items():
+            code = process.process.returncode
+            told.append(f"{name} {'runs' if code is None else f'ended with {code}'}:")
+            lines = process.errors.splitlines()
+            told += [f"  {line}" for line in lines if " request method=" not in line]
+        return "\n".join(told)
 
     async def kill(self, name: str) -> bool:
         """End the connections of this name; False when there are none."""
@@ -129,7 +173,7 @@ class Service:
     async def rows(self, query: str, *parameters: object) -> list[DictRow]:
         """Ask the database over a connection of its own."""
         async with await psycopg.AsyncConnection[DictRow].connect(
-            self.dsn, autocommit=True, row_factory=dict_row
+            self.dsn, autocommit=True, row_factory=dict_row, options="-c lock_timeout=5s"
         ) as conn:
             return await (await conn.execute(query.encode(), parameters)).fetchall()
 
@@ -160,16 +204,16 @@ async def test_jobs_of_a_killed_worker_are_run_by_another(service: Service) -> N
 async def test_a_killed_leader_is_followed_by_one_other(service: Service) -> None:
     async with service.worker() as first, service.worker() as second, service.worker() as third:
         crew = [first, second, third]
-        leader = await _leader(crew, 10)
+        leader = await _leader(service, crew, 10)
         leader.process.kill()
         await leader.wait()
         crew.remove(leader)
-        follower = await _leader(crew, FOLLOWED_S)
+        follower = await _leader(service, crew, FOLLOWED_S)
 
         async def keeps_house() -> bool:
             return "\nsignalstack_queue_gauges_timestamp_seconds " in await _scrape(follower)
 
-        await _until(keeps_house, 5)
+        await service.until(keeps_house, 5)
 
 
 async def test_a_worker_whose_event_loop_hangs_is_ended_and_its_job_run_by_another(
@@ -190,18 +234,43 @@ async def test_a_worker_whose_event_loop_hangs_is_ended_and_its_job_run_by_anoth
 
 
 async def test_killed_connections_lose_and_double_nothing(service: Service) -> None:
-    async with service.worker():
+    # One whose event loop stands still ends meanwhile, and tells where it stood.
+    async with service.worker(WATCHDOG_TIMEOUT="10s"):
         async with service.load():
             for name in ("claim", "settle", "intake", "claim", "settle", "intake", "heartbeat") * 2:
                 mark = len(service.acknowledged)
-                await _until(partial(_more, service, mark + 20), 15)
+                await service.until(partial(_more, service, mark + 20), 15)
                 # It may still be away from the last time.
-                await _until(partial(service.kill, f"signalstack {name}"), 10)
+                await service.until(partial(service.kill, f"signalstack {name}"), 10)
         await service.until_over(15)
     outcomes = await service.outcomes()
     assert {one["status"] for one in outcomes} == {"succeeded"}
     assert {one["attempt"] for one in outcomes} == {1}
     assert service.answers <= {201, 503}
+
+
+async def test_a_worker_that_waits_for_a_rate_goes_on_after_its_connection_was_away(
+    service: Service, postgres: str
+) -> None:
+    path, rate = "/v1/queues/paced", {"limit": 5, "burst": 1}
+    assert (await service.client.patch(path, json={"rate": rate})).status_code == 200
+    async with service.worker(WATCHDOG_TIMEOUT="10s") as worker:
+        for _ in range(10):
+            assert await service.post("nap", {}, queue="paced")
+        async with await psycopg.AsyncConnection.connect(postgres, autocommit=True) as admin:
+            name = urlsplit(service.dsn).path[1:]
+            await admin.execute(f'ALTER DATABASE "{name}" ALLOW_CONNECTIONS false'.encode())
+            await admin.execute(
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+                " WHERE datname = %s AND application_name = 'signalstack claim'",
+                [name],
+            )
+            await worker.read_error(r"(?s)(listener\.down.*?){6}")  # longer than the rate takes
+            await admin.execute(f'ALTER DATABASE "{name}" ALLOW_CONNECTIONS true'.encode())
+        await service.until_over(15)
+    assert {(one["status"], one["attempt"]) for one in await service.outcomes()} == {
+        ("succeeded", 1)
+    }
 
 
 async def test_what_was_acknowledged_outlives_a_crash_of_postgresql(data_dir: Path) -> None:
@@ -212,12 +281,12 @@ async def test_what_was_acknowledged_outlives_a_crash_of_postgresql(data_dir: Pa
             async with service.load():
                 for _ in range(2):
                     mark = len(service.acknowledged)
-                    await _until(partial(_more, service, mark + 100), 20)
+                    await service.until(partial(_more, service, mark + 100), 20)
                     os.kill(server.facts.pid, signal.SIGQUIT)  # as `pg_ctl stop -m immediate` does
                     await anyio.to_thread.run_sync(server.stop)
                     server = await anyio.to_thread.run_sync(partial(embedded.start, data_dir))
                 mark = len(service.acknowledged)
-                await _until(partial(_more, service, mark + 50), 20)
+                await service.until(partial(_more, service, mark + 50), 20)
             await service.until_over(RESCUE_S)
             outcomes = await service.outcomes()
             assert {one["status"] for one in outcomes} == {"succeeded"}
@@ -231,7 +300,7 @@ async def test_a_worker_whose_start_is_held_up_ends_when_it_is_told_to(service: 
     async with await psycopg.AsyncConnection.connect(service.dsn) as rival:
         await rival.execute("LOCK TABLE signalstack.workers")
         async with start("worker", **given) as process:
-            await _until(partial(_somebody_waits, service), 15)
+            await service.until(partial(_somebody_waits, service), 15)
             with anyio.fail_after(10):
                 assert await process.stop() == 0
         await rival.rollback()
@@ -241,7 +310,7 @@ async def test_a_worker_that_finishes_nothing_hands_back_what_runs(service: Serv
     made = await service.client.post("/v1/jobs", json={"type": "hold"})
     path = f"/v1/jobs/{made.json()['id']}"
     async with service.worker(SHUTDOWN_TIMEOUT="0s") as worker:
-        await _until(partial(_stands, service, path, "running"), 15)
+        await service.until(partial(_stands, service, path, "running"), 15)
         assert await worker.stop() == 0
 
     assert await _stands(service, path, "pending")  # and not as its worker's death left it
@@ -250,10 +319,10 @@ async def test_a_worker_that_finishes_nothing_hands_back_what_runs(service: Serv
 async def test_a_terminated_worker_ends_in_order_and_loses_nothing(service: Service) -> None:
     async with service.worker() as first, service.worker():
         async with service.load():
-            await _until(partial(_more, service, 50), 15)
+            await service.until(partial(_more, service, 50), 15)
             assert await first.stop(signal.SIGTERM) == 0
             mark = len(service.acknowledged)
-            await _until(partial(_more, service, mark + 50), 15)
+            await service.until(partial(_more, service, mark + 50), 15)
         await service.until_over(10)
     outcomes = await service.outcomes()
     assert {(one["status"], one["attempt"]) for one in outcomes} == {("succeeded", 1)}
@@ -281,7 +350,7 @@ async def test_the_late_word_of_a_worker_that_was_stopped_does_not_count(service
         async def counted() -> bool:
             return "signalstack_stale_settlements_total 1.0" in await _scrape(asleep)
 
-        await _until(counted, 10)
+        await service.until(counted, 10)
     (outcome,) = await service.outcomes()
     assert outcome["result"] == {"pid": awake.pid, "attempt": 2}
 
@@ -294,13 +363,11 @@ async def _open(dsn: str) -> AsyncGenerator[Service]:
         url = await api.read(r"^API +(\S+)")
         headers = {"authorization": f"Bearer {key}"}
         async with httpx2.AsyncClient(base_url=url, headers=headers, timeout=20) as client:
-            yield Service(dsn, client)
+            yield Service(dsn, client, api)
 
 
-async def _until(holds: Callable[[], Awaitable[bool]], within_s: float) -> None:
-    with anyio.fail_after(within_s):
-        while not await holds():  # noqa: ASYNC110 - other processes set no event of ours
-            await anyio.sleep(LOOK_S)
+def _line(row: DictRow) -> str:
+    return " ".join(f"{name}={value}" for name, value in row.items() if value is not None)
 
 
 async def _scrape(worker: Running) -> str:
@@ -309,7 +376,7 @@ async def _scrape(worker: Running) -> str:
         return (await client.get(url)).text
 
 
-async def _leader(crew: Sequence[Running], within_s: float) -> Running:
+async def _leader(service: Service, crew: Sequence[Running], within_s: float) -> Running:
     """Wait until exactly one of these says on /metrics that it leads."""
     leading: list[Running] = []
 
@@ -318,7 +385,7 @@ async def _leader(crew: Sequence[Running], within_s: float) -> Running:
         leading[:] = [w for w, text in texts if "signalstack_maintenance_leader 1.0" in text]
         return len(leading) == 1
 
-    await _until(one_leads, within_s)
+    await service.until(one_leads, within_s)
     return leading[0]
 
 

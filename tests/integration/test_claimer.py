@@ -7,7 +7,7 @@ from collections import Counter
 from contextlib import asynccontextmanager, closing
 from datetime import UTC, datetime, timedelta
 from time import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import anyio
 import anyio.to_thread
@@ -15,16 +15,18 @@ import pytest
 
 from recording import RecordingObserver
 from rows import add_jobs, add_user, connect, dead_jobs
-from signalstack.core.errors import UnavailableError
+from signalstack.core.endpoint_config import Rate
+from signalstack.core.errors import SignalStackError, UnavailableError
 from signalstack.core.ids import id_floor
 from signalstack.core.job import Outcome, Status
+from signalstack.core.queue import QueueChange
 from signalstack.store.claims import NIL
 from signalstack.store.dispatch import CLAIM_SESSION, CLAIM_STATEMENTS, SETTLE_STATEMENTS, Dispatch
-from signalstack.store.link import Link
+from signalstack.store.link import Link, StatementError
 from signalstack.store.listener import AGAIN, READY
 from signalstack.store.outcomes import Ended
 from signalstack.store.workers import WorkerLease
-from signalstack.usecases import control, look_up
+from signalstack.usecases import control, look_up, queue_control
 from signalstack.worker.claimer import Claimer
 from working import NEVER_S, POLL_S, open_shop
 
@@ -33,7 +35,11 @@ if TYPE_CHECKING:
     from uuid import UUID
 
     from signalstack.store.claims import Claim, Lease
+    from signalstack.store.dispatch import Promotion
     from working import Shop
+
+
+_FEW: Final = 10
 
 
 class _Lossy(Dispatch):
@@ -64,6 +70,29 @@ class _Noted(Dispatch):
     async def claim(self, *args: Any, **given: Any) -> Claim:
         self.sinces.append(given["since"])
         return await super().claim(*args, **given)
+
+
+class _Failing(Dispatch):
+    """Promotes nothing for as long as there is an error."""
+
+    def __init__(self, claims: Link, settlements: Link) -> None:
+        super().__init__(claims, settlements)
+        self.error: SignalStackError | None = None
+        self.promoted = anyio.Event()
+        self.failed = anyio.Event()
+        self._failures = 0
+
+    async def promote(self, **given: Any) -> Promotion:
+        if self.error is None:
+            promotion = await super().promote(**given)
+            self.promoted.set()
+            return promotion
+        self.failed.set()
+        self._failures += 1
+        # It refuses without a turn of the event loop, as a link does that is down: who asked again
+        # and again would keep this test from ever failing.
+        assert self._failures < _FEW, "it is asked again and again"
+        raise self.error
 
 
 class Desk:
@@ -173,6 +202,46 @@ async def test_a_job_that_was_cancelled_beside_a_lost_claim_is_not_leased_again(
         assert [one.job_id for one in leases] == [other]
         job = await look_up.get_job(shop.pool, shop.user_id, cancelled)
         assert (job.status, job.attempt) == (Status.CANCELLED, 0)
+        tasks.cancel_scope.cancel()
+
+
+async def test_who_waits_for_a_limit_lets_the_event_loop_turn_while_postgresql_is_away(
+    database_url: str,
+) -> None:
+    away = UnavailableError("the link is down")
+    async with _held_back(database_url, away) as (desk, failing):
+        failing.error = None
+        desk.claimer.look()  # as the listener has it do when it is back
+        await desk.leased(2)
+
+
+async def test_what_a_limit_held_back_is_leased_though_delayed_jobs_cannot_be_promoted(
+    database_url: str,
+) -> None:
+    locked = StatementError("55P03", "canceling statement due to lock timeout")
+    async with _held_back(database_url, locked) as (desk, _):
+        await desk.leased(2)
+
+
+@asynccontextmanager
+async def _held_back(
+    database_url: str, error: SignalStackError
+) -> AsyncGenerator[tuple[Desk, _Failing]]:
+    """Have a claimer lease one of two jobs, and meet an error when the rate allows the other."""
+    async with (
+        _at_work(database_url, _Failing) as (desk, failing),
+        anyio.create_task_group() as tasks,
+    ):
+        shop, slow = desk.shop, QueueChange(rate=Rate(limit=5, burst=1))
+        await queue_control.limit(shop.pool, shop.user_id, "default", slow)
+        tasks.start_soon(desk.claimer.look_forever)
+        with anyio.fail_after(10):
+            await failing.promoted.wait()
+            failing.error = error
+            await shop.enqueue_many("noop", [None] * 2)
+            await failing.failed.wait()
+        assert len(desk.leases) == 1
+        yield desk, failing
         tasks.cancel_scope.cancel()
 
 

@@ -327,6 +327,34 @@ MUTANTS: Final = (
         ),
     ),
     Mutant(
+        name="the turn of the event loop while PostgreSQL is away and a limit's time has come",
+        file="service/signalstack/worker/claimer.py",
+        edits=(
+            (
+                "            self._claim_at = inf\n            return self._poll_interval_s\n",
+                "            return self._poll_interval_s\n",
+            ),
+        ),
+        test=(
+            "tests/integration/test_claimer.py"
+            "::test_who_waits_for_a_limit_lets_the_event_loop_turn_while_postgresql_is_away"
+        ),
+    ),
+    Mutant(
+        name="the claim whose time has come when nothing can be promoted",
+        file="service/signalstack/worker/claimer.py",
+        edits=(
+            (
+                "            self._claim_if_due()\n            return self._poll_interval_s\n",
+                "            return self._poll_interval_s\n",
+            ),
+        ),
+        test=(
+            "tests/integration/test_claimer.py"
+            "::test_what_a_limit_held_back_is_leased_though_delayed_jobs_cannot_be_promoted"
+        ),
+    ),
+    Mutant(
         name="the time that a doubt lasts",
         file="service/signalstack/worker/claimer.py",
         edits=(

@@ -304,6 +304,11 @@ class Claimer:
         self._claim_at = min(self._claim_at, anyio.current_time() + delay_s)
         self.expect(delay_s)
 
+    def _claim_if_due(self, *, promoted: int = 0) -> None:
+        if promoted or anyio.current_time() >= self._claim_at:
+            self._claim_at = inf
+            self._wake(Wake.TIMER)
+
     async def _promote(self, *, poll: bool) -> float:
         """Promote what is due; returns the seconds until more will be."""
         try:
@@ -318,16 +323,19 @@ class Claimer:
                 self._walks.end_poll(walk, dead=promotion.dead, found_none=not promotion.busy)
             if promotion.count:
                 self._walks.need_whole()
-            if promotion.count or anyio.current_time() >= self._claim_at:
-                self._claim_at = inf
-                self._wake(Wake.TIMER)
+            self._claim_if_due(promoted=promotion.count)
             elsewhere = [queue for queue in promotion.queues if not self.serves(queue)]
             if self._stopping or promotion.count > self._room() or elsewhere:
                 await self._dispatch.ring(promotion.queues)
         except UnavailableError:
+            # The listener looks again as soon as it is back. A time that came meanwhile would have
+            # this asked again at once, and a link that is down refuses without a turn of the event
+            # loop: it would never be back.
+            self._claim_at = inf
             return self._poll_interval_s
         except StatementError as error:
             _log.warning("promotion_failed", error=str(error), sqlstate=error.sqlstate)
+            self._claim_if_due()
             return self._poll_interval_s
         if poll:
             self._on_polled(promotion.invited)
