@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import anyio
 import msgspec
+import psycopg
 import pytest
+from psycopg.conninfo import conninfo_to_dict
 
 import counting
 from recording import RecordingObserver
@@ -105,9 +107,14 @@ async def _desk(dsn: str, kind: type[Dispatch] = Dispatch) -> AsyncGenerator[Des
     settler = Settler(
         dispatch, facts, worker_id=new_id, on_retry=lambda _: None, on_room=lambda: None
     )
+
+    def changed(reason: str | None) -> None:
+        if reason is None:
+            settler.reconnected()
+
     async with anyio.create_task_group() as tasks:
         await tasks.start(claims.keep)
-        await tasks.start(partial(link.keep, on_change=lambda _: settler.reconnected()))
+        await tasks.start(partial(link.keep, on_change=changed))
         tasks.start_soon(settler.run)
         yield Desk(settler, dispatch, facts)
         tasks.cancel_scope.cancel()
@@ -225,6 +232,27 @@ async def test_outcomes_wait_while_postgresql_is_away(shop: Shop) -> None:
         await shop.kill("settle")
         await desk.drained()
     assert await _finished(shop) == {"succeeded": 50}
+
+
+async def test_full_batches_do_not_drive_each_other_on_while_postgresql_is_away(
+    shop: Shop, postgres: str
+) -> None:
+    name = conninfo_to_dict(shop.dsn)["dbname"]
+    async with (
+        _desk(shop.dsn, _Counting) as desk,
+        await psycopg.AsyncConnection.connect(postgres, autocommit=True) as admin,
+    ):
+        leases = await desk.lease(shop, 2 * BATCH + 1)
+        await admin.execute(f'ALTER DATABASE "{name}" ALLOW_CONNECTIONS false'.encode())
+        await shop.kill("settle")
+        for lease in leases:
+            desk.settler.add(_succeeded(lease))
+        await anyio.sleep(1.2)
+        tries = len(vars(desk.dispatch)["sizes"])
+        await admin.execute(f'ALTER DATABASE "{name}" ALLOW_CONNECTIONS true'.encode())
+        await desk.drained()
+    assert tries <= 8  # two of them, each every half second
+    assert await _finished(shop) == {"succeeded": 2 * BATCH + 1}
 
 
 async def test_outcomes_outlast_a_full_disk(shop: Shop) -> None:

@@ -66,6 +66,7 @@ class Settler:
         self._was_full = False
         self._unheard: set[bytes] = set()
         self._signal = anyio.Event()
+        self._back = anyio.Event()
         self._batch_full = anyio.Event()
         self._empty = anyio.Event()
 
@@ -90,7 +91,8 @@ class Settler:
 
     def reconnected(self) -> None:
         """Say that PostgreSQL is back."""
-        self._signal.set()
+        self._back.set()
+        self._back = anyio.Event()
 
     async def run(self) -> None:
         """Settle until cancelled."""
@@ -123,8 +125,9 @@ class Settler:
         if left:
             self._ended[:0] = left
             self._bytes += sum(map(_size, left))
+            # Not until the other task says something: each would wake the other at once.
             with anyio.move_on_after(_RETRY_S):
-                await self._until_news()
+                await self._back.wait()
             self._signal.set()  # for the other one, if it has nothing to do
             return
         if not self.backlog:
