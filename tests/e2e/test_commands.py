@@ -15,6 +15,7 @@ from processes import finish, start
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
 
 @pytest.fixture
@@ -140,6 +141,34 @@ async def test_postgresql_away_is_tried_so_often_and_then_told(command: str) -> 
     assert len(re.findall(r"database_away", errors)) == 3
     assert "PostgreSQL at 127.0.0.1, port 1, took no connection in 3 tries" in errors
     assert "hush" not in errors
+
+
+@pytest.mark.parametrize(
+    ("variable", "value"),
+    [
+        ("PORT", "taken"),
+        ("METRICS_PORT", "taken"),
+        ("PORT", "65536"),
+        ("HOST", "no.such.host.invalid"),
+        ("HOST", "a..b"),
+        ("METRICS_HOST", "no.such.host.invalid"),
+    ],
+)
+async def test_an_address_that_cannot_be_had_is_told_before_a_database_is_made_or_migrated(
+    empty_database_url: str, tmp_path: Path, taken_port: str, variable: str, value: str
+) -> None:
+    wrong = {variable: taken_port if value == "taken" else value}
+
+    made = await finish("up", "--data-dir", tmp_path / "data", **wrong)
+    migrated = await finish("up", DATABASE_URL=empty_database_url, **wrong)
+    away = await finish("api", DATABASE_URL="postgresql://u@127.0.0.1:1/nobody", **wrong)
+
+    for code, output, errors in (made, migrated, away):
+        assert (code, output) == (2, "")
+        assert errors.startswith(f"signalstack: {variable}"), errors
+    assert not (tmp_path / "data").exists()
+    with psycopg.connect(empty_database_url) as conn:
+        assert conn.execute("SELECT to_regnamespace('signalstack')").fetchone() == (None,)
 
 
 @pytest.mark.parametrize("variable", ["PORT", "METRICS_PORT"])
