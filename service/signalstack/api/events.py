@@ -124,9 +124,8 @@ async def receive_events(call: Call[bytes, None]) -> Answer:
 
     An event is known by its sender's `source` and `id`, or else by the `Idempotency-Key`. Of a
     batch that takes too long to match a part is stored: 503 says how many, and the batch sent again
-    goes on from there. Besides
-    the media types below CloudEvents come in binary mode: attributes as headers `ce-…`, and data of
-    any media type as the body.
+    goes on from there. Besides the media types below CloudEvents come in binary mode: attributes as
+    headers `ce-…`, and data of any media type as the body.
     """
     try:
         mode, events = _read(call.exchange.headers, call.body)
