@@ -400,6 +400,7 @@ async def _start_worker(front: TaskGroup, background: TaskGroup, parts: _Parts) 
             queues=settings.worker_queues or (),
             concurrency=settings.worker_concurrency,
             job_timeout_s=settings.job_timeout_s,
+            max_job_timeout_s=settings.max_job_timeout_s,
             lease_s=settings.lease_s,
             poll_interval_s=settings.poll_interval_s,
             shutdown_timeout_s=settings.shutdown_timeout_s,
@@ -477,6 +478,7 @@ async def _build_app(background: TaskGroup, parts: _Parts, worker: Worker | None
         parts.observer,
         known_queues,
         max_attempts=settings.max_attempts,
+        max_timeout_s=settings.max_job_timeout_s,
     )
     return create_app(
         ApiParts(

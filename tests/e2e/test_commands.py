@@ -186,6 +186,40 @@ async def test_a_port_in_use_ends_with_2_and_names_it(
     assert "Traceback" not in errors
 
 
+async def test_no_job_may_ask_for_a_longer_run_than_the_operator_allows(database_url: str) -> None:
+    there = {"DATABASE_URL": database_url}
+    _, key, _ = await finish("keys", "create", "--user", "acme", "--scopes", "admin", **there)
+    long = {"type": "noop", "timeout_s": 60.5}
+    ticking = {"name": "n", "cron": "@daily", "job": long}
+    fine = {**long, "timeout_s": 60}
+    async with start("api", MAX_JOB_TIMEOUT="1m", **there) as process:
+        base = await process.read(r"^API +(\S+)")
+        headers = {"x-api-key": key.strip()}
+        async with httpx2.AsyncClient(base_url=base, headers=headers) as client:
+            taken = await client.post("/v1/jobs/batch", json={"jobs": [fine]})
+            kept = await client.post("/v1/schedules", json={**ticking, "job": fine})
+            assert (taken.status_code, kept.status_code) == (201, 201), taken.text + kept.text
+            refused = [
+                await client.request(method, path, json=body)
+                for method, path, body in (
+                    ("POST", "/v1/jobs", long),
+                    ("POST", "/v1/jobs/batch", {"jobs": [fine, long]}),
+                    ("POST", "/v1/schedules", {**ticking, "name": "m"}),
+                    ("PATCH", f"/v1/schedules/{kept.json()['id']}", {"job": long}),
+                )
+            ]
+
+    assert [answer.status_code for answer in refused] == [422] * 4
+    faults = [answer.json()["errors"][0] for answer in refused]
+    assert [fault["pointer"] for fault in faults] == [
+        "/timeout_s",
+        "/jobs/1/timeout_s",
+        "/job/timeout_s",
+        "/job/timeout_s",
+    ]
+    assert all("must be at most 60: " in fault["detail"] for fault in faults), faults
+
+
 async def test_a_key_is_made_listed_and_revoked(database_url: str) -> None:
     there = {"DATABASE_URL": database_url}
     code, key, about = await finish(

@@ -16,7 +16,7 @@ from signalstack.core.document import canonical
 from signalstack.core.errors import InvalidError, LateError, UnavailableError
 from signalstack.core.fit import fit
 from signalstack.core.ids import new_id
-from signalstack.core.job import JobRef, NewJob, Watch
+from signalstack.core.job import MAX_TIMEOUT_S, JobRef, NewJob, Watch, timeout_fault
 from signalstack.core.message import queue_fault
 from signalstack.core.stage import Enqueued as EnqueuedFact
 from signalstack.core.stage import EventReceived
@@ -78,6 +78,7 @@ class Acceptor:
         queues: KnownQueues,
         *,
         max_attempts: int,
+        max_timeout_s: float = MAX_TIMEOUT_S,
     ) -> None:
         self._pool = pool
         self._intake = intake
@@ -86,6 +87,7 @@ class Acceptor:
         self._queues = queues
         self._matchers = Matchers(pool)
         self._max_attempts = max_attempts
+        self.max_timeout_s = max_timeout_s
 
     async def enqueue(
         self,
@@ -221,6 +223,8 @@ class Acceptor:
             raise InvalidError.at(f"{prefix}/type", detail)
         if fault := queue_fault(request.type, request.queue):
             raise InvalidError.at(f"{prefix}/queue", fault)
+        if fault := timeout_fault(request.timeout_s, self.max_timeout_s):
+            raise InvalidError.at(f"{prefix}/timeout_s", fault)
         if request.run_at is not None and request.delay_s is not None:
             raise InvalidError.at(f"{prefix}/delay_s", "give either run_at or delay_s")
         fit(request.payload, job_type.payload, f"{prefix}/payload")
