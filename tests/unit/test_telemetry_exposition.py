@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import socket
 import subprocess
@@ -50,6 +51,13 @@ def test_port_zero_takes_a_free_port_and_says_which(telemetry: Telemetry) -> Non
     assert port > 0
     assert answer.status_code == 200
     assert 'signalstack_wakeups_total{cause="rescue"} 1.0\n' in answer.text
+
+
+def test_only_what_can_wake_a_claimer_is_shown_from_the_start(telemetry: Telemetry) -> None:
+    text = scrape(telemetry.start(bind("127.0.0.1", 0))).text
+
+    causes = re.findall(r'^signalstack_wakeups_total\{cause="(\w+)"\} 0', text, re.MULTILINE)
+    assert sorted(causes) == ["backlog", "notify", "poll", "timer"]
 
 
 def test_both_formats_parse_and_hold_the_same(telemetry: Telemetry) -> None:
