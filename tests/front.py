@@ -15,7 +15,7 @@ from signalstack.api.app import create_app
 from signalstack.api.middleware import Edge
 from signalstack.api.operation import AnyOperation, routes
 from signalstack.api.parts import Check, Limits, Parts
-from signalstack.api.serve import serve
+from signalstack.api.serve import bind, serve
 from signalstack.core.cursor import Cursors
 from signalstack.core.handler import JobType
 from signalstack.core.key import Scope
@@ -88,8 +88,7 @@ async def served(
     async def run(*, task_status: anyio.abc.TaskStatus[int]) -> None:
         await serve(
             app,
-            host="127.0.0.1",
-            port=0,
+            at=await bind("127.0.0.1", 0),
             shutdown=ending,
             grace_s=grace_s,
             task_status=task_status,

@@ -12,9 +12,9 @@ WINDOW: Final = "$window"
 # What was found late by polling or after a rescue counts: that is the service's own doing.
 DISPATCH_TARGET: Final = 0.99
 DISPATCH_BOUND: Final = "0.05"  # seconds; a boundary of the histogram
-# Messages wait by design: their pace is MESSAGE_INTERVAL.
+DISPATCH_WAKES: Final = 'wake!="backlog"'
+# Where waiting of any kind shows: messages wait by design, their pace is MESSAGE_INTERVAL.
 UNPACED: Final = 'queue!="messages"'
-DISPATCH_WAKES: Final = f'wake!="backlog",{UNPACED}'
 
 HTTP_TARGET: Final = 0.999
 HTTP_BAD: Final = 'status=~"5.."'

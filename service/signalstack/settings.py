@@ -47,6 +47,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     poll_interval_s: float
     lease_s: float
     job_timeout_s: float
+    max_job_timeout_s: float
     max_attempts: int
     retry_base_delay_s: float
     retry_max_delay_s: float
@@ -209,6 +210,9 @@ _ROWS: Final = (
          "how long a silent worker keeps its jobs before they are rescued"),
     _Row("JOB_TIMEOUT", "job_timeout_s", "30s", duration("1ms", "24h"),
          "longest run of a job that names no `timeout_s`"),
+    _Row("MAX_JOB_TIMEOUT", "max_job_timeout_s", "24h", duration("1ms", "24h"),
+         "largest `timeout_s` that a job may name; the API refuses larger ones, and no run takes"
+         " longer in a worker, whoever stored its job"),
     _Row("MAX_ATTEMPTS", "max_attempts", "3", whole(1, MAX_ATTEMPTS_LIMIT),
          "failing runs of a job that names no `max_attempts`"),
     _Row("RETRY_BASE_DELAY", "retry_base_delay_s", "1s", duration("1ms", "24h"),
@@ -286,6 +290,11 @@ def _conflicts(values: Mapping[str, Any]) -> list[str]:
         base, most = (format_duration(values[f"retry_{end}_delay_s"]) for end in ("base", "max"))
         faults.append(
             f"RETRY_BASE_DELAY is {base}: it must not be above RETRY_MAX_DELAY, which is {most}"
+        )
+    if above("job_timeout_s", "max_job_timeout_s"):
+        usual, most = (format_duration(values[f"{end}job_timeout_s"]) for end in ("", "max_"))
+        faults.append(
+            f"JOB_TIMEOUT is {usual}: it must not be above MAX_JOB_TIMEOUT, which is {most}"
         )
     port = values.get("port")
     if (

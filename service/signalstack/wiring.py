@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import random
 import socket
-from contextlib import asynccontextmanager
+from contextlib import ExitStack, asynccontextmanager
 from functools import partial
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Final
@@ -18,7 +18,7 @@ from signalstack.api.app import create_app
 from signalstack.api.parts import Check, Limits
 from signalstack.api.parts import Parts as ApiParts
 from signalstack.api.rate_limit import RateLimit
-from signalstack.api.serve import serve
+from signalstack.api.serve import bind, serve
 from signalstack.core.errors import SettingsError
 from signalstack.core.handler import Registry
 from signalstack.core.message import Pace
@@ -46,6 +46,7 @@ from signalstack.store.listener import CHANGED, Listener
 from signalstack.store.outage import require_readable
 from signalstack.store.partitions import Keep
 from signalstack.store.pool import Pool, wait_for_database
+from signalstack.telemetry import exposition
 from signalstack.telemetry.loop_lag import watch_loop
 from signalstack.telemetry.observer import Telemetry
 from signalstack.usecases import analytics, browse, endpoints, messages, queues, readiness
@@ -88,11 +89,35 @@ class Roles(msgspec.Struct, frozen=True, kw_only=True):
     worker: bool
 
 
+class Held(msgspec.Struct, frozen=True, kw_only=True):
+    """The addresses of a process that is to serve, taken before anything else is done."""
+
+    roles: Roles
+    api: socket.socket | None
+    metrics: exposition.Bound
+
+
 class Addresses(msgspec.Struct, frozen=True, kw_only=True):
     """Where a running service can be reached; no base URL without an API."""
 
     base_url: str | None
     metrics_url: str
+
+
+@asynccontextmanager
+async def hold_addresses(settings: Settings, roles: Roles) -> AsyncGenerator[Held]:
+    """Take the addresses that the roles will serve at, so that wrong ones are found out first.
+
+    Raises:
+        SettingsError: HOST, PORT, METRICS_HOST or METRICS_PORT cannot be used.
+    """
+    with ExitStack() as stack:
+        api = None
+        if roles.api:
+            api = stack.enter_context(await bind(settings.host, settings.port))
+        metrics = exposition.bind(settings.metrics_host, settings.metrics_port)
+        stack.callback(metrics.server_close)
+        yield Held(roles=roles, api=api, metrics=metrics)
 
 
 @asynccontextmanager
@@ -168,25 +193,27 @@ def make_observer(settings: Settings, role: str) -> Telemetry:
 async def run(
     settings: Settings,
     database: Database,
-    roles: Roles,
+    held: Held,
     *,
     observer: Telemetry,
     shutdown: anyio.Event,
     task_status: TaskStatus[Addresses] = anyio.TASK_STATUS_IGNORED,
 ) -> None:
-    """Run the roles until `shutdown` is set and their work is done; started when all of them work.
+    """Run what the addresses are held for until `shutdown` is set and its work is done.
+
+    Started when all of it works.
 
     Raises:
         SchemaError: the database has not the schema of this build.
-        SettingsError: a port or a handler cannot be used.
+        SettingsError: a handler cannot be used, or an address was taken in spite of all.
     """
     async with (
-        _serving_metrics(settings, observer) as metrics_port,
+        _serving_metrics(held.metrics, observer) as metrics_port,
         _open_parts(settings, database, observer, shutdown) as (parts, background),
         anyio.create_task_group() as front,
     ):
-        worker = await _start_worker(front, background, parts) if roles.worker else None
-        port = await _start_api(front, background, parts, worker) if roles.api else None
+        worker = await _start_worker(front, background, parts) if held.roles.worker else None
+        port = await _start_api(front, background, parts, worker, held.api) if held.api else None
         task_status.started(
             Addresses(
                 base_url=None if port is None else _url(settings.host, port),
@@ -207,7 +234,8 @@ async def open_app(
     """
     shutdown = anyio.Event()
     async with (
-        _serving_metrics(settings, observer),
+        hold_addresses(settings, Roles(api=False, worker=False)) as held,
+        _serving_metrics(held.metrics, observer),
         _open_parts(settings, database, observer, shutdown) as (parts, background),
     ):
         yield await _build_app(background, parts, None)
@@ -248,8 +276,8 @@ class _Parts(msgspec.Struct, frozen=True):
 
 
 @asynccontextmanager
-async def _serving_metrics(settings: Settings, observer: Telemetry) -> AsyncGenerator[int]:
-    port = observer.start(settings.metrics_host, settings.metrics_port)
+async def _serving_metrics(at: exposition.Bound, observer: Telemetry) -> AsyncGenerator[int]:
+    port = observer.start(at)
     try:
         yield port
     finally:
@@ -372,6 +400,7 @@ async def _start_worker(front: TaskGroup, background: TaskGroup, parts: _Parts) 
             queues=settings.worker_queues or (),
             concurrency=settings.worker_concurrency,
             job_timeout_s=settings.job_timeout_s,
+            max_job_timeout_s=settings.max_job_timeout_s,
             lease_s=settings.lease_s,
             poll_interval_s=settings.poll_interval_s,
             shutdown_timeout_s=settings.shutdown_timeout_s,
@@ -414,11 +443,14 @@ async def _keep_house(parts: _Parts, worker: Worker) -> None:
 
 
 async def _start_api(
-    front: TaskGroup, background: TaskGroup, parts: _Parts, worker: Worker | None
+    front: TaskGroup,
+    background: TaskGroup,
+    parts: _Parts,
+    worker: Worker | None,
+    at: socket.socket,
 ) -> int:
     app = await _build_app(background, parts, worker)
-    host, port = parts.settings.host, parts.settings.port
-    return await front.start(partial(serve, app, host=host, port=port, shutdown=parts.shutdown))
+    return await front.start(partial(serve, app, at=at, shutdown=parts.shutdown))
 
 
 async def _build_app(background: TaskGroup, parts: _Parts, worker: Worker | None) -> ASGIApp:
@@ -446,6 +478,7 @@ async def _build_app(background: TaskGroup, parts: _Parts, worker: Worker | None
         parts.observer,
         known_queues,
         max_attempts=settings.max_attempts,
+        max_timeout_s=settings.max_job_timeout_s,
     )
     return create_app(
         ApiParts(

@@ -15,6 +15,7 @@ from processes import finish, start
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
 
 @pytest.fixture
@@ -142,6 +143,34 @@ async def test_postgresql_away_is_tried_so_often_and_then_told(command: str) -> 
     assert "hush" not in errors
 
 
+@pytest.mark.parametrize(
+    ("variable", "value"),
+    [
+        ("PORT", "taken"),
+        ("METRICS_PORT", "taken"),
+        ("PORT", "65536"),
+        ("HOST", "no.such.host.invalid"),
+        ("HOST", "a..b"),
+        ("METRICS_HOST", "no.such.host.invalid"),
+    ],
+)
+async def test_an_address_that_cannot_be_had_is_told_before_a_database_is_made_or_migrated(
+    empty_database_url: str, tmp_path: Path, taken_port: str, variable: str, value: str
+) -> None:
+    wrong = {variable: taken_port if value == "taken" else value}
+
+    made = await finish("up", "--data-dir", tmp_path / "data", **wrong)
+    migrated = await finish("up", DATABASE_URL=empty_database_url, **wrong)
+    away = await finish("api", DATABASE_URL="postgresql://u@127.0.0.1:1/nobody", **wrong)
+
+    for code, output, errors in (made, migrated, away):
+        assert (code, output) == (2, "")
+        assert errors.startswith(f"signalstack: {variable}"), errors
+    assert not (tmp_path / "data").exists()
+    with psycopg.connect(empty_database_url) as conn:
+        assert conn.execute("SELECT to_regnamespace('signalstack')").fetchone() == (None,)
+
+
 @pytest.mark.parametrize("variable", ["PORT", "METRICS_PORT"])
 async def test_a_port_in_use_ends_with_2_and_names_it(
     database_url: str, taken_port: str, variable: str
@@ -155,6 +184,40 @@ async def test_a_port_in_use_ends_with_2_and_names_it(
     assert taken_port in errors
     assert "in use" in errors or "listens on" in errors
     assert "Traceback" not in errors
+
+
+async def test_no_job_may_ask_for_a_longer_run_than_the_operator_allows(database_url: str) -> None:
+    there = {"DATABASE_URL": database_url}
+    _, key, _ = await finish("keys", "create", "--user", "acme", "--scopes", "admin", **there)
+    long = {"type": "noop", "timeout_s": 60.5}
+    ticking = {"name": "n", "cron": "@daily", "job": long}
+    fine = {**long, "timeout_s": 60}
+    async with start("api", MAX_JOB_TIMEOUT="1m", **there) as process:
+        base = await process.read(r"^API +(\S+)")
+        headers = {"x-api-key": key.strip()}
+        async with httpx2.AsyncClient(base_url=base, headers=headers) as client:
+            taken = await client.post("/v1/jobs/batch", json={"jobs": [fine]})
+            kept = await client.post("/v1/schedules", json={**ticking, "job": fine})
+            assert (taken.status_code, kept.status_code) == (201, 201), taken.text + kept.text
+            refused = [
+                await client.request(method, path, json=body)
+                for method, path, body in (
+                    ("POST", "/v1/jobs", long),
+                    ("POST", "/v1/jobs/batch", {"jobs": [fine, long]}),
+                    ("POST", "/v1/schedules", {**ticking, "name": "m"}),
+                    ("PATCH", f"/v1/schedules/{kept.json()['id']}", {"job": long}),
+                )
+            ]
+
+    assert [answer.status_code for answer in refused] == [422] * 4
+    faults = [answer.json()["errors"][0] for answer in refused]
+    assert [fault["pointer"] for fault in faults] == [
+        "/timeout_s",
+        "/jobs/1/timeout_s",
+        "/job/timeout_s",
+        "/job/timeout_s",
+    ]
+    assert all("must be at most 60: " in fault["detail"] for fault in faults), faults
 
 
 async def test_a_key_is_made_listed_and_revoked(database_url: str) -> None:

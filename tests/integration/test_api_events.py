@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
@@ -11,6 +12,7 @@ from cloudevents.core.bindings.http import to_binary_event, to_structured_event
 from cloudevents.core.v1.event import CloudEvent
 
 from front import Front, open_front
+from signalstack.api.parts import Limits
 from signalstack.core.stage import EventReceived
 
 if TYPE_CHECKING:
@@ -214,3 +216,36 @@ async def test_subscriptions_of_others_make_no_jobs(front: Front) -> None:
     received = await front.stranger.post("/v1/events", json=PAID)
 
     assert received.json()["jobs"] == []
+
+
+async def test_a_batch_that_takes_long_says_how_far_it_came_and_goes_on_when_sent_again(
+    database_url: str,
+) -> None:
+    # Each event alone takes a part of the time that a request has, and all together more than it.
+    dear = [{"numeric": [">", n + 1]} for n in range(30)]
+    batch = [{**CLOUD, "id": f"dear-{n}", "data": {"a": [1] * 2_000}} for n in range(30)]
+    stored, said = [0], ""
+    async with open_front(database_url, limits=Limits(request_timeout_s=3)) as front:
+        for n in range(3):
+            subscription = {"name": f"dear {n}", "event_type": "*", "filter": {"a": dear}}
+            made = await front.client.post(
+                "/v1/subscriptions", json={**subscription, "job": {"type": "noop"}}
+            )
+            assert made.status_code == 201, made.text
+
+        while stored[-1] < len(batch):
+            answer = await front.client.post("/v1/events", content=json.dumps(batch), headers=BATCH)
+            said += answer.json().get("detail", "")
+            listed = await front.client.get("/v1/events?limit=100")
+            stored.append(len(listed.json()["data"]))
+            # A machine that is busy with others may let a whole request pass: not often.
+            assert len(stored) < 3 * len(batch), answer.text
+        repeated = await front.client.post("/v1/events", content=json.dumps(batch), headers=BATCH)
+
+    assert len(stored) > 2, "all of it was stored at once: the batch is not dear enough"
+    assert re.search(
+        r"take long .*: (\d+) were stored .*, \d+ of 30 .*; send the batch again, .* at most \1",
+        said,
+    ), said
+    assert repeated.status_code == 200, repeated.text
+    assert [event["type"] for event in repeated.json()["events"]] == ["order.paid"] * 30

@@ -16,7 +16,7 @@ from front import PATIENCE_S, READ_LIMIT, edge_alone, served, talk
 from signalstack.api import health
 from signalstack.api.operation import Answer, Bare, Call, Operation
 from signalstack.api.parts import Limits
-from signalstack.api.serve import serve
+from signalstack.api.serve import bind, serve
 from signalstack.core.errors import SettingsError
 from signalstack.core.stage import Requested
 
@@ -161,15 +161,24 @@ async def test_a_used_port_is_a_matter_of_settings() -> None:
         port = taken.getsockname()[1]
 
         with pytest.raises(SettingsError, match=f"PORT={port} is in use"):
-            await serve(
-                edge_alone((), Witness()), host="127.0.0.1", port=port, shutdown=anyio.Event()
-            )
+            await bind("127.0.0.1", port)
 
 
-@pytest.mark.parametrize("host", ["192.0.2.1", "no.such.host.invalid"])
+async def test_a_port_that_another_took_since_it_was_bound_is_a_matter_of_settings() -> None:
+    # Two may bind it while neither listens: who comes second to that is told then.
+    first = await bind("127.0.0.1", 0)
+    port = first.getsockname()[1]
+    with first, await bind("127.0.0.1", port) as second:
+        first.listen()
+
+        with pytest.raises(SettingsError, match=f"PORT={port} is in use"):
+            await serve(edge_alone((), Witness()), at=second, shutdown=anyio.Event())
+
+
+@pytest.mark.parametrize("host", ["192.0.2.1", "no.such.host.invalid", "a..b"])
 async def test_a_wrong_host_is_a_matter_of_settings(host: str) -> None:
-    with pytest.raises(SettingsError, match=f"HOST={host}"):
-        await serve(edge_alone((), Witness()), host=host, port=0, shutdown=anyio.Event())
+    with pytest.raises(SettingsError, match=f"HOST={host} .*127.0.0.1"):
+        await bind(host, 0)
 
 
 async def test_what_is_under_way_at_shutdown_is_answered() -> None:
@@ -263,7 +272,8 @@ async def test_what_runs_beside_the_server_outlives_it() -> None:
     shutdown, served, outlived = anyio.Event(), anyio.Event(), anyio.Event()
 
     async def serve_to_the_end() -> None:
-        await serve(edge_alone((), Witness()), host="127.0.0.1", port=0, shutdown=shutdown)
+        at = await bind("127.0.0.1", 0)
+        await serve(edge_alone((), Witness()), at=at, shutdown=shutdown)
         served.set()
 
     with anyio.fail_after(PATIENCE_S):

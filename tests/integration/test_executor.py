@@ -311,6 +311,16 @@ async def test_the_workers_own_limit_holds_where_the_job_names_none(shop: Shop) 
     assert (await shop.ran(job)).last_error == "TimeoutError: the job ran longer than 0.06 s"
 
 
+async def test_no_job_runs_longer_than_any_may_whoever_stored_it(shop: Shop) -> None:
+    async def slow(_payload: Any, _context: Context) -> None:
+        await anyio.sleep_forever()
+
+    async with shop.worker({"slow": (Any, slow)}, max_job_timeout_s=0.06) as crew:
+        job = await shop.enqueue("slow", timeout_s=3_600, max_attempts=1)
+        await crew.ended(job)
+    assert (await shop.ran(job)).last_error == "TimeoutError: the job ran longer than 0.06 s"
+
+
 async def test_a_plain_function_that_takes_too_long_is_left_alone_and_told(shop: Shop) -> None:
     told = threading.Event()
     go_on = threading.Event()

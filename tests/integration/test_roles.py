@@ -14,8 +14,10 @@ from psycopg.conninfo import make_conninfo
 import strangers
 from boarding import ON_BOARD
 from front import client_of, make_key, open_front
+from processes import finish
 from rows import add_user, add_worker, connect, take
 from signalstack.core.key import Scope
+from signalstack.doctor.login import API_RIGHTS
 from signalstack.store import tenancy
 from tenants import open_pool
 
@@ -68,6 +70,39 @@ async def test_the_api_serves_with_the_rights_that_are_documented(database_url: 
                         await conn.execute(statement.encode())
 
 
+async def test_the_doctor_judges_the_apis_login_by_what_the_api_needs(database_url: str) -> None:
+    async with connect(database_url) as admin, _login(admin) as dsn:
+        role = f"api_{admin.info.dbname}"
+
+        _, sound, _ = await finish("doctor", DATABASE_URL=dsn)
+        await admin.execute(f"ALTER ROLE {role} CONNECTION LIMIT 12".encode())
+        _, few, _ = await finish("doctor", DATABASE_URL=dsn)
+        await admin.execute(f"REVOKE INSERT ON signalstack.jobs FROM {role}".encode())
+        await admin.execute(f"REVOKE signalstack_service FROM {role}".encode())
+        _, lacking, _ = await finish("doctor", DATABASE_URL=dsn)
+        _, whole, _ = await finish("doctor", DATABASE_URL=database_url)
+
+    # The server of the tests loses what was committed when it crashes: no fault of the login.
+    assert _faults(sound) == {"durability"}, sound
+    assert re.search(r"^ok +login .*the API's alone; not judged: .*`worker`", sound, re.MULTILINE)
+    assert _faults(few) == {"durability"}, few
+    assert "the API opens up to 12 (DB_POOL_MAX and 2)" in few
+    assert _faults(lacking) == {"durability", "privileges", "tenants"}, lacking
+    assert f'`GRANT INSERT ON signalstack.jobs TO "{role}"`' in lacking
+    assert f'`GRANT signalstack_service TO "{role}"`' in lacking
+    assert "not judged" not in whole
+
+
+def test_the_doctor_knows_the_grants_of_the_page() -> None:
+    granted = {
+        table: set(kinds.split(", "))
+        for kinds, tables in re.findall(r"GRANT ([A-Z, ]+) ON (signalstack\..*) TO api;", GRANTS)
+        for table in tables.replace("signalstack.", "").split(", ")
+    }
+
+    assert granted == API_RIGHTS
+
+
 @pytest.mark.parametrize("way", ["alone", "keyed", "others"])
 async def test_the_api_takes_invitations_and_makes_none(database_url: str, way: str) -> None:
     async with connect(database_url) as admin, _login(admin) as dsn, connect(dsn) as api:
@@ -79,3 +114,7 @@ async def test_the_api_takes_invitations_and_makes_none(database_url: str, way: 
         with pytest.raises(psycopg.errors.InsufficientPrivilege):
             await api.execute("UPDATE signalstack.invitations SET token = 2")
         assert await take(api, way, user_id) == 1
+
+
+def _faults(output: str) -> set[str]:
+    return set(re.findall(r"^fault +(\w+)", output, re.MULTILINE))

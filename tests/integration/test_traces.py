@@ -19,6 +19,7 @@ from collector import Collector, fields
 from signalstack.core import log, stage
 from signalstack.core.job import Outcome, Wake
 from signalstack.telemetry import logs
+from signalstack.telemetry.exposition import bind
 from signalstack.telemetry.observer import Telemetry
 
 if TYPE_CHECKING:
@@ -336,7 +337,7 @@ def test_a_bucket_shows_the_trace_of_what_fell_into_it(
     for fact in FALLEN:
         observer.tell(fact)  # outside of any span: it counts, and leaves the example alone
 
-    port = observer.start("127.0.0.1", 0)
+    port = observer.start(bind("127.0.0.1", 0))
     openmetrics = scrape(port, "application/openmetrics-text; version=1.0.0")
     marked = [line.partition(" # ") for line in openmetrics.splitlines() if " # {" in line]
     assert span.traceparent is not None

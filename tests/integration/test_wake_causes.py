@@ -12,10 +12,12 @@ import pytest
 from front import Front, open_front
 from signalstack.core.handler import JobType, Retry
 from signalstack.core.job import Wake
+from signalstack.core.message import JOB_TYPE, MessageRequest, Pace
 from signalstack.core.queue import Limits
 from signalstack.core.stage import Claimed, Finished, HandedOver, Started
 from signalstack.handlers.noop import NOOP
 from signalstack.store import queues
+from signalstack.usecases import messages
 from working import Crew, Shop, open_shop
 
 if TYPE_CHECKING:
@@ -33,6 +35,10 @@ async def _on_second(_payload: Any, context: Context) -> None:
 async def _hold_first(_payload: Any, context: Context) -> None:
     if context.attempt == 1:
         await anyio.sleep_forever()
+
+
+async def _send(_payload: MessageRequest, _context: Context) -> None:
+    await anyio.lowlevel.checkpoint()
 
 
 async def _for_a_while(_payload: Any, _context: Context) -> None:
@@ -205,6 +211,33 @@ async def test_what_a_pause_held_back_waited_for_that(service: tuple[Front, Shop
         await crew.ended(later)
 
         assert _told(crew, *held, later) == [Wake.BACKLOG, Wake.BACKLOG, Wake.NOTIFY]
+
+
+async def test_messages_that_wait_for_their_pace_or_their_turn_wait_for_that(
+    database_url: str,
+) -> None:
+    # The objective of dispatch counts messages, too: none that has to wait may count as late.
+    sends = JobType(name=JOB_TYPE, payload=MessageRequest, run=_send, is_async=True)
+    message = {"phone_number": "+905551111111", "content": "Hello"}
+    async with (
+        open_front(database_url, job_types=(*TYPES, sends)) as front,
+        open_shop(database_url) as shop,
+    ):
+        await messages.set_pace(front.pool, Pace(batch_size=2, interval_s=1, workers=1))
+        async with shop.worker(HANDLERS, on_board=(sends,)) as crew:
+            await _settle_in(front, crew)
+            sent: list[UUID] = []
+            for client in (front.client, front.stranger) * 3:
+                answer = await client.post("/v1/messages", json=message)
+                sent.append(UUID(answer.json()["id"]))
+            for job in sent:
+                await crew.ended(job)
+
+    started = [crew.facts.facts(Started, job=job)[0] for job in sent]
+    assert started[0].wake is Wake.NOTIFY
+    held = [fact for fact in started if fact.at - fact.due_at > 0.4]
+    assert len(held) >= 4
+    assert {fact.wake for fact in held} == {Wake.BACKLOG}
 
 
 async def test_a_job_whose_worker_was_lost_comes_back_by_rescue(

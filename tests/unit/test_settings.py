@@ -131,6 +131,7 @@ def test_an_empty_variable_counts_as_not_set() -> None:
         ("RETRY_BASE_DELAY", "1", "500ms, 5s, 2m or 1h"),
         ("JOB_TIMEOUT", "25h", "from 1ms to 24h"),
         ("JOB_TIMEOUT", "0s", "from 1ms to 24h"),
+        ("MAX_JOB_TIMEOUT", "25h", "from 1ms to 24h"),
         ("LEASE_SECONDS", "2", "seconds from 3 to"),
         ("LEASE_SECONDS", "1e400", "seconds from 3 to"),
         ("POLL_INTERVAL", "99ms", "from 100ms"),
@@ -163,6 +164,9 @@ def test_variables_that_contradict_each_other_are_refused() -> None:
     ]
     assert refusal(RETRY_BASE_DELAY="2m") == [
         "RETRY_BASE_DELAY is 2m: it must not be above RETRY_MAX_DELAY, which is 1m"
+    ]
+    assert refusal(MAX_JOB_TIMEOUT="20s") == [
+        "JOB_TIMEOUT is 30s: it must not be above MAX_JOB_TIMEOUT, which is 20s"
     ]
     assert refusal(PORT="9464") == ["METRICS_PORT is 9464: it must not be the same as PORT"]
 

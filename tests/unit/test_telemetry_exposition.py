@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import socket
 import subprocess
@@ -15,6 +16,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from signalstack.core import stage
 from signalstack.core.errors import SettingsError
 from signalstack.core.job import Wake
+from signalstack.telemetry.exposition import bind
 from signalstack.telemetry.observer import Telemetry
 
 if TYPE_CHECKING:
@@ -41,7 +43,7 @@ def names(families: Iterable[Metric]) -> set[str]:
 
 
 def test_port_zero_takes_a_free_port_and_says_which(telemetry: Telemetry) -> None:
-    port = telemetry.start("127.0.0.1", 0)
+    port = telemetry.start(bind("127.0.0.1", 0))
 
     telemetry.tell(stage.Woken(cause=Wake.RESCUE))
 
@@ -51,8 +53,15 @@ def test_port_zero_takes_a_free_port_and_says_which(telemetry: Telemetry) -> Non
     assert 'signalstack_wakeups_total{cause="rescue"} 1.0\n' in answer.text
 
 
+def test_only_what_can_wake_a_claimer_is_shown_from_the_start(telemetry: Telemetry) -> None:
+    text = scrape(telemetry.start(bind("127.0.0.1", 0))).text
+
+    causes = re.findall(r'^signalstack_wakeups_total\{cause="(\w+)"\} 0', text, re.MULTILINE)
+    assert sorted(causes) == ["backlog", "notify", "poll", "timer"]
+
+
 def test_both_formats_parse_and_hold_the_same(telemetry: Telemetry) -> None:
-    port = telemetry.start("127.0.0.1", 0)
+    port = telemetry.start(bind("127.0.0.1", 0))
     started = {"queue": "a", "type": "t", "attempt": 1, "wake": Wake.POLL, "due_at": 0, "at": 0.1}
     telemetry.tell(stage.Started(job="j", **started))  # pyright: ignore[reportArgumentType] - brevity
 
@@ -68,7 +77,7 @@ def test_both_formats_parse_and_hold_the_same(telemetry: Telemetry) -> None:
 
 @pytest.mark.skipif(shutil.which("promtool") is None, reason="promtool is not installed")
 def test_promtool_finds_nothing_to_say(telemetry: Telemetry) -> None:
-    text = scrape(telemetry.start("127.0.0.1", 0)).text
+    text = scrape(telemetry.start(bind("127.0.0.1", 0))).text
 
     checked = subprocess.run(
         ["promtool", "check", "metrics"],  # noqa: S607 - wherever it is installed
@@ -82,7 +91,7 @@ def test_promtool_finds_nothing_to_say(telemetry: Telemetry) -> None:
 
 
 def test_one_family_can_be_asked_for(telemetry: Telemetry) -> None:
-    port = telemetry.start("127.0.0.1", 0)
+    port = telemetry.start(bind("127.0.0.1", 0))
 
     answer = httpx2.get(
         f"http://127.0.0.1:{port}/metrics", params={"name[]": "signalstack_build_info"}
@@ -92,7 +101,7 @@ def test_one_family_can_be_asked_for(telemetry: Telemetry) -> None:
 
 
 def test_nothing_listens_after_close(telemetry: Telemetry) -> None:
-    port = telemetry.start("127.0.0.1", 0)
+    port = telemetry.start(bind("127.0.0.1", 0))
 
     telemetry.close()
 
@@ -100,28 +109,33 @@ def test_nothing_listens_after_close(telemetry: Telemetry) -> None:
         scrape(port)
 
 
-def test_a_port_in_use_is_named_with_what_to_do(telemetry: Telemetry) -> None:
+def test_a_port_in_use_is_named_with_what_to_do() -> None:
     with socket.socket() as other:
         other.bind(("127.0.0.1", 0))
         other.listen()
         port = other.getsockname()[1]
 
         with pytest.raises(SettingsError, match=rf"METRICS_PORT={port}: .* 0 for any free one"):
-            telemetry.start("127.0.0.1", port)
+            bind("127.0.0.1", port)
 
 
 @pytest.mark.parametrize(
-    ("host", "problem"), [("no.such.host.invalid", "no such host"), ("192.0.2.1", "not an address")]
+    ("host", "problem"),
+    [
+        ("no.such.host.invalid", "no such host"),
+        ("a..b", "no such host"),
+        ("192.0.2.1", "not an address"),
+    ],
 )
-def test_a_host_that_is_not_ours_is_named(telemetry: Telemetry, host: str, problem: str) -> None:
+def test_a_host_that_is_not_ours_is_named(host: str, problem: str) -> None:
     with pytest.raises(SettingsError, match=rf"METRICS_HOST={host}: {problem}"):
-        telemetry.start(host, 0)
+        bind(host, 0)
 
 
 def test_a_scraper_that_goes_away_is_no_news(
     telemetry: Telemetry, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    port = telemetry.start("127.0.0.1", 0)
+    port = telemetry.start(bind("127.0.0.1", 0))
     with socket.create_connection(("127.0.0.1", port)) as rude:
         rude.sendall(b"GET /metrics HTTP/1.1\r\nHost: x\r\n")
 

@@ -15,6 +15,7 @@ from rich.console import Console
 from signalstack.core import stage
 from signalstack.core.job import Outcome, Wake
 from signalstack.telemetry import scrape
+from signalstack.telemetry.exposition import bind
 from signalstack.telemetry.observer import Telemetry
 from signalstack.top.hints import find_hints
 from signalstack.top.lookout import Lookout
@@ -275,7 +276,7 @@ def telemetry() -> Iterator[Telemetry]:
 
 
 async def test_a_process_is_watched_while_another_is_away(telemetry: Telemetry) -> None:
-    here = Target(host="127.0.0.1", port=telemetry.start("127.0.0.1", 0))
+    here = Target(host="127.0.0.1", port=telemetry.start(bind("127.0.0.1", 0)))
     away = Target(host="127.0.0.1", port=1)
     telemetry.tell(stage.SlotsChanged(busy=1, free=9))
     async with Lookout([here, away], patience_s=10.0) as lookout:

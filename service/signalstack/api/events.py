@@ -18,8 +18,10 @@ from signalstack.core.cloudevent import Mode
 from signalstack.core.document import canonical
 from signalstack.core.errors import (
     InvalidError,
+    LateError,
     MalformedError,
     SignalStackError,
+    UnavailableError,
     UnsupportedMediaError,
 )
 from signalstack.core.event import Event, NewEvent
@@ -30,11 +32,13 @@ from signalstack.core.key import Scope
 from signalstack.core.pattern import MAX_TYPE
 from signalstack.core.stage import EventReceived
 from signalstack.usecases import look_up
+from signalstack.usecases.accept import AcceptedEvent
 from signalstack.usecases.list_events import list_events as list_stored
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from signalstack.api.headers import Headers
-    from signalstack.usecases.accept import AcceptedEvent
 
 STRUCTURED: Final = "application/cloudevents+json"
 BATCH: Final = "application/cloudevents-batch+json"
@@ -118,9 +122,10 @@ class EventPage(msgspec.Struct, frozen=True, kw_only=True):
 async def receive_events(call: Call[bytes, None]) -> Answer:
     """Accept an event or a batch; one that is known answers with what it became then.
 
-    An event is known by its sender's `source` and `id`, or else by the `Idempotency-Key`. Besides
-    the media types below CloudEvents come in binary mode: attributes as headers `ce-…`, and data of
-    any media type as the body.
+    An event is known by its sender's `source` and `id`, or else by the `Idempotency-Key`. Of a
+    batch that takes too long to match a part is stored: 503 says how many, and the batch sent again
+    goes on from there. Besides the media types below CloudEvents come in binary mode: attributes as
+    headers `ce-…`, and data of any media type as the body.
     """
     try:
         mode, events = _read(call.exchange.headers, call.body)
@@ -213,7 +218,12 @@ def _read(headers: Headers, content: bytes) -> tuple[Mode | None, list[NewEvent]
     return None, [to_event(codec.decode(content, EventRequest))]
 
 
-async def _accept(call: Call[bytes, None], event: NewEvent, key: str | None) -> AcceptedEvent:
+async def _accept(
+    call: Call[bytes, None],
+    event: NewEvent,
+    key: str | None,
+    may_begin: Callable[[], bool] = lambda: True,
+) -> AcceptedEvent:
     unnamed = msgspec.structs.replace(event, id=_NIL)
     return await call.parts.acceptor.accept_event(
         call.user_id,
@@ -221,6 +231,7 @@ async def _accept(call: Call[bytes, None], event: NewEvent, key: str | None) -> 
         idempotency_key=key,
         fingerprint=None if key is None else idempotency.fingerprint(unnamed),
         traceparent=call.exchange.traceparent,
+        may_begin=may_begin,
     )
 
 
@@ -230,14 +241,19 @@ async def _accept_all(
     """Accept events side by side, so that they share commits.
 
     When one fails others may be stored; sending the batch again is safe, for they are known.
+
+    Raises:
+        UnavailableError: matching all of them takes longer than a request may; those that are
+            stored are counted, and a repeat goes on behind them.
     """
     if key is not None:
         raise InvalidError("a batch takes no Idempotency-Key: its events have source and id")
     outcomes: list[AcceptedEvent | SignalStackError] = []
+    may_begin = _allow_for(call.parts.limits.request_timeout_s / 2)
 
     async def accept(n: int, event: NewEvent) -> None:
         try:
-            outcomes[n] = await _accept(call, event, None)
+            outcomes[n] = await _accept(call, event, None, may_begin)
         except SignalStackError as error:
             outcomes[n] = error
 
@@ -247,10 +263,38 @@ async def _accept_all(
             tasks.start_soon(accept, n, event)
     accepted: list[AcceptedEvent] = []
     for outcome in outcomes:
-        if isinstance(outcome, SignalStackError):
+        if isinstance(outcome, AcceptedEvent):
+            accepted.append(outcome)
+        elif not isinstance(outcome, LateError):
             raise outcome
-        accepted.append(outcome)
+    if len(accepted) < len(events):
+        raise UnavailableError(_tell_late(accepted, of=len(events)))
     return accepted
+
+
+def _allow_for(seconds: float) -> Callable[[], bool]:
+    """Make what allows things to be begun for a while; and the first one always.
+
+    So each repeat of a batch comes further, however long it takes to find what is stored.
+    """
+    until, begun = anyio.current_time() + seconds, False
+
+    def may_begin() -> bool:
+        nonlocal begun
+        may = not begun or anyio.current_time() < until
+        begun = True
+        return may
+
+    return may_begin
+
+
+def _tell_late(accepted: list[AcceptedEvent], *, of: int) -> str:
+    now = sum(not one.replayed for one in accepted)
+    return (
+        f"the filters and templates of the subscriptions take long for these events: {now} were "
+        f"stored in the time of a request, {len(accepted)} of {of} with earlier ones; send the "
+        f"batch again, which goes on from there, or batches of at most {max(now, 1)}"
+    )
 
 
 def _answer(accepted: AcceptedEvent) -> Answer:

@@ -25,7 +25,13 @@ class SchedulePage(msgspec.Struct, frozen=True, kw_only=True):
 async def create_schedule(call: Call[ScheduleRequest, None]) -> Answer:
     """Check and keep a schedule; its first tick is the next time that it names."""
     parts = call.parts
-    made = await schedules.create(parts.pool, call.user_id, call.body, registry=parts.registry)
+    made = await schedules.create(
+        parts.pool,
+        call.user_id,
+        call.body,
+        registry=parts.registry,
+        max_timeout_s=parts.acceptor.max_timeout_s,
+    )
     location = (b"location", f"/v1/schedules/{made.id}".encode("ascii"))
     return Answer(status=201, body=made, headers=[location])
 
@@ -51,7 +57,12 @@ async def change_schedule(call: Call[ScheduleChange, None]) -> Answer:
     """Change what is named of a schedule; with other times it goes on from now by those."""
     parts = call.parts
     changed = await schedules.change(
-        parts.pool, call.user_id, call.id, call.body, registry=parts.registry
+        parts.pool,
+        call.user_id,
+        call.id,
+        call.body,
+        registry=parts.registry,
+        max_timeout_s=parts.acceptor.max_timeout_s,
     )
     return Answer(body=changed)
 

@@ -32,23 +32,56 @@ GRACE_S: Final = 10.0
 _LAST_RESORT_S: Final = 2.0
 
 
+async def bind(host: str, port: int) -> socket.socket:
+    """Take an address, on which `serve` will listen; port 0 takes any free one.
+
+    Nobody can connect yet. Another process that binds at the same moment may share the address
+    until one of them listens (SO_REUSEADDR, without which a restart would wait for a minute).
+
+    Raises:
+        SettingsError: HOST or PORT cannot be used.
+    """
+    try:
+        found = await anyio.getaddrinfo(
+            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )
+    except (OSError, UnicodeError) as error:  # the latter for what no name can look like
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise SettingsError(
+            f"HOST={host} cannot be resolved ({reason}): set it to 127.0.0.1, 0.0.0.0 or a name "
+            "of this machine"
+        ) from error
+    family, _, _, _, address = found[0]
+    taken = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        taken.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        taken.bind(address)
+    except OSError as error:
+        taken.close()
+        raise SettingsError(_explain(error, host, port)) from error
+    return taken
+
+
 async def serve(
     app: ASGIApp,
     *,
-    host: str,
-    port: int,
+    at: socket.socket,
     shutdown: anyio.Event,
     grace_s: float = GRACE_S,
     task_status: TaskStatus[int] = anyio.TASK_STATUS_IGNORED,
 ) -> None:
     """Serve until `shutdown` is set and then for at most `grace_s` seconds what is under way.
 
-    Port 0 takes any free one; the bound port is reported through `task_status` once connections
-    are taken. Raises SettingsError when the address cannot be listened on.
+    The port is reported through `task_status` once connections are taken. Raises SettingsError
+    when another process came to listen `at` the address since it was bound.
     """
-    listener = await _listen(host, port)
-    bound = listener.getsockname()[1]
-    config = _configure(listener, grace_s)
+    host, bound = at.getsockname()[:2]
+    try:
+        # Listening before the port is told: from then on a connection waits instead of failing.
+        at.listen(BACKLOG)
+    except OSError as error:
+        raise SettingsError(_explain(error, host, bound)) from error
+    config = _configure(at, grace_s)
     requests = _Requests(app)
     stop, ended = anyio.Event(), anyio.Event()
     task_status.started(bound)
@@ -135,26 +168,6 @@ def _forget_cancellations(*, down_to: int) -> None:
     task = asyncio.current_task()
     while task is not None and task.cancelling() > down_to:
         task.uncancel()
-
-
-async def _listen(host: str, port: int) -> socket.socket:
-    try:
-        found = await anyio.getaddrinfo(
-            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-        )
-    except OSError as error:
-        raise SettingsError(f"HOST={host} cannot be resolved ({error.strerror})") from error
-    family, _, _, _, address = found[0]
-    listener = socket.socket(family, socket.SOCK_STREAM)
-    try:
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.bind(address)
-        # Listening before the port is told: from then on a connection waits instead of failing.
-        listener.listen(BACKLOG)
-    except OSError as error:
-        listener.close()
-        raise SettingsError(_explain(error, host, port)) from error
-    return listener
 
 
 def _explain(error: OSError, host: str, port: int) -> str:

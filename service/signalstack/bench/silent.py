@@ -20,6 +20,9 @@ from signalstack.wiring import Roles
 
 if TYPE_CHECKING:
     from signalstack.core.stage import Fact
+    from signalstack.settings import Settings
+    from signalstack.telemetry.exposition import Bound
+    from signalstack.wiring import Held
 
 
 class Silent(Telemetry):
@@ -28,21 +31,26 @@ class Silent(Telemetry):
     def tell(self, fact: Fact) -> None:
         """Forget it."""
 
-    def start(self, host: str, port: int) -> int:  # noqa: ARG002 - nothing listens there
+    def start(self, at: Bound) -> int:  # noqa: ARG002 - nothing listens there
         """Serve nothing."""
         return 0
 
 
 async def main() -> None:
     """Work until told to stop."""
-    settings = environment.load()
+    settings = environment.override(environment.load(), METRICS_PORT="0")
+    async with wiring.hold_addresses(settings, Roles(api=False, worker=True)) as held:
+        await _work(settings, held)
+
+
+async def _work(settings: Settings, held: Held) -> None:
     database = await wiring.reach_database(settings)
     shutdown = anyio.Event()
     serve = partial(
         wiring.run,
         settings,
         database,
-        Roles(api=False, worker=True),
+        held,
         observer=Silent(version="bench"),
         shutdown=shutdown,
     )

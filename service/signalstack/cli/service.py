@@ -24,7 +24,7 @@ from signalstack.wiring import Roles
 
 if TYPE_CHECKING:
     from signalstack.settings import Settings
-    from signalstack.wiring import Addresses, Database
+    from signalstack.wiring import Addresses, Database, Held
 
 FIRST_USER: Final = "default"
 # The longest that a start goes on when it is not wanted any more.
@@ -43,9 +43,12 @@ def up(settings: Settings, data_dir: Path | None) -> None:
     """Run API and worker in one process, on DATABASE_URL or an embedded PostgreSQL."""
 
     async def work() -> None:
-        async with wiring.open_database(settings, data_dir=data_dir) as database:
+        async with (
+            wiring.hold_addresses(settings, Roles(api=True, worker=True)) as held,
+            wiring.open_database(settings, data_dir=data_dir) as database,
+        ):
             await migrate.up(database.direct_dsn)
-            await _serve(settings, database, Roles(api=True, worker=True), "up")
+            await _serve(settings, database, held, "up")
 
     run(work)
 
@@ -72,18 +75,19 @@ def worker(settings: Settings, queues: str | None, concurrency: int | None) -> N
 
 
 async def _serve_alone(settings: Settings, roles: Roles, role: str) -> None:
-    database = await wiring.reach_database(settings)
-    await _serve(settings, database, roles, role)
+    async with wiring.hold_addresses(settings, roles) as held:
+        database = await wiring.reach_database(settings)
+        await _serve(settings, database, held, role)
 
 
-async def _serve(settings: Settings, database: Database, roles: Roles, role: str) -> None:
+async def _serve(settings: Settings, database: Database, held: Held, role: str) -> None:
     shutdown = anyio.Event()
     async with anyio.create_task_group() as tasks:
         await tasks.start(_until_signal, shutdown)
         if settings.watchdog_timeout_s:
             tasks.start_soon(guard, settings.watchdog_timeout_s)
         observer = wiring.make_observer(settings, role)
-        start = partial(wiring.run, settings, database, roles, observer=observer, shutdown=shutdown)
+        start = partial(wiring.run, settings, database, held, observer=observer, shutdown=shutdown)
         async with anyio.create_task_group() as service:
             begun = anyio.Event()
             grace_s = min(settings.shutdown_timeout_s, _START_S)

@@ -75,6 +75,10 @@ class UnavailableError(SignalStackError):
     """PostgreSQL is away or too slow; nothing is known to be stored (503)."""
 
 
+class LateError(UnavailableError):
+    """What takes long was not begun any more, since its request's time for that was over (503)."""
+
+
 class SettingsError(SignalStackError):
     """A setting names a value that cannot be used; the message says what would be right."""
 

@@ -147,7 +147,10 @@ class JobRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     ] = None
     timeout_s: Annotated[
         Annotated[float, msgspec.Meta(gt=0, le=MAX_TIMEOUT_S)] | None,
-        msgspec.Meta(description="How many seconds a run may take; `JOB_TIMEOUT` by default."),
+        msgspec.Meta(
+            description="How many seconds a run may take, up to `MAX_JOB_TIMEOUT`; `JOB_TIMEOUT` "
+            "by default."
+        ),
     ] = None
     idempotency_key: Annotated[
         Annotated[
@@ -162,6 +165,13 @@ class JobRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
         | None,
         msgspec.Meta(description="The same as the header `Idempotency-Key`."),
     ] = None
+
+
+def timeout_fault(timeout_s: float | None, most_s: float) -> str | None:
+    """Tell why a run must not take so long, if so: the operator says how long any may."""
+    if timeout_s is None or timeout_s <= most_s:
+        return None
+    return f"must be at most {most_s:g}: longer runs are not allowed here (MAX_JOB_TIMEOUT)"
 
 
 class JobChange(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

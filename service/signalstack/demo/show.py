@@ -104,8 +104,11 @@ async def _serve(
 ) -> AsyncGenerator[str | None]:
     """Run API and worker as `up` does, and give the base URL."""
     shutdown, both = anyio.Event(), Roles(api=True, worker=True)
-    start = partial(wiring.run, settings, database, both, observer=stopwatch, shutdown=shutdown)
-    async with anyio.create_task_group() as tasks:
+    async with (
+        wiring.hold_addresses(settings, both) as held,
+        anyio.create_task_group() as tasks,
+    ):
+        start = partial(wiring.run, settings, database, held, observer=stopwatch, shutdown=shutdown)
         addresses = cast("Addresses", await tasks.start(start))
         yield addresses.base_url
         shutdown.set()

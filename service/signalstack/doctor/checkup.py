@@ -11,6 +11,7 @@ from signalstack import wiring
 from signalstack.core.errors import SchemaError, UnavailableError
 from signalstack.doctor import judgement
 from signalstack.doctor.finding import fault, ok
+from signalstack.doctor.login import Login, tell_api
 from signalstack.store import examination, migrate, tenancy
 
 if TYPE_CHECKING:
@@ -63,17 +64,20 @@ async def _examine(
         if pooled is None or direct is None or sender is None:
             return
         findings.append(await _check_connection(pooled, direct, database))
+        login = await _look_at_login(direct)
+        if login.is_for_api:
+            findings.append(tell_api(login))
         server = await examination.look_at_server(direct)
         findings.extend(
             judgement.judge_server(
                 server,
                 pool=pool_max,
                 api=wiring.API_CONNECTIONS,
-                worker=wiring.WORKER_CONNECTIONS,
+                worker=None if login.is_for_api else wiring.WORKER_CONNECTIONS,
             )
         )
         findings.append(await _check_listen(direct, sender, direct_name))
-        findings.extend(await _check_rights(direct, database))
+        findings.extend(await _check_rights(login, database))
         findings.append(judgement.judge_clock(await examination.measure_clock(direct)))
         findings.append(
             judgement.judge_transaction(await examination.find_oldest_transaction(direct))
@@ -115,19 +119,29 @@ async def _check_listen(direct: Connection, sender: Connection, name: str) -> Fi
     )
 
 
-async def _check_rights(direct: Connection, database: Database) -> list[Finding]:
+async def _look_at_login(direct: Connection) -> Login:
     rights = await examination.look_at_rights(direct)
-    tables = await examination.look_at_tables(direct) if rights.enter else []
-    found = judgement.judge_rights(rights, tables)
-    readable = all("SELECT" not in table.missing for table in tables if table.name == "migrations")
-    if rights.enter:
-        found.extend(judgement.judge_standing(await tenancy.look(direct)))
-    if rights.enter is not False and readable:
-        found.append(await _check_schema(database))
+    if not rights.enter:
+        return Login(rights=rights, tables=[], standing=None)
+    tables = await examination.look_at_tables(direct)
+    return Login(rights=rights, tables=tables, standing=await tenancy.look(direct))
+
+
+async def _check_rights(login: Login, database: Database) -> list[Finding]:
+    as_whom = ", as the tables' owner" if login.is_for_api else ""
+    login = login.keep_to_api() if login.is_for_api else login
+    found = judgement.judge_rights(login.rights, login.tables)
+    if login.standing is not None:
+        found.extend(judgement.judge_standing(login.standing))
+    readable = all(
+        "SELECT" not in each.missing for each in login.tables if each.name == "migrations"
+    )
+    if login.rights.enter is not False and readable:
+        found.append(await _check_schema(database, as_whom))
     return found
 
 
-async def _check_schema(database: Database) -> Finding:
+async def _check_schema(database: Database, as_whom: str) -> Finding:
     try:
         standing = await migrate.version(database.direct_dsn)
     except (SchemaError, UnavailableError) as error:
@@ -136,7 +150,7 @@ async def _check_schema(database: Database) -> Finding:
     if standing.unknown:
         return fault("schema", f"{where}: a newer build migrated it, so update SignalStack.")
     if standing.pending:
-        return fault("schema", f"{where}: run `{migrate.UP_COMMAND}`.")
+        return fault("schema", f"{where}: run `{migrate.UP_COMMAND}`{as_whom}.")
     return ok("schema", where)
 
 

@@ -22,14 +22,14 @@ _QUEUE_WARNING: Final = 0.1
 _QUEUE_FAULT: Final = 0.5
 
 
-def judge_server(server: Server, *, pool: int, api: int, worker: int) -> list[Finding]:
+def judge_server(server: Server, *, pool: int, api: int, worker: int | None) -> list[Finding]:
     """Judge version, settings and queue.
 
     Args:
         server: what it says of itself.
         pool: how many connections the pool of a process may have.
         api: how many more it has for the API.
-        worker: how many more it has for a worker.
+        worker: how many more it has for a worker; None for a login that is the API's alone.
     """
     return [
         _judge_version(server),
@@ -131,16 +131,18 @@ def _find_timeouts(server: Server) -> str | None:
     return " ".join(faults) or None
 
 
-def _judge_connections(server: Server, pool: int, api: int, worker: int) -> Finding:
-    needed = pool + api + worker
+def _judge_connections(server: Server, pool: int, api: int, worker: int | None) -> Finding:
+    needed = pool + api + (worker or 0)
     limits = {
         "max_connections (less those for administrators)": server.connections,
         "the role's CONNECTION LIMIT": server.role_connections,
         "the database's CONNECTION LIMIT": server.database_connections,
     }
     opens = (
-        f"a worker opens up to {pool + worker} (DB_POOL_MAX and {worker}), the API {pool + api}, "
-        f"`up` {needed}"
+        f"the API opens up to {needed} (DB_POOL_MAX and {api})"
+        if worker is None
+        else f"a worker opens up to {pool + worker} (DB_POOL_MAX and {worker}), the API "
+        f"{pool + api}, `up` {needed}"
     )
     for name, limit in limits.items():
         if 0 <= limit < needed:

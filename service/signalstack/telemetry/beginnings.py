@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 # How many pairs of queue and job type of a worker begin with it.
 PAIRS: Final = 200
 FAILURES: Final = (500, 503)
+# What wakes a claimer: a retry that is due does so by the timer, and a rescue by a notification.
+WAKEUPS: Final = (Wake.NOTIFY, Wake.BACKLOG, Wake.TIMER, Wake.POLL)
 
 _NO_SUCH_METHOD: Final = 405
 
@@ -28,6 +30,7 @@ class Beginnings:
 
     def __init__(self, catalogue: Catalogue) -> None:
         self._all = catalogue
+        self._begin_wakes()
         self._begin_at_zero()
 
     def serving(self, fact: stage.Serving) -> None:
@@ -72,10 +75,13 @@ class Beginnings:
             self._all.finished.add(0, queue, kind, outcome)
         self._all.retries.add(0, queue, kind)
 
-    def _begin_at_zero(self) -> None:
+    def _begin_wakes(self) -> None:
         for wake in Wake:
-            self._all.wakeups.add(0, wake)
             self._all.claimed.add(0, wake)
+        for cause in WAKEUPS:
+            self._all.wakeups.add(0, cause)
+
+    def _begin_at_zero(self) -> None:
         for result in ("hit", "empty"):
             self._all.claims.add(0, result)
         for outcome in ("taken", "lost"):

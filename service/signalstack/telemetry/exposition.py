@@ -28,13 +28,18 @@ _log = get_logger("signalstack.metrics")
 class Exposition:
     """Serves a registry until it is closed."""
 
-    def __init__(self, registry: CollectorRegistry, *, host: str, port: int) -> None:
-        """Bind and begin to serve; port 0 takes any free one.
+    def __init__(self, registry: CollectorRegistry, at: Bound) -> None:
+        """Begin to serve.
 
         Raises:
-            SettingsError: METRICS_HOST or METRICS_PORT cannot be used.
+            SettingsError: another process came to listen there since the address was bound.
         """
-        self._server = _bind(host, port)
+        self._server = at
+        try:
+            self._server.server_activate()
+        except OSError as error:
+            host, port = at.server_address[:2]
+            raise SettingsError(_complaint(error, str(host), int(port))) from error
         self._server.set_app(cast("WSGIApplication", make_wsgi_app(registry)))
         self._thread = threading.Thread(
             target=self._server.serve_forever,
@@ -63,7 +68,9 @@ class _Handler(WSGIRequestHandler):
         """Log no scrapes."""
 
 
-class _Server(ThreadingWSGIServer):
+class Bound(ThreadingWSGIServer):
+    """An address that is taken; nobody can connect before an `Exposition` serves at it."""
+
     def server_bind(self) -> None:
         """Bind without the reverse look-up of the host, which may hang where there is no DNS."""
         TCPServer.server_bind(self)
@@ -75,21 +82,32 @@ class _Server(ThreadingWSGIServer):
         _log.debug("metrics.scrape_aborted", client=str(client_address))
 
 
-class _Server6(_Server):
+class _Bound6(Bound):
     address_family = socket.AF_INET6
 
 
-def _bind(host: str, port: int) -> _Server:
+def bind(host: str, port: int) -> Bound:
+    """Take the address of `/metrics`; port 0 takes any free one.
+
+    Raises:
+        SettingsError: METRICS_HOST or METRICS_PORT cannot be used.
+    """
     try:
         family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
-        server = _Server6 if family == socket.AF_INET6 else _Server
-        return server((host, port), _Handler)
-    except socket.gaierror as error:
+        kind = _Bound6 if family == socket.AF_INET6 else Bound
+        bound = kind((host, port), _Handler, bind_and_activate=False)
+        try:
+            bound.server_bind()
+        except BaseException:
+            bound.server_close()
+            raise
+    except (socket.gaierror, UnicodeError) as error:  # the latter for what no name can look like
         raise SettingsError(
             f"METRICS_HOST={host}: no such host; use 127.0.0.1, 0.0.0.0 or a name of this machine"
         ) from error
     except OSError as error:
         raise SettingsError(_complaint(error, host, port)) from error
+    return bound
 
 
 def _complaint(error: OSError, host: str, port: int) -> str:

@@ -35,7 +35,8 @@ MEANINGS: Final = {
         " notifications get lost, see listener_up."
     ),
     "wakeups_total": (
-        "Times the claimer woke, by cause. No notify while jobs come in: the listener is deaf."
+        "Times the claimer woke, by cause: notify, backlog, poll, or timer, which also stands for"
+        " retries that are due. No notify while jobs come in: the listener is deaf."
     ),
     "claims_total": (
         "Claims, by whether they found work. Mostly empty: more workers wake than the work needs."

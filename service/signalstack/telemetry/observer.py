@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
     from prometheus_client import CollectorRegistry
 
+    from signalstack.telemetry.exposition import Bound
+
 FLUSH_S: Final = 5.0
 
 _log = get_logger("signalstack.observer")
@@ -60,13 +62,13 @@ class Telemetry:
         except Exception:  # noqa: BLE001 - what watches the work must never break it
             self._complain(type(fact))
 
-    def start(self, host: str, port: int) -> int:
-        """Serve `/metrics` and return the port, which differs from `port` when that is 0.
+    def start(self, at: Bound) -> int:
+        """Serve `/metrics` at an address that was bound, and return the port.
 
         Raises:
-            SettingsError: METRICS_HOST or METRICS_PORT cannot be used.
+            SettingsError: another process came to listen there since then.
         """
-        self._exposition = Exposition(self.registry, host=host, port=port)
+        self._exposition = Exposition(self.registry, at)
         return self._exposition.port
 
     def close(self, timeout_s: float = FLUSH_S) -> None:

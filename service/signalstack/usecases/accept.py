@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from contextlib import ExitStack
 from datetime import datetime
+from functools import partial
 from hashlib import sha256
 from typing import TYPE_CHECKING, Final
 from uuid import UUID
@@ -12,19 +13,21 @@ from uuid import UUID
 import msgspec
 
 from signalstack.core.document import canonical
-from signalstack.core.errors import InvalidError, UnavailableError
+from signalstack.core.errors import InvalidError, LateError, UnavailableError
 from signalstack.core.fit import fit
 from signalstack.core.ids import new_id
-from signalstack.core.job import JobRef, NewJob, Watch
+from signalstack.core.job import MAX_TIMEOUT_S, JobRef, NewJob, Watch, timeout_fault
 from signalstack.core.message import queue_fault
 from signalstack.core.stage import Enqueued as EnqueuedFact
 from signalstack.core.stage import EventReceived
+from signalstack.store import idempotency
 from signalstack.store.writes import Key, Write
 from signalstack.usecases import look_up
+from signalstack.usecases.aside import in_thread, turn_of
 from signalstack.usecases.matching import Matchers
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
     from contextlib import AbstractContextManager
 
     from signalstack.core.event import NewEvent
@@ -34,6 +37,7 @@ if TYPE_CHECKING:
     from signalstack.store.intake import Intake
     from signalstack.store.pool import Pool
     from signalstack.store.writes import Owner, Receipt
+    from signalstack.usecases.matching import Matcher
     from signalstack.usecases.queues import KnownQueues
 
 # Each round that finds the subscriptions changed again needs another change within a millisecond.
@@ -74,6 +78,7 @@ class Acceptor:
         queues: KnownQueues,
         *,
         max_attempts: int,
+        max_timeout_s: float = MAX_TIMEOUT_S,
     ) -> None:
         self._pool = pool
         self._intake = intake
@@ -82,6 +87,7 @@ class Acceptor:
         self._queues = queues
         self._matchers = Matchers(pool)
         self._max_attempts = max_attempts
+        self.max_timeout_s = max_timeout_s
 
     async def enqueue(
         self,
@@ -119,7 +125,7 @@ class Acceptor:
         key = _key(route, idempotency_key, fingerprint)
         write = Write(user_id=user_id, jobs=made, key=key, durable=durable or key is not None)
         receipt, stored = await self._store(write, traceparent)
-        replayed_id = None if receipt.stored else _owner(receipt, key).ref
+        replayed_id = None if receipt.stored else _owner(receipt.owner, key).ref
         return Enqueued(jobs=stored, created_at=receipt.created_at, replayed_id=replayed_id)
 
     async def make_durable(self) -> None:
@@ -138,6 +144,7 @@ class Acceptor:
         idempotency_key: str | None,
         fingerprint: bytes | None,
         traceparent: str | None,
+        may_begin: Callable[[], bool] = lambda: True,
     ) -> AcceptedEvent:
         """Store an event and the jobs that the tenant's subscriptions make of it.
 
@@ -146,6 +153,7 @@ class Acceptor:
 
         Raises:
             InvalidError: the key was used for another request.
+            LateError: matching it takes long, and when its turn came it `may_begin` no more.
             ConflictError: it was accepted before, and was removed since.
             UnavailableError: PostgreSQL is away; nothing is known to be stored.
         """
@@ -156,9 +164,15 @@ class Acceptor:
             key = _key(_EVENTS, idempotency_key, fingerprint)
         matcher = await self._matchers.get(user_id)
         for _ in range(_MATCH_TRIES):
-            made = await self._matchers.match(
-                user_id, matcher, event, max_attempts=self._max_attempts
-            )
+            made = matcher.match_at_once(event, max_attempts=self._max_attempts)
+            if made is None:
+                async with turn_of(user_id):
+                    # Not for a repeat: a batch that did not get through would never get further.
+                    owner = await self._find(user_id, key)
+                    if owner is None:
+                        made = await self._match_aside(matcher, event, may_begin)
+                if made is None:
+                    return await self._replay(user_id, _owner(owner, key).ref)
             write = Write(user_id=user_id, jobs=made, event=event, version=matcher.version, key=key)
             receipt, stored = await self._store(write, traceparent)
             if receipt.stored:
@@ -172,9 +186,22 @@ class Acceptor:
                     replayed=False,
                 )
             if receipt.owner is not None:
-                return await self._replay(user_id, _owner(receipt, key).ref)
+                return await self._replay(user_id, _owner(receipt.owner, key).ref)
             matcher = await self._matchers.reload(user_id)
         raise UnavailableError("the subscriptions change faster than an event can be matched")
+
+    async def _find(self, user_id: UUID, key: Key | None) -> Owner | None:
+        if key is None:
+            return None
+        async with self._pool.connection() as conn:
+            return await idempotency.find(conn, user_id=user_id, key=key)
+
+    async def _match_aside(
+        self, matcher: Matcher, event: NewEvent, may_begin: Callable[[], bool]
+    ) -> list[NewJob]:
+        if not may_begin():
+            raise LateError("the subscriptions take too long for this event")
+        return await in_thread(partial(matcher.match, event, max_attempts=self._max_attempts))
 
     async def _replay(self, user_id: UUID, event_id: UUID) -> AcceptedEvent:
         self._observer.tell(EventReceived(outcome="duplicate"))
@@ -196,6 +223,8 @@ class Acceptor:
             raise InvalidError.at(f"{prefix}/type", detail)
         if fault := queue_fault(request.type, request.queue):
             raise InvalidError.at(f"{prefix}/queue", fault)
+        if fault := timeout_fault(request.timeout_s, self.max_timeout_s):
+            raise InvalidError.at(f"{prefix}/timeout_s", fault)
         if request.run_at is not None and request.delay_s is not None:
             raise InvalidError.at(f"{prefix}/delay_s", "give either run_at or delay_s")
         fit(request.payload, job_type.payload, f"{prefix}/payload")
@@ -299,12 +328,12 @@ def _key(route: str, key: str | None, fingerprint: bytes | None) -> Key | None:
     return Key(route=route, key=key, fingerprint=fingerprint or b"")
 
 
-def _owner(receipt: Receipt, key: Key | None) -> Owner:
+def _owner(owner: Owner | None, key: Key | None) -> Owner:
     """Return who owns the key; InvalidError when it was first used for something else."""
-    if receipt.owner is None or key is None:
+    if owner is None or key is None:
         raise RuntimeError("a write without a key cannot be a repeat")
-    if receipt.owner.fingerprint != key.fingerprint:
+    if owner.fingerprint != key.fingerprint:
         raise InvalidError.at(
             "/idempotency_key", "was used for a request with another body in the last 24 hours"
         )
-    return receipt.owner
+    return owner

@@ -26,9 +26,18 @@ _turns: Final[WeakValueDictionary[UUID, anyio.Lock]] = WeakValueDictionary()
 
 async def aside(user_id: UUID, work: Callable[[], Outcome]) -> Outcome:
     """Do a tenant's work in a thread when it is its turn; when cancelled, at the work's end."""
-    turn = _turns.setdefault(user_id, anyio.Lock())
-    async with turn:
-        return await to_thread.run_sync(work, limiter=_limiter())
+    async with turn_of(user_id):
+        return await in_thread(work)
+
+
+def turn_of(user_id: UUID) -> anyio.Lock:
+    """Give what makes a tenant's works come one after the other, in the order of their coming."""
+    return _turns.setdefault(user_id, anyio.Lock())
+
+
+async def in_thread(work: Callable[[], Outcome]) -> Outcome:
+    """Do work of a tenant whose turn it is; when cancelled, at the work's end."""
+    return await to_thread.run_sync(work, limiter=_limiter())
 
 
 def _limiter() -> anyio.CapacityLimiter:

@@ -192,15 +192,6 @@ class Matchers:
         self._keep(user_id, matcher)
         return matcher
 
-    async def match(
-        self, user_id: UUID, matcher: Matcher, event: NewEvent, *, max_attempts: int
-    ) -> list[NewJob]:
-        """Make the jobs that the event becomes: at once, or in a thread where that takes long."""
-        made = matcher.match_at_once(event, max_attempts=max_attempts)
-        if made is None:
-            made = await aside(user_id, partial(matcher.match, event, max_attempts=max_attempts))
-        return made
-
     def _still(self, user_id: UUID, rows: Sequence[MatchingSubscription]) -> dict[UUID, _Rule]:
         """Find the rules that say what their subscriptions say."""
         known = self._known.get(user_id)

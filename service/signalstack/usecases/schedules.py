@@ -10,7 +10,7 @@ import msgspec
 from signalstack.core.cadence import next_tick, parse_cadence
 from signalstack.core.errors import ConflictError, InvalidError, NotFoundError
 from signalstack.core.ids import new_id
-from signalstack.core.job import JobRequest
+from signalstack.core.job import MAX_TIMEOUT_S, JobRequest, timeout_fault
 from signalstack.core.schedule import MAX_SCHEDULES, make_payload, show
 from signalstack.store import queues, schedules
 
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from signalstack.core.schedule import (
         Schedule,
         ScheduleChange,
+        ScheduledJob,
         ScheduleRequest,
         StoredSchedule,
     )
@@ -31,15 +32,21 @@ if TYPE_CHECKING:
 
 
 async def create(
-    pool: Pool, user_id: UUID, request: ScheduleRequest, *, registry: Registry
+    pool: Pool,
+    user_id: UUID,
+    request: ScheduleRequest,
+    *,
+    registry: Registry,
+    max_timeout_s: float = MAX_TIMEOUT_S,
 ) -> Schedule:
     """Check and store a schedule; it ticks from then on.
 
     Raises:
-        InvalidError: times, zone, job type, payload or queue are wrong.
+        InvalidError: times, zone, job type, payload, queue or timeout are wrong.
         ConflictError: the name is in use, or the tenant has as many as it may.
     """
     schedule_id = new_id()
+    _check_timeout(request.job, max_timeout_s)
     async with pool.transaction(user_id) as conn:
         now = await schedules.hold_tenant(conn, user_id=user_id)
         if now is None:
@@ -84,15 +91,23 @@ async def get(pool: Pool, user_id: UUID, schedule_id: UUID) -> Schedule:
 
 
 async def change(
-    pool: Pool, user_id: UUID, schedule_id: UUID, change: ScheduleChange, *, registry: Registry
+    pool: Pool,
+    user_id: UUID,
+    schedule_id: UUID,
+    change: ScheduleChange,
+    *,
+    registry: Registry,
+    max_timeout_s: float = MAX_TIMEOUT_S,
 ) -> Schedule:
     """Change what is named of a schedule; with other times it begins anew.
 
     Raises:
-        InvalidError: times, zone, job type, payload or queue are wrong.
+        InvalidError: times, zone, job type, payload, queue or timeout are wrong.
         NotFoundError: there is no such schedule.
         ConflictError: the name is in use.
     """
+    if change.job:
+        _check_timeout(change.job, max_timeout_s)
     async with pool.transaction(user_id) as conn:
         held = await _hold(conn, user_id, schedule_id)
         wanted = msgspec.structs.replace(held, **_named(change))
@@ -177,7 +192,8 @@ async def run(
         payload=payload,
         priority=job.priority,
         max_attempts=job.max_attempts,
-        timeout_s=job.timeout_s,
+        # It may be older than the limit: then its run ends at that, as those of its ticks do.
+        timeout_s=None if job.timeout_s is None else min(job.timeout_s, acceptor.max_timeout_s),
     )
     return await acceptor.enqueue(
         user_id,
@@ -205,6 +221,11 @@ def _begin(schedule: StoredSchedule) -> StoredSchedule:
     """Plan the next tick from now on, unless it is paused; InvalidError when times are wrong."""
     tick = next_tick(schedule.cadence, schedule.now)
     return msgspec.structs.replace(schedule, next_tick=None if schedule.paused else tick)
+
+
+def _check_timeout(job: ScheduledJob, most_s: float) -> None:
+    if fault := timeout_fault(job.timeout_s, most_s):
+        raise InvalidError.at("/job/timeout_s", fault)
 
 
 async def _check_queue(conn: Connection, user_id: UUID, queue: str) -> None:

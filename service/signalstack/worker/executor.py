@@ -70,6 +70,7 @@ class Executor:
         on_room: Callable[[], None],
         concurrency: int,
         timeout_s: float,
+        max_timeout_s: float,
         policy: RetryPolicy,
         rng: Random,
     ) -> None:
@@ -80,6 +81,7 @@ class Executor:
         self._on_room = on_room
         self._concurrency = concurrency
         self._timeout_s = timeout_s
+        self._max_timeout_s = max_timeout_s
         self._policy = policy
         self._rng = rng
         self._threads = anyio.CapacityLimiter(concurrency)
@@ -274,7 +276,7 @@ class Executor:
                     at=started_at,
                 )
             )
-            timeout_s = self._timeout_s if lease.timeout_s is None else lease.timeout_s
+            timeout_s = self._limit_s(lease)
             run = Run(
                 lease,
                 seat.scope,
@@ -382,12 +384,17 @@ class Executor:
             return verdict, None
         return _SUCCEEDED, result
 
+    def _limit_s(self, lease: Lease) -> float:
+        """Tell how long a run may take; a job that SQL or an older API stored may ask for more."""
+        asked_s = lease.timeout_s
+        return self._timeout_s if asked_s is None else min(asked_s, self._max_timeout_s)
+
     def _judge_stopped(self, run: Run) -> Verdict:
         if run.stop == "cancelled":
             return Verdict(outcome=Outcome.CANCELLED, error="cancelled while it ran")
         if run.stop is not None:
             return Verdict(outcome=Outcome.RELEASED, error=f"handed back: {run.stop}")
-        limit_s = _limit_s(run, self._timeout_s)
+        limit_s = self._limit_s(run.lease)
         return self._judge(run, TimeoutError(f"the job ran longer than {limit_s:g} s"))
 
     def _judge(self, run: Run, error: BaseException) -> Verdict:
@@ -428,10 +435,6 @@ def _place(error: BaseException) -> str | None:
 
 def _age_s(since: float | None, now: float) -> float:
     return 0.0 if since is None else now - since
-
-
-def _limit_s(run: Run, default_s: float) -> float:
-    return default_s if run.lease.timeout_s is None else run.lease.timeout_s
 
 
 def _is_own_cancellation(error: BaseException) -> bool:

@@ -11,7 +11,7 @@ import anyio
 import msgspec
 
 from signalstack.core.errors import UnavailableError
-from signalstack.core.job import Outcome
+from signalstack.core.job import MAX_TIMEOUT_S, Outcome
 from signalstack.core.log import get_logger
 from signalstack.core.stage import Serving, SlotsChanged
 from signalstack.store import invitations
@@ -64,6 +64,7 @@ class WorkerOptions(msgspec.Struct, frozen=True, kw_only=True):
     queues: tuple[str, ...]
     concurrency: int
     job_timeout_s: float
+    max_job_timeout_s: float = MAX_TIMEOUT_S
     lease_s: float
     poll_interval_s: float
     shutdown_timeout_s: float
@@ -137,6 +138,7 @@ class Worker:
             on_room=self._room_changed,
             concurrency=options.concurrency,
             timeout_s=options.job_timeout_s,
+            max_timeout_s=options.max_job_timeout_s,
             policy=options.retry,
             rng=rng,
         )
