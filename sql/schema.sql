@@ -151,6 +151,12 @@ BEGIN
     ) THEN
         fault := format('queue %L does not exist', enqueue.queue);
     END IF;
+    fault := coalesce(fault, CASE
+        WHEN enqueue.type = 'send_message' AND enqueue.queue <> 'messages'
+            THEN 'send_message jobs wait in the queue ''messages'' and in no other'
+        WHEN enqueue.type <> 'send_message' AND enqueue.queue = 'messages'
+            THEN 'the queue ''messages'' is for send_message jobs: others would hold messages up'
+    END);
     IF fault IS NOT NULL THEN
         RAISE EXCEPTION 'signalstack.enqueue: %', fault USING ERRCODE = 'invalid_parameter_value';
     END IF;

@@ -21,7 +21,13 @@ from signalstack.core.ids import id_floor
 from signalstack.core.job import Outcome, Status
 from signalstack.core.queue import QueueChange
 from signalstack.store.claims import NIL
-from signalstack.store.dispatch import CLAIM_SESSION, CLAIM_STATEMENTS, SETTLE_STATEMENTS, Dispatch
+from signalstack.store.dispatch import (
+    CLAIM_SESSION,
+    CLAIM_STATEMENTS,
+    SETTLE_STATEMENTS,
+    Dispatch,
+    Promotion,
+)
 from signalstack.store.link import Link, StatementError
 from signalstack.store.listener import AGAIN, READY
 from signalstack.store.outcomes import Ended
@@ -93,6 +99,26 @@ class _Failing(Dispatch):
         # and again would keep this test from ever failing.
         assert self._failures < _FEW, "it is asked again and again"
         raise self.error
+
+
+class _Cut(Dispatch):
+    """Has looks at everything take too long, as beside millions of dead rows."""
+
+    async def claim(self, *args: Any, **given: Any) -> Claim:
+        if given["since"] == NIL:
+            await self._cut()
+        return await super().claim(*args, **given)
+
+    async def promote(self, *, busy: bool = False, host: UUID | None = None) -> Promotion:
+        if busy:
+            await self._cut()
+        return await super().promote(busy=busy, host=host)
+
+    async def _cut(self) -> None:
+        with anyio.CancelScope() as scope:
+            scope.deadline = anyio.current_time() + 0.2
+            await anyio.sleep_forever()
+        raise StatementError("57014", "canceling statement due to statement timeout")
 
 
 class Desk:
@@ -267,6 +293,27 @@ async def test_beside_dead_rows_claims_are_at_new_ids_until_an_old_one_waits_aga
     assert [one.job_id for one in leases] == [*jobs, jobs[0]]
     assert [since == NIL for since in looked] == [True, False, False]
     assert noted.sinces[3] == NIL
+
+
+async def test_looks_that_take_too_long_hold_up_neither_new_jobs_nor_those_that_come_due(
+    database_url: str,
+) -> None:
+    async with (
+        _at_work(database_url, _Cut, poll_s=POLL_S) as (desk, _),
+        anyio.create_task_group() as tasks,
+    ):
+        tasks.start_soon(desk.claimer.look_forever)
+        desk.claimer.look()
+        due = datetime.now(UTC) + timedelta(seconds=0.5)
+        jobs = [await desk.shop.enqueue("noop", run_at=due)]
+        for n in range(3):
+            jobs.append(await desk.shop.enqueue("noop"))
+            # As beside retries: an older one waits again.
+            desk.claimer.heard(AGAIN, "default")
+            await desk.leased(n + 1)
+
+        assert {one.job_id for one in await desk.leased(4)} == set(jobs)
+        tasks.cancel_scope.cancel()
 
 
 async def test_who_empties_a_backlog_steps_over_what_it_took_and_leaves_none(

@@ -24,6 +24,7 @@ FAIL = Statement("test/fail")
 NAP = Statement("test/nap")
 PREPARED = Statement("test/prepared")
 SETTING = Statement("test/setting")
+SLEEP = Statement("test/sleep")
 READ_ONLY = Statement("test/read_only")
 RING = Statement("test/ring")
 TEXTS = {
@@ -33,6 +34,7 @@ TEXTS = {
     # Waits for as long as somebody holds the lock, so that a test decides when it ends.
     NAP.name: "SELECT pg_advisory_xact_lock_shared(1) IS NULL",
     PREPARED.name: "SELECT count(*)::text FROM pg_prepared_statements",
+    SLEEP.name: "SELECT pg_sleep(0.7) IS NULL",
     SETTING.name: "SELECT current_setting('lock_timeout')",
     READ_ONLY.name: "SELECT set_config('default_transaction_read_only', 'on', false)",
     RING.name: "SELECT pg_notify($1::text, $2::text) IS NULL",
@@ -230,6 +232,17 @@ async def test_silence_beyond_the_timeout_drops_the_link(
 
         with pytest.raises(UnavailableError, match="in time"):
             await link.run(Call(NAP))
+
+
+async def test_what_waits_behind_a_slow_statement_has_its_own_time(
+    database_url: str, observer: RecordingObserver
+) -> None:
+    async with open_link(database_url, observer, STATEMENTS, timeout_s=1.0) as link:
+        # Each of them takes less than the link's time, and both together more.
+        for future in [link.send(Call(SLEEP)) for _ in range(2)]:
+            await future
+
+        assert link.opened == 1
 
 
 async def test_a_server_that_turned_read_only_is_left(

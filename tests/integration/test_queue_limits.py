@@ -202,17 +202,46 @@ async def test_a_claim_that_began_before_the_limit_and_is_committed_after_it_cou
             tasks.start_soon(
                 queue_control.limit, shop.pool, shop.user_id, "default", QueueChange(concurrency=1)
             )
-            limited = "SELECT name FROM signalstack.queues WHERE concurrency = 1"
-            with anyio.fail_after(PATIENCE_S):
-                while not await shop.rows(limited):
-                    await anyio.lowlevel.checkpoint()
-            for _ in range(50):  # long enough for whoever would look too early
-                await shop.rows(limited)
+            await _until_limited(shop)
             await claim.execute("COMMIT")
 
     assert await shop.rows("SELECT id FROM signalstack.jobs WHERE limited") == [{"id": job}]
     queue = await queue_control.get(shop.pool, shop.user_id, "default")
     assert queue.running == 1
+
+
+async def test_a_run_that_ends_while_its_queue_gets_a_limit_holds_no_slot(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(queue_control, "_STRAGGLE_S", PATIENCE_S)
+    async with connect(shop.dsn) as settlement:
+        await add_jobs(settlement, shop.user_id)
+        # It counted in a limit that was taken away since, or in the operator's.
+        await settlement.execute(
+            "UPDATE signalstack.jobs SET lease_token = 1, attempt = 1, limited = true"
+        )
+        await settlement.execute("BEGIN")
+        await settlement.execute("DELETE FROM signalstack.jobs")
+        await settlement.execute(
+            "SELECT signalstack.free_slots(ARRAY[%s::uuid], '{default}')", (shop.user_id,)
+        )
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(
+                queue_control.limit, shop.pool, shop.user_id, "default", QueueChange(concurrency=1)
+            )
+            await _until_limited(shop)
+            await settlement.execute("COMMIT")
+
+    assert await running(shop, "default") == 0
+
+
+async def _until_limited(shop: Shop) -> None:
+    limited = "SELECT name FROM signalstack.queues WHERE concurrency = 1"
+    with anyio.fail_after(PATIENCE_S):
+        while not await shop.rows(limited):
+            await anyio.lowlevel.checkpoint()
+    for _ in range(50):  # long enough for whoever would look too early
+        await shop.rows(limited)
 
 
 async def test_a_limit_that_is_taken_away_holds_nobody_up(shop: Shop) -> None:

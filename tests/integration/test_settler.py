@@ -18,12 +18,15 @@ from rows import connect
 from signalstack.core.errors import UnavailableError
 from signalstack.core.ids import new_id
 from signalstack.core.job import Outcome, Wake
+from signalstack.core.queue import QueueChange
 from signalstack.core.stage import Queried, Settled
 from signalstack.store.claims import NIL, Lease
 from signalstack.store.dispatch import CLAIM_STATEMENTS, SESSION, SETTLE_STATEMENTS, Dispatch
 from signalstack.store.link import Link
 from signalstack.store.outcomes import Ended, Settlement
+from signalstack.usecases import queue_control
 from signalstack.worker.settler import BATCH, Settler
+from tenants import make_tenant
 from working import Shop, open_shop
 
 if TYPE_CHECKING:
@@ -133,6 +136,31 @@ async def _hold(rival: Database, lease: Lease) -> None:
 async def _finished(shop: Shop) -> dict[str, int]:
     rows = await shop.rows("SELECT status, count(*) AS n FROM signalstack.finished_jobs GROUP BY 1")
     return {row["status"]: row["n"] for row in rows}
+
+
+async def test_what_goes_back_waits_for_its_queue_without_a_hold_on_others(shop: Shop) -> None:
+    other = shop.of(await make_tenant(shop.pool, "other"))
+    for each in (shop, other):
+        change = QueueChange(concurrency=2)
+        await queue_control.limit(shop.pool, each.user_id, "default", change)
+    async with _desk(shop.dsn) as desk, connect(shop.dsn) as rival:
+        (mine,), (theirs,) = await desk.lease(shop, 1), await desk.lease(other, 1)
+        await rival.execute("BEGIN")
+        await rival.execute(
+            "SELECT FROM signalstack.queues WHERE user_id = %s FOR UPDATE", (shop.user_id,)
+        )
+        desk.settler.add(_succeeded(theirs))
+        desk.settler.add(_succeeded(mine, outcome=Outcome.RETRIED, delay_s=60.0, error="no"))
+        # The rival, which holds the queue of the one, may want that of the other: a deadlock.
+        await desk.facts.seen(Settled, jobs=theirs.job_id)
+        await rival.execute(
+            "SELECT FROM signalstack.queues WHERE user_id = %s FOR UPDATE NOWAIT", (other.user_id,)
+        )
+        await rival.execute("COMMIT")
+        await desk.drained()
+
+    assert await _finished(shop) == {"succeeded": 1}
+    assert not await shop.rows("SELECT FROM signalstack.queues WHERE running > 0")
 
 
 async def test_what_ends_together_is_recorded_together(shop: Shop) -> None:

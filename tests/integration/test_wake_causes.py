@@ -11,6 +11,7 @@ import pytest
 
 from front import Front, open_front
 from signalstack.core.handler import JobType, Retry
+from signalstack.core.ids import new_id
 from signalstack.core.job import Wake
 from signalstack.core.message import JOB_TYPE, MessageRequest, Pace
 from signalstack.core.queue import Limits
@@ -238,6 +239,84 @@ async def test_messages_that_wait_for_their_pace_or_their_turn_wait_for_that(
     held = [fact for fact in started if fact.at - fact.due_at > 0.4]
     assert len(held) >= 4
     assert {fact.wake for fact in held} == {Wake.BACKLOG}
+
+
+@pytest.mark.parametrize(
+    ("limits", "none"),
+    [
+        ({"concurrency": 1}, {"concurrency": None}),
+        ({"rate": {"limit": 1, "per_s": 60}}, {"rate": None}),
+    ],
+)
+async def test_what_a_limit_held_back_until_it_was_taken_away_waited_for_that(
+    service: tuple[Front, Shop], limits: dict[str, object], none: dict[str, None]
+) -> None:
+    front, shop = service
+    await front.client.patch("/v1/queues/narrow", json=limits)
+    async with shop.worker(HANDLERS) as crew:
+        await _settle_in(front, crew)
+        first, second = [await _post(front, type="for_a_while", queue="narrow") for _ in range(2)]
+        await crew.facts.seen(Started, job=first)
+        await front.client.patch("/v1/queues/narrow", json=none)
+        await crew.ended(second)
+        later = await _post(front, type="noop", queue="narrow")
+        await crew.ended(later)
+
+        assert _told(crew, first, second, later) == [Wake.NOTIFY, Wake.BACKLOG, Wake.NOTIFY]
+
+
+async def test_a_resumption_excuses_nobody_elses_late_starts(service: tuple[Front, Shop]) -> None:
+    front, shop = service
+    async with shop.worker(HANDLERS) as crew:
+        await _settle_in(front, crew)
+        await front.client.post("/v1/queues/default/pause")
+        held = await _post(front, type="noop")
+        # As if its bell had been lost.
+        late = new_id()
+        await shop.rows(
+            "INSERT INTO signalstack.jobs (user_id, id, type, queue, priority, delayed,"
+            " max_attempts, run_at, payload)"
+            " SELECT id, %s, 'noop', 'default', 0, false, 3, now(), 'null' FROM signalstack.users"
+            " WHERE name = 'other' RETURNING id",
+            late,
+        )
+        await front.client.post("/v1/queues/default/resume")
+        for job in (held, late):
+            await crew.ended(job)
+
+        assert _told(crew, held, late) == [Wake.BACKLOG, Wake.NOTIFY]
+
+
+async def test_what_the_operators_limit_held_back_until_it_was_taken_away_waited_for_that(
+    service: tuple[Front, Shop],
+) -> None:
+    front, shop = service
+    async with shop.worker(HANDLERS) as crew:
+        await _settle_in(front, crew)
+        for _ in range(2):  # a run that ends without limits holds no slot of those to come
+            async with shop.pool.connection() as conn:
+                await queues.govern(conn, name="default", limits=Limits(concurrency=1))
+            first, second = [await _post(front, type="for_a_while") for _ in range(2)]
+            await crew.facts.seen(Started, job=first)
+            async with shop.pool.connection() as conn:
+                await queues.govern(conn, name="default", limits=Limits())
+            for job in (first, second):
+                await crew.ended(job)
+
+            assert _told(crew, first, second) == [Wake.NOTIFY, Wake.BACKLOG]
+
+
+async def test_what_a_limit_held_back_and_the_poll_found_late_was_found_late(
+    service: tuple[Front, Shop],
+) -> None:
+    front, shop = service
+    await front.client.patch("/v1/queues/narrow", json={"concurrency": 1})
+    async with shop.worker(HANDLERS, listen=False) as crew:
+        first, second = [await _post(front, type="for_a_while", queue="narrow") for _ in range(2)]
+        for job in (first, second):
+            await crew.ended(job)
+
+        assert _told(crew, first, second) == [Wake.POLL, Wake.POLL]
 
 
 async def test_a_job_whose_worker_was_lost_comes_back_by_rescue(

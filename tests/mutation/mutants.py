@@ -277,9 +277,28 @@ MUTANTS: Final = (
         ),
     ),
     Mutant(
+        name="no look at everything for a while once it was cut off",
+        file="service/signalstack/worker/walks.py",
+        edits=(
+            (
+                "        if self._answered < self._asked and not self._cut:",
+                "        if self._answered < self._asked:",
+            ),
+        ),
+        test=(
+            "tests/unit/test_walks.py"
+            "::test_after_a_look_that_was_cut_off_only_new_ones_are_looked_at_for_a_while"
+        ),
+    ),
+    Mutant(
         name="the look at everything once no new jobs are left",
         file="service/signalstack/worker/walks.py",
-        edits=(("            if left_none and self._unsure:", "            if False:"),),
+        edits=(
+            (
+                "            if left_none and self._unsure and not self._cut:",
+                "            if False:",
+            ),
+        ),
         test=(
             "tests/unit/test_walks.py"
             "::test_an_old_one_of_less_priority_is_looked_for_when_no_new_ones_are_left"
@@ -345,8 +364,8 @@ MUTANTS: Final = (
         file="service/signalstack/worker/claimer.py",
         edits=(
             (
-                "            self._claim_if_due()\n            return self._poll_interval_s\n",
-                "            return self._poll_interval_s\n",
+                "        self._claim_if_due()\n        return self._poll_interval_s\n",
+                "        return self._poll_interval_s\n",
             ),
         ),
         test=(

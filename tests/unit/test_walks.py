@@ -51,6 +51,13 @@ class Looks:
         )
         return walk.since
 
+    def cut_off(self, takes_s: float) -> bytes:
+        """Look, and be ended after so long; tells from which id on."""
+        walk = self.walks.begin()
+        self.time += takes_s
+        self.walks.end_cut(walk)
+        return walk.since
+
     def fill(self, reached: float) -> bytes:
         """Claim as much as there is room for, up to a job that was made at this time."""
         return self.look(made_at=[reached] * 20, leaves=True, reached=_id(reached))
@@ -189,6 +196,44 @@ def test_a_look_that_leased_none_or_met_limits_is_followed_by_one_at_everything(
     burdened.look(dead=MANY, takes_s=0.1, made_at=made_at, leaves=True, no_limits=no_limits)
 
     assert burdened.look() == NIL
+
+
+def test_after_a_look_that_was_cut_off_only_new_ones_are_looked_at_for_a_while(
+    looks: Looks,
+) -> None:
+    looks.cut_off(9.0)
+    at_first = looks.walks.cut  # PostgreSQL may just have stood still
+    looks.time = 0.0
+    looks.cut_off(9.0)
+    looks.walks.need_whole()
+    found, asked, cut = [looks.look()], [looks.again], [looks.walks.cut]
+    for looks.time in (98.9, 99.1):
+        cut.append(looks.walks.cut)
+        found.append(looks.look())
+        asked.append(looks.again)
+
+    assert found == [_since(-60.0), _since(9.0), NIL]
+    assert (asked, cut) == ([None] * 3, [True, True, False])
+    assert (at_first, looks.walks.cut) == (False, False)
+
+
+def test_a_look_at_new_ones_that_was_cut_off_is_followed_by_one_at_newer_ones(
+    burdened: Looks,
+) -> None:
+    burdened.time = 5.0
+
+    assert burdened.cut_off(9.0) == _since(0.0)
+    assert burdened.look() == _since(5.0)
+
+
+def test_nothing_is_looked_at_twice_in_vain_while_looks_are_cut_off(burdened: Looks) -> None:
+    burdened.walks.need_whole()
+    burdened.look(dead=MANY, made_at=[5.0], leaves=True)  # old ones may be left
+    burdened.walks.need_whole()
+    burdened.cut_off(9.0)
+    burdened.look()
+
+    assert burdened.again is None
 
 
 def test_a_poll_allows_for_slower_commits_than_a_bell(burdened: Looks) -> None:

@@ -81,8 +81,9 @@ SESSION: Final = {
     "idle_in_transaction_session_timeout": "10s",
     "idle_session_timeout": "0",
 }
-# A lost claim is only a claim to be made again, so its commit need not wait for the disk.
-CLAIM_SESSION: Final = {**SESSION, "synchronous_commit": "off"}
+# A lost claim is only a claim to be made again, so its commit need not wait for the disk. One that
+# takes too long is told from a server that is gone: it ends before its link gives it up.
+CLAIM_SESSION: Final = {**SESSION, "synchronous_commit": "off", "statement_timeout": "9s"}
 
 
 class Promotion(msgspec.Struct, frozen=True, kw_only=True):

@@ -126,6 +126,7 @@ class Link:
         self._batches: deque[_Batch] = deque()
         self._lost = anyio.Event()
         self._writing = False
+        self._answered_at = 0.0
         self.reason = "not connected yet"
         self.pooled = False
         self.backend_pid = 0
@@ -234,9 +235,7 @@ class Link:
             self.drop(str(error))
             future.set_exception(UnavailableError(self.reason))
             return future
-        batch.expiry = loop.call_later(
-            self._timeout_s, self.drop, "PostgreSQL did not answer in time"
-        )
+        batch.expiry = loop.call_later(self._timeout_s, self._expire, batch)
         self._batches.append(batch)
         self._flush()  # which may lose the link, and all that is in flight with it
         return future
@@ -269,6 +268,15 @@ class Link:
             if not batch.future.done():
                 batch.future.set_exception(UnavailableError(f"PostgreSQL went away: {self.reason}"))
         self._lost.set()
+
+    def _expire(self, batch: _Batch) -> None:
+        """Give the connection up, unless the batch waited for others that were answered in time."""
+        waited_s = perf_counter() - max(batch.sent_at, self._answered_at)
+        left_s = self._timeout_s - waited_s
+        if left_s > 0:
+            batch.expiry = asyncio.get_running_loop().call_later(left_s, self._expire, batch)
+        else:
+            self.drop("PostgreSQL did not answer in time")
 
     async def _until_lost(self) -> None:
         while not self._lost.is_set():
@@ -376,7 +384,9 @@ class Link:
     def _finish(self, batch: _Batch) -> None:
         if batch.expiry is not None:
             batch.expiry.cancel()
-        self._observer.tell(Queried(query=batch.query, duration_s=perf_counter() - batch.sent_at))
+        self._answered_at = perf_counter()
+        duration_s = self._answered_at - batch.sent_at
+        self._observer.tell(Queried(query=batch.query, duration_s=duration_s))
         if batch.future.done():
             return
         if batch.error is not None:

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 READY: Final = "signalstack_ready"
 LATER: Final = "signalstack_later"
 AGAIN: Final = "signalstack_again"  # what waits is older than its bell
-RESUMED: Final = "signalstack_resumed"  # a queue that was paused
+RESUMED: Final = "signalstack_resumed"  # whose queue, and which: nothing holds it any more
 CANCEL: Final = "signalstack_cancel"
 CHANGED: Final = "signalstack_changed"
 VACANT: Final = "signalstack_vacant"

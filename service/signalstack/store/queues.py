@@ -73,7 +73,7 @@ _LOCK: Final = Query("queues/lock", _LimitsRow)
 _MARK: Final = Query("queues/mark", Marked)
 _LIMIT: Final = Query("queues/limit", int)
 _READERS: Final = Query("queues/readers", set[str])
-_ADD_RUNNING: Final = Query("queues/add_running", int)
+_RECOUNT: Final = Query("queues/recount", int)
 _PAUSE: Final = Query("queues/pause", int)
 _GOVERN: Final = Query("queues/govern", int)
 _HOLD: Final = Query("queues/hold", int)
@@ -157,9 +157,9 @@ async def limit(
     )
 
 
-async def add_running(conn: Connection, *, user_id: UUID, name: str, jobs: int) -> None:
-    """Count more runs in a queue."""
-    await execute(conn, _ADD_RUNNING, user_id=user_id, name=name, jobs=jobs)
+async def recount(conn: Connection, *, user_id: UUID, name: str, running: int) -> None:
+    """Set how many runs of a queue count in it."""
+    await fetch_value(conn, _RECOUNT, user_id=user_id, name=name, running=running)
 
 
 async def pause(conn: Connection, *, user_id: UUID, name: str, paused: bool) -> None:

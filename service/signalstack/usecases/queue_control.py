@@ -93,7 +93,11 @@ async def _hold(conn: Connection, user_id: UUID, name: str, *, may_make: bool) -
 
 
 async def _count_stragglers(pool: Pool, user_id: UUID, name: str) -> None:
-    """Count runs whose claim had begun before the limits were committed, and ended after."""
+    """Count anew when whoever had begun before the limits were committed has ended.
+
+    A claim of theirs leased runs that do not count yet, and a settlement of theirs was about to end
+    runs that were counted, and took none off a queue that had no limits.
+    """
     async with pool.connection() as conn:
         older = await queues.readers(conn)
         # Claims take milliseconds. A dump reads for hours, and makes nothing run.
@@ -104,9 +108,9 @@ async def _count_stragglers(pool: Pool, user_id: UUID, name: str) -> None:
         held = await queues.lock(conn, user_id=user_id, name=name)
         if held is None or not held.any:
             return
+        # Who ends runs now waits for the queue, and takes them off afterwards.
         found = await queues.mark_running(conn, user_id=user_id, name=name)
-        if found.marked:
-            await queues.add_running(conn, user_id=user_id, name=name, jobs=found.marked)
+        await queues.recount(conn, user_id=user_id, name=name, running=found.counted + found.marked)
 
 
 def _unknown(name: str) -> NotFoundError:

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from signalstack.core.stage import Observer
     from signalstack.store.claims import Claim, Lease
     from signalstack.store.dispatch import Dispatch
+    from signalstack.worker.walks import Walk
 
 _LANES: Final = 16
 # How many jobs of a lane may be leased ahead in its turn: visiting one costs as much as two jobs.
@@ -42,6 +43,8 @@ _DOUBT_S: Final = 12.0
 _KNOWN_QUEUES_LIMIT: Final = 1_000
 # Where there were limits, or many lanes, there will be again: a plain claim would be in vain.
 _PLAIN_AFTER_S: Final = 10.0
+# A statement that took longer than its statement_timeout.
+_CUT_OFF: Final = "57014"
 # Whatever rang while there was no room: what is claimed then had waited for a slot.
 _HELD_UP: Final = (Wake.NOTIFY, Wake.TIMER)
 _log: Final = get_logger("signalstack.worker")
@@ -222,8 +225,9 @@ class Claimer:
         cause, self._cause = self._cause or Wake.BACKLOG, None
         self._observer.tell(Woken(cause=cause))
         began = perf_counter()
-        cursor, token = self._cursor, self._rng.getrandbits(63)
-        plain = cursor == NIL and anyio.current_time() >= self._plain_from
+        cut = self._walks.cut
+        cursor, token = NIL if cut else self._cursor, self._rng.getrandbits(63)
+        plain = cut or (cursor == NIL and anyio.current_time() >= self._plain_from)
         walk = self._walks.begin(whole=not plain, poll=cause is Wake.POLL)
         try:
             claim = await self._dispatch.claim(
@@ -242,10 +246,14 @@ class Claimer:
             )
         except UnavailableError:
             # It may have been done all the same. The listener looks again as soon as it is back.
-            self._doubtful[token] = anyio.current_time() + _DOUBT_S
+            self.doubt(token)
             return
         except StatementError as error:
             self._walks.need_whole()
+            if error.sqlstate == _CUT_OFF:
+                self._walks.end_cut(walk)
+                self._wake(cause)
+                return
             _log.warning("claim_failed", error=str(error), sqlstate=error.sqlstate)
             if self._with_payloads:
                 # One payload that PostgreSQL cannot make text of fails the claim of all others.
@@ -278,9 +286,10 @@ class Claimer:
             self._claim_in(again_s)
         if not claim.plain:
             self._plain_from = anyio.current_time() + _PLAIN_AFTER_S
-            if plain:
+            if plain and not cut:
                 self._wake(cause)  # for what was left alone
-        self._go_on(claim, cursor, more=more)
+        # Lanes that are left alone now would be all that is found, again and again.
+        self._go_on(claim, cursor, more=more and (bool(claim.leases) or not cut))
         self._put(claim.leases, more=more)
 
     def _lanes(self, limit: int) -> int:
@@ -311,11 +320,12 @@ class Claimer:
 
     async def _promote(self, *, poll: bool) -> float:
         """Promote what is due; returns the seconds until more will be."""
+        walk = self._walks.begin(whole=True)
+        busy = poll and self._serves_all and (self._walks.due or not self._hears())
+        busy = busy and not self._walks.cut
         try:
             if self._doubtful:
                 await self._disown()
-            walk = self._walks.begin(whole=True)
-            busy = poll and self._serves_all and (self._walks.due or not self._hears())
             promotion = await self._dispatch.promote(
                 busy=busy, host=self._worker_id() if poll else None
             )
@@ -334,15 +344,23 @@ class Claimer:
             self._claim_at = inf
             return self._poll_interval_s
         except StatementError as error:
-            _log.warning("promotion_failed", error=str(error), sqlstate=error.sqlstate)
-            self._claim_if_due()
-            return self._poll_interval_s
+            return self._not_promoted(error, walk if busy else None)
         if poll:
             self._on_polled(promotion.invited)
             self._take_polled(promotion.busy if busy else None)
         if promotion.count >= PROMOTE_LIMIT:
             return 0.0
         return self._poll_interval_s if promotion.next_s is None else promotion.next_s
+
+    def _not_promoted(self, error: StatementError, walk: Walk | None) -> float:
+        """Tell in how many seconds to try again; at once where a look was all that was too long."""
+        if walk is not None and error.sqlstate == _CUT_OFF:
+            self._walks.end_cut(walk)
+            self._wake(Wake.POLL)
+            return 0.0
+        _log.warning("promotion_failed", error=str(error), sqlstate=error.sqlstate)
+        self._claim_if_due()
+        return self._poll_interval_s
 
     def _take_polled(self, busy: list[str] | None) -> None:
         """Look into the queues that have jobs, unless all queues were looked at and none has."""

@@ -27,6 +27,7 @@ from signalstack.core.handler import Fail, Retry
 from signalstack.core.job import Outcome, Wake
 from signalstack.core.log import bind, get_logger, unbind
 from signalstack.core.stage import Finished, Started
+from signalstack.store.claims import NIL
 from signalstack.store.outcomes import Ended
 from signalstack.worker.prefetch import Prefetch
 from signalstack.worker.run import Run
@@ -49,7 +50,7 @@ if TYPE_CHECKING:
 RESULT_LIMIT: Final = 262_144
 # Quick handlers never give way by themselves: let the loop breathe after so many.
 _BURST: Final = 32
-# Anybody who may connect can send notifications, so there may be any number of names.
+# Tenants make queues, and anybody who may connect sends notifications.
 _RESUMED_LIMIT: Final = 1_000
 # What was found late is told as that, also where it had to wait for a slot besides.
 _FOUND_LATE: Final = frozenset({Wake.POLL, Wake.RESCUE})
@@ -93,7 +94,8 @@ class Executor:
         self._earliest = inf
         self._deadline_moved = anyio.Event()
         self._full_until = 0.0  # when a slot last came free where none was: Unix time
-        self._resumed_at: dict[str, float] = {}  # queues that were paused until then: Unix time
+        # Tenants' queues that were paused or limited until then: Unix time.
+        self._resumed_at: dict[tuple[bytes, str], float] = {}
         self._prefetch = Prefetch(concurrency)
 
     @property
@@ -129,11 +131,15 @@ class Executor:
         self._prefetch.claimed(len(leases), more=more, dry=not self._waiting)
         self.take(*leases)
 
-    def resumed(self, queue: str) -> None:
-        """Note that a queue was paused up to now: what is due there waited for nothing else."""
+    def resumed(self, user_id: bytes, queue: str) -> None:
+        """Note that a tenant's queue was held up to now: what is due there waited for that.
+
+        That of nobody (NIL) is the queue of all tenants.
+        """
+        self._resumed_at.pop((user_id, queue), None)  # the longest ago comes first
         if len(self._resumed_at) >= _RESUMED_LIMIT:
-            self._resumed_at.clear()
-        self._resumed_at[queue] = self._now()
+            del self._resumed_at[next(iter(self._resumed_at))]
+        self._resumed_at[user_id, queue] = self._now()
 
     def take(self, *leases: Lease) -> None:
         """Take leased jobs in."""
@@ -326,10 +332,16 @@ class Executor:
         """Tell why a run starts: what came due in a pause or with no slot free waited for that."""
         if lease.wake not in _FOUND_LATE and (
             lease.due_at <= self._full_until
-            or lease.due_at <= self._resumed_at.get(lease.queue, 0.0)
+            or (self._resumed_at and lease.due_at <= self._held_until(lease))
         ):
             return Wake.BACKLOG
         return lease.wake
+
+    def _held_until(self, lease: Lease) -> float:
+        return max(
+            self._resumed_at.get((lease.user_id, lease.queue), 0.0),
+            self._resumed_at.get((NIL, lease.queue), 0.0),
+        )
 
     def _end(self, run: Run) -> None:
         if len(self._runs) >= self._concurrency:

@@ -17,6 +17,7 @@ from signalstack.core.job import Outcome
 from signalstack.core.log import get_logger
 from signalstack.core.stage import Settled
 from signalstack.store.link import StatementError
+from signalstack.store.outcomes import TERMINAL
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -119,7 +120,7 @@ class Settler:
         # The outcome of work that was done is worth waiting for, whoever wants to stop.
         left = batch
         with anyio.CancelScope(shield=True):
-            left = await self._settle(batch)
+            left = [end for part in _apart(batch) for end in await self._settle(part)]
         self._in_flight -= len(batch)
         self._bytes -= sum(map(_size, batch))
         if left:
@@ -226,6 +227,17 @@ class Settler:
         reason = f"PostgreSQL cannot store the result: {error}"
         failed = msgspec.structs.replace(end, outcome=Outcome.FAILED, result=None, error=reason)
         return await self._settle([failed])
+
+
+def _apart(batch: list[Ended]) -> list[list[Ended]]:
+    """Part what is over from what goes back: each statement locks the rows of limited queues.
+
+    It does so in their order, and two of them in one transaction in none: a deadlock.
+    """
+    over = [end for end in batch if end.outcome in TERMINAL]
+    if not over or len(over) == len(batch):
+        return [batch]
+    return [over, [end for end in batch if end.outcome not in TERMINAL]]
 
 
 def _count(committed: list[Ended]) -> dict[tuple[str, str, Outcome], int]:

@@ -283,10 +283,17 @@ class Worker:
         elif channel == VACANT:
             self.on_vacant()
         elif channel == RESUMED:
-            if self._claimer.serves(payload):
-                self._executor.resumed(payload)
+            self._resumed(payload)
         else:
             self._claimer.heard(channel, payload)
+
+    def _resumed(self, payload: str) -> None:
+        """Take a notification as a hint: it names a tenant, or nobody for all, and a queue."""
+        user_id, _, queue = payload.partition(" ")
+        with suppress(ValueError):
+            tenant = UUID(user_id).bytes
+            if self._claimer.serves(queue):
+                self._executor.resumed(tenant, queue)
 
     def _asked_to_cancel(self, job_id: str) -> None:
         """Take a notification as a hint: anybody may send one, and the job's row has the truth."""

@@ -3,7 +3,9 @@
 Who looks steps over the index entries of all jobs that have ended since the oldest transaction
 began, and looks at their rows, since no vacuum may remove them. Where they are many, jobs older
 than the last look that left none are not looked for, as new ids are later ids, until somebody says
-that an old one waits again, or for too long nobody looked.
+that an old one waits again, or for too long nobody looked. Where they are so many that a look at
+everything does not come to its end in time, looks are at new ids alone whatever is said, and now
+and then it is tried again: else nothing would be claimed at all.
 
 Who takes many jobs steps over all that it took before. So a claim that follows one of many begins
 where that one ended: for a moment, since it sees neither what was slow to commit nor, where there
@@ -41,6 +43,8 @@ _FOLLOW_SKEW_S: Final = 0.1
 # The share of its time that a worker looks at everything, and how long it goes without.
 _SHARE: Final = 0.005
 _LONGEST_S: Final = 30.0
+# The share that it may come to where looks are longer than that allows for, or are cut off.
+_MOST: Final = 0.1
 _log: Final = get_logger("signalstack.worker")
 
 
@@ -59,6 +63,7 @@ class Walks:
         self._follow_until = 0.0
         self._passed_by = False  # whether those that followed may have left older ones
         self._unsure = False  # whether the last look at everything may have left old ones
+        self._cut = False  # whether the last look at everything did not come to its end
         self.long = False  # whether the last look at everything that was counted was
         self._asked = 1
         self._answered = 0
@@ -67,6 +72,11 @@ class Walks:
     def due(self) -> bool:
         """Whether everything may be looked at: always, but for a while after a long look."""
         return self._clock() >= self._whole_from
+
+    @property
+    def cut(self) -> bool:
+        """Whether only new ones may be looked at, since a look at everything takes too long."""
+        return self._cut and not self.due
 
     def need_whole(self) -> None:
         """Have everything looked at, since an old id may wait again."""
@@ -110,13 +120,13 @@ class Walks:
             return 0.0 if at_once else max(self._follow_until - self._clock(), 0.0)
         self._follow_until = self._clock() + _FOLLOW_S
         if walk.since != NIL:
-            if left_none and self._unsure:
+            if left_none and self._unsure and not self._cut:
                 self.need_whole()
                 return 0.0
             if left_none and self._cleared_at is not None:
                 self._cleared_at = walk.began_at
             return None
-        self._answered = walk.asked
+        self._answered, self._cut = walk.asked, False
         self._count(walk, dead)
         if left_none:
             self._cleared_at, self._unsure = walk.began_at, False
@@ -132,7 +142,23 @@ class Walks:
         """Hear of a look at everything that leased nothing, at whether there is anything."""
         if found_none:
             self._count(walk, dead)
+            self._cut = False
             self._answered, self._cleared_at, self._unsure = walk.asked, walk.began_at, False
+
+    def end_cut(self, walk: Walk) -> None:
+        """Hear that a look was ended before it came to its end."""
+        took_s = self._clock() - walk.began
+        _log.warning("look_cut_off", took_s=round(took_s, 1), whole=walk.since == NIL)
+        self._reached = None
+        self.need_whole()
+        if not self.long:
+            self.long = True  # until one comes to its end: PostgreSQL may just have stood still
+            return
+        if walk.since != NIL or self._cleared_at is None:
+            # What it did not come to waits for a look at everything.
+            self._cleared_at = walk.began_at
+        self._cut = True
+        self._whole_from = self._clock() + took_s / _MOST
 
     def _behind_the_last(self, began_at: float) -> bytes | None:
         """Tell where the last claim ended, if one may follow it."""
@@ -145,7 +171,9 @@ class Walks:
         return min(self._reached, self._floor(began_at, _FOLLOW_SKEW_S))
 
     def _since(self, skew_s: float) -> bytes:
-        if self._cleared_at is None or self._answered < self._asked or self.due:
+        if self._cleared_at is None or self.due:
+            return NIL
+        if self._answered < self._asked and not self._cut:
             return NIL
         return self._floor(self._cleared_at, skew_s)
 
@@ -166,7 +194,8 @@ class Walks:
             else:
                 _log.info("dead_rows_gone", dead=dead)
         self._count_from = ended + _COUNT_EVERY_S
-        share_s = min((ended - walk.began) / _SHARE, _LONGEST_S)
+        took_s = ended - walk.began
+        share_s = max(min(took_s / _SHARE, _LONGEST_S), took_s / _MOST)
         self._whole_from = ended + share_s if self.long else 0.0
 
     @staticmethod

@@ -298,7 +298,8 @@ used AS (
 ),
 
 -- Until when the jobs of limited lanes were held back: a slot came free, or the last of the tokens
--- that they took. What had come due before did not wait for a worker, whatever made this one look.
+-- that they took. What had come due before did not wait for a worker; but what a poll found, nobody
+-- rang for when there was room again, and it was late for that.
 held AS (
     SELECT
         used.user_id,
@@ -368,7 +369,7 @@ SELECT
     claimed.run_at,
     CASE
         WHEN
-            claimed.wake <> 'rescue'
+            claimed.wake NOT IN ('poll', 'rescue')
             AND extract(EPOCH FROM claimed.run_at) < greatest(own.until, whole.until)
             THEN 'backlog'
         ELSE claimed.wake

@@ -1,5 +1,7 @@
 -- Set the limits of a queue that the caller has locked, and ring its workers up: more may be
 -- allowed. A new rate begins with a full bucket; a changed one keeps what was left in it.
+-- Without limits a claim does not ask any more what they held back, so that is told as a resumption
+-- is.
 WITH changed AS (
     UPDATE signalstack.queues AS q
     SET
@@ -22,8 +24,15 @@ WITH changed AS (
         running = coalesce(%(running)s::integer, q.running),
         updated_at = now()
     WHERE q.user_id = %(user_id)s::uuid AND q.name = %(name)s::text
-    RETURNING q.name
+    RETURNING q.user_id, q.name, coalesce(q.concurrency, q.rate_limit) IS NULL AS free
 )
 
-SELECT count(pg_notify('signalstack_ready', changed.name)) AS bells
+SELECT
+    count(
+        CASE
+            WHEN changed.free
+                THEN pg_notify('signalstack_resumed', concat_ws(' ', changed.user_id, changed.name))
+        END
+    )
+    + count(pg_notify('signalstack_ready', changed.name)) AS bells
 FROM changed;

@@ -7,11 +7,11 @@ WITH changed AS (
         q.user_id = %(user_id)s::uuid
         AND q.name = %(name)s::text
         AND q.paused <> %(paused)s
-    RETURNING q.name, q.paused
+    RETURNING q.user_id, q.name, q.paused
 )
 
 SELECT
-    count(pg_notify('signalstack_resumed', changed.name))
+    count(pg_notify('signalstack_resumed', concat_ws(' ', changed.user_id, changed.name)))
     + count(pg_notify('signalstack_again', changed.name)) AS bells
 FROM changed
 WHERE NOT changed.paused;
