@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from math import inf
@@ -87,6 +88,7 @@ class Bench(msgspec.Struct, frozen=True, kw_only=True):
     @contextmanager
     def awake(self) -> Generator[None]:
         """Let both go on for as long as it is measured."""
+        os.sync()  # what others left to be written would hold up its commits
         self.host.resume()
         self.client.resume()
         try:
