@@ -358,6 +358,33 @@ async def test_many_lanes_take_turns(
     assert sorted(Counter([lease.user_id for lease in leases]).values()) == expected
 
 
+@pytest.mark.parametrize(
+    ("slots", "room", "tenants"),
+    [
+        pytest.param(10, 1, 17, id="one job at a time, one lane more than a claim visits"),
+        pytest.param(20, 80, 21, id="several of each, one lane more than a claim visits"),
+    ],
+)
+async def test_who_comes_last_in_a_round_gets_no_more_than_others(
+    database_url: str, slots: int, room: int, tenants: int
+) -> None:
+    turns = 20
+    async with (
+        connect(database_url) as conn,
+        _at_work(database_url, _Noted, room=room, slots=slots) as (desk, _),
+    ):
+        for n in range(tenants):
+            await add_jobs(conn, await add_user(conn, f"tenant {n}"), 20 * turns)
+        desk.claimer.look()
+        await desk.leased(4 * room)  # the first round tells how many there are
+        told = len(desk.leases)
+        leases = (await desk.leased(told + tenants * turns))[told : told + tenants * turns]
+
+    counts = Counter([lease.user_id for lease in leases])
+    assert max(counts.values()) < 3 * turns
+    assert len(counts) == tenants
+
+
 async def test_who_hears_nothing_looks_at_everything_with_each_poll(database_url: str) -> None:
     async with (
         connect(database_url) as conn,

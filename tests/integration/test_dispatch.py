@@ -472,7 +472,7 @@ async def test_a_counted_claim_tells_of_the_dead_it_stepped_over_and_not_of_what
 
 async def test_empty_claim_is_drained(dispatch: Dispatch, worker: UUID) -> None:
     assert await _claim(dispatch, worker, 10) == Claim(
-        leases=[], drained=True, cursor=NIL, wait_s=None, plain=True
+        leases=[], drained=True, lanes=0, cursor=NIL, wait_s=None, plain=True
     )
 
 

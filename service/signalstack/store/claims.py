@@ -60,6 +60,7 @@ class Lease(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 class Claim(msgspec.Struct, frozen=True, kw_only=True):
     """What a claim brought; `drained` when no lane has more, `cursor` where to go on.
 
+    `lanes` is how many were visited, save by one that followed another and found none.
     `wait_s` is the time until a queue's rate limit allows more, None where none stands in the way.
     `plain` says that the walk came to its end and met no limits; else a plain claim left lanes
     alone. `dead` is how many index entries of jobs that are gone were stepped over, where counted.
@@ -69,6 +70,7 @@ class Claim(msgspec.Struct, frozen=True, kw_only=True):
 
     leases: list[Lease]
     drained: bool
+    lanes: int
     cursor: bytes
     wait_s: float | None
     plain: bool
@@ -105,6 +107,7 @@ def make_claim(
     return Claim(
         leases=leases,
         drained=not cut and chosen == len(leases) and not full,
+        lanes=walked,
         cursor=last if cut and last is not None else NIL,
         wait_s=None if wait_s is None else max(wait_s, 0.0),
         plain=not cut and not held,

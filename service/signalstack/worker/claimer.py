@@ -8,7 +8,7 @@ did not empty its lanes is followed by another as soon as there is room.
 from __future__ import annotations
 
 from collections import Counter
-from math import inf
+from math import ceil, inf
 from time import perf_counter
 from typing import TYPE_CHECKING, Final, Protocol
 
@@ -98,6 +98,8 @@ class Claimer:
         self._rng = rng
         self._cause: Wake | None = None
         self._cursor = NIL
+        self._visited = 0  # lanes, since the first claim of this round
+        self._round = 0  # lanes of the last round
         self._plain_from = 0.0
         self._fruitful = True
         self._walks = Walks(dispatch.now)
@@ -288,14 +290,30 @@ class Claimer:
             self._plain_from = anyio.current_time() + _PLAIN_AFTER_S
             if plain and not cut:
                 self._wake(cause)  # for what was left alone
+        if claim.plain or not plain:
+            self._count_lanes(claim)
         # Lanes that are left alone now would be all that is found, again and again.
         self._go_on(claim, cursor, more=more and (bool(claim.leases) or not cut))
         self._put(claim.leases, more=more)
 
     def _lanes(self, limit: int) -> int:
-        """Tell how many lanes to visit: one for each slot, fewer for what is leased ahead."""
+        """Tell how many lanes to visit: one for each slot, fewer for what is leased ahead.
+
+        The claims of a round visit as many each, as far as the last round tells: those whose lanes
+        come last would share among few what others share among many.
+        """
         # Fewer lanes than queues would pass queues over whose first lane was not reached.
-        return max(min(limit, self._slots), limit // _TURN, _LANES, len(self._queues))
+        least = len(self._queues)
+        most = max(min(limit, self._slots), limit // _TURN, _LANES, least)
+        left = self._round - self._visited
+        if left <= most:
+            return max(most, left + 1)  # as many as asked for would look as if there were more
+        return max(ceil(left / ceil(left / most)), least)
+
+    def _count_lanes(self, claim: Claim) -> None:
+        self._visited += claim.lanes
+        if claim.cursor == NIL:
+            self._round, self._visited = self._visited, 0
 
     def _go_on(self, claim: Claim, cursor: bytes, *, more: bool) -> None:
         self._cursor = claim.cursor
