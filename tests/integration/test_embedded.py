@@ -167,6 +167,13 @@ def test_who_only_stands_in_the_cluster_keeps_nobody_from_it(data_dir: Path) -> 
             bystander.kill()
 
 
+def test_a_folder_that_cannot_be_written_any_more_is_told(data_dir: Path) -> None:
+    (data_dir / "lock").mkdir(parents=True)  # whose opening fails for root as well
+
+    with pytest.raises(EmbeddedError, match="cannot be used: Is a directory"):
+        embedded.start(data_dir)
+
+
 def test_a_half_made_cluster_is_made_anew(data_dir: Path) -> None:
     data_dir.mkdir()
     (data_dir / "lock").touch()
