@@ -80,6 +80,8 @@ class Pool:
             "statement_timeout": _milliseconds(statement_timeout_s),
             "lock_timeout": _milliseconds(lock_timeout_s),
             "idle_in_transaction_session_timeout": _milliseconds(idle_in_transaction_timeout_s),
+            # Whose row was waited for is seen as it is then; a role may have another default.
+            "default_transaction_isolation": "read committed",
         }
         self._connections = psycopg_pool.AsyncConnectionPool(
             connection_string(dsn, name),
