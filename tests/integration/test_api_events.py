@@ -10,6 +10,7 @@ from uuid import uuid4
 import pytest
 from cloudevents.core.bindings.http import to_binary_event, to_structured_event
 from cloudevents.core.v1.event import CloudEvent
+from psycopg.conninfo import make_conninfo
 
 from front import Front, open_front
 from signalstack.api.parts import Limits
@@ -45,6 +46,20 @@ async def front(database_url: str) -> AsyncGenerator[Front]:
             },
         )
         yield front
+
+
+async def test_texts_are_kept_whatever_encoding_the_database_is_used_with(
+    database_url: str,
+) -> None:
+    """As by PGCLIENTENCODING, or `ALTER ROLE … SET client_encoding`."""
+    async with open_front(make_conninfo(database_url, client_encoding="LATIN1")) as front:
+        job = {"name": "漢", "event_type": "ü€*", "job": {"type": "noop"}}
+        subscribed = await front.client.post("/v1/subscriptions", json=job)
+        received = await front.client.post("/v1/events", json={"type": "ü€漢"})
+        kept = await front.client.get(f"/v1/events/{received.json()['id']}")
+
+    assert (subscribed.status_code, received.status_code) == (201, 201)
+    assert kept.json()["type"] == "ü€漢"
 
 
 async def test_an_event_becomes_the_jobs_that_are_subscribed(front: Front) -> None:

@@ -156,6 +156,24 @@ def test_leaves_a_postgresql_alone_that_somebody_else_started(data_dir: Path) ->
         pgbinaries.run_program([*by_hand, "stop"], account)
 
 
+def test_who_only_stands_in_the_cluster_keeps_nobody_from_it(data_dir: Path) -> None:
+    embedded.start(data_dir, durable=False).stop()
+    shell = [sys.executable, "-c", "import signal; signal.pause()"]
+
+    with subprocess.Popen(shell, cwd=data_dir / "cluster") as bystander:
+        try:
+            embedded.start(data_dir, durable=False).stop()
+        finally:
+            bystander.kill()
+
+
+def test_a_folder_that_cannot_be_written_any_more_is_told(data_dir: Path) -> None:
+    (data_dir / "lock").mkdir(parents=True)  # whose opening fails for root as well
+
+    with pytest.raises(EmbeddedError, match="cannot be used: Is a directory"):
+        embedded.start(data_dir)
+
+
 def test_a_half_made_cluster_is_made_anew(data_dir: Path) -> None:
     data_dir.mkdir()
     (data_dir / "lock").touch()

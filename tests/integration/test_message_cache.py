@@ -129,6 +129,9 @@ async def test_a_redis_that_says_nothing_costs_its_deadline_once() -> None:
     assert reasons[0] is not None
 
 
-def test_a_url_that_cannot_be_read_is_refused() -> None:
-    with pytest.raises(SettingsError, match="REDIS_URL"):
-        MessageCache("redis://127.0.0.1:port", Witness())
+@pytest.mark.parametrize("url", ["redis://127.0.0.1:port", "redis://:port/al@127.0.0.1:6379"])
+def test_a_url_that_cannot_be_read_is_refused_and_not_quoted(url: str) -> None:
+    with pytest.raises(SettingsError, match="REDIS_URL cannot be used: it must be like") as refused:
+        MessageCache(url, Witness())
+
+    assert "'port'" not in str(refused.value)

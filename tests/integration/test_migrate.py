@@ -138,6 +138,14 @@ async def test_version_tells_where_a_database_stands(
     assert after.unknown == ()
 
 
+async def test_times_are_read_whatever_their_style(empty_database_url: str) -> None:
+    german = make_conninfo(empty_database_url, options="-c DateStyle=German")
+
+    applied = await migrate.up(german)
+
+    assert (await migrate.version(german)).current == len(applied)
+
+
 async def test_a_version_that_is_not_there_is_refused(
     empty_database_url: str, tmp_path: Path
 ) -> None:

@@ -246,6 +246,25 @@ async def test_who_may_not_make_roles_is_told_what_to_run_and_then_migrates(data
                 assert await scalar(conn, "SELECT count(*) FROM signalstack.users") == 1
 
 
+@pytest.mark.parametrize(
+    "lost",
+    [
+        "DROP POLICY tenant ON signalstack.messages; DROP POLICY service ON signalstack.messages",
+        "REVOKE SELECT ON signalstack.jobs FROM signalstack_tenant",
+        "REVOKE USAGE ON SCHEMA signalstack FROM signalstack_tenant",
+    ],
+)
+async def test_walls_that_a_restore_left_out_are_missed(database_url: str, lost: str) -> None:
+    """Without the roles, or with --no-privileges; every read was a 500, and nothing said why."""
+    async with open_pool(database_url) as pool, pool.connection() as conn:
+        await tenancy.require(conn)
+        async with connect(database_url) as admin:
+            await admin.execute(lost.encode())
+
+        with pytest.raises(SchemaError, match="as after a restore"):
+            await tenancy.require(conn)
+
+
 @pytest.mark.slow
 async def test_a_login_that_lacks_a_membership_is_refused_with_what_to_run(
     database_url: str,

@@ -9,6 +9,7 @@ import msgspec
 import pytest
 
 from signalstack.api import codec
+from signalstack.api.messages import SentQuery
 from signalstack.core.errors import InvalidError, MalformedError, NotFoundError
 from signalstack.core.job import JobRequest
 
@@ -102,6 +103,8 @@ def test_a_plus_in_a_query_is_told_how_to_be_written(time: bytes) -> None:
     with pytest.raises(MalformedError) as other:
         codec.read_query(b"until=2030-01-01+soon", Filter)
     assert "%2B" not in str(other.value)
+    with pytest.raises(MalformedError, match=r"phone_number: .*; a \+ in a query is a space"):
+        codec.read_query(b"phone_number=+905551111111", SentQuery)
 
 
 def test_no_query_is_taken_where_none_is_declared() -> None:

@@ -8,6 +8,8 @@ from typing import Final
 
 import pytest
 
+from signalstack import Context
+
 ROOT: Final = Path(__file__).parents[2]
 PAGES: Final = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
 _CODE: Final = re.compile(r"(?s)```.*?```|`[^`\n]*`")
@@ -61,6 +63,14 @@ def test_every_chore_is_told_of() -> None:
 
     assert "forget_acts" in chores
     assert chores <= set(told)
+
+
+def test_all_that_a_handler_may_know_is_told_of() -> None:
+    had = {name for name in vars(Context) if not name.startswith("_")}
+    told = (ROOT / "docs/job-types.md").read_text()
+
+    assert "deadline" in had
+    assert {name for name in had if f"`{name}`" not in told} == set()
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))

@@ -71,6 +71,21 @@ def test_fault_is_pointed_at(value: Any, pointer: str, detail: str) -> None:
     assert (fault.pointer, fault.detail) == (pointer, detail)
 
 
+class Stock(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
+    by_shelf: dict[int, Inner]
+    rest: msgspec.Raw
+
+
+def test_what_a_worker_reads_from_json_fits() -> None:
+    fitting = fit({"by_shelf": {"7": {"size": 1}}, "rest": [1]}, Stock)
+
+    assert (fitting.by_shelf, bytes(fitting.rest)) == ({7: Inner(size=1)}, b"[1]")
+    assert fit({"7": 1}, dict[int, int]) == {7: 1}
+    with pytest.raises(InvalidError) as caught:
+        fit({"by_shelf": {"7": 1}, "rest": None}, Stock, "/payload")
+    assert caught.value.faults[0].pointer == "/payload/by_shelf"
+
+
 def test_what_is_no_struct_is_pointed_at_as_a_whole() -> None:
     with pytest.raises(InvalidError) as caught:
         fit("a", int)

@@ -173,6 +173,7 @@ def test_mapping_is_loaded_from_the_working_directory(here: Path) -> None:
         ("broken:HANDLERS", "importing broken raised ZeroDivisionError: division by zero"),
         ("unclosed:HANDLERS", "importing unclosed raised SyntaxError"),
         ("needy:HANDLERS", "needy needs the module no_such_thing: it is missing"),
+        ("script:HANDLERS", "importing script raised SystemExit: 0"),
     ],
 )
 def test_unusable_location_is_refused_with_its_reason(here: Path, location: str, says: str) -> None:
@@ -180,6 +181,7 @@ def test_unusable_location_is_refused_with_its_reason(here: Path, location: str,
     (here / "broken.py").write_text("1 / 0\n")
     (here / "unclosed.py").write_text("(\n")
     (here / "needy.py").write_text("import no_such_thing\n")
+    (here / "script.py").write_text("raise SystemExit(0)\n")
 
     with pytest.raises(SettingsError) as caught:
         own.load(location)

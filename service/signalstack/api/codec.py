@@ -22,7 +22,8 @@ T = TypeVar("T")
 _ENCODER: Final = msgspec.json.Encoder()
 _UUID: Final = re.compile(r"(?i)[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _INTEGER: Final = re.compile(r"-?[0-9]{1,19}")
-_SPACE_FOR_PLUS: Final = re.compile(r".+:[0-9]{2}(\.[0-9]+)? [0-9]{2}:?[0-9]{2}")
+# The + of a time's offset, or of a phone number.
+_SPACE_FOR_PLUS: Final = re.compile(r".+:[0-9]{2}(\.[0-9]+)? [0-9]{2}:?[0-9]{2}| [1-9][0-9]{7,14}")
 
 
 def decode(body: bytes, into: type[T]) -> T:

@@ -38,7 +38,9 @@ class _Kept(msgspec.Struct, frozen=True, kw_only=True):
     def answer(self, call: Bare) -> Answer:
         """Send it, unless the caller has it."""
         known = call.exchange.headers.get("if-none-match", "")
-        if known == "*" or self.etag in (tag.strip() for tag in known.split(",")):
+        # A proxy that compresses makes the tag a weak one, which counts here (RFC 9110, 13.1.2).
+        tags = (tag.strip().removeprefix("W/") for tag in known.split(","))
+        if known == "*" or self.etag in tags:
             return Answer(status=304, headers=self.headers)
         return Answer(body=self.content, media=self.media, headers=self.headers)
 

@@ -9,15 +9,18 @@ import socket
 from typing import TYPE_CHECKING, Any, Final, cast
 
 import anyio
+from hypercorn import protocol
 from hypercorn.asyncio import (
     serve as hypercorn_serve,  # pyright: ignore[reportUnknownVariableType] - WSGI types of theirs
 )
 from hypercorn.config import Config
+from hypercorn.protocol.h11 import H11Protocol
 
 from signalstack.core.errors import SettingsError
 
 if TYPE_CHECKING:
     from anyio.abc import TaskStatus
+    from h11 import Request
     from hypercorn.typing import ASGIFramework
     from starlette.types import ASGIApp, Receive, Scope, Send
 
@@ -82,6 +85,7 @@ async def serve(
     except OSError as error:
         raise SettingsError(_explain(error, host, bound)) from error
     config = _configure(at, grace_s)
+    protocol.H11Protocol = _NoUpgrade  # pyright: ignore[reportPrivateImportUsage] - its only seam
     requests = _Requests(app)
     stop, ended = anyio.Event(), anyio.Event()
     task_status.started(bound)
@@ -105,6 +109,17 @@ async def serve(
                 _forget_cancellations(down_to=cancelled)
                 ended.set()
         tasks.cancel_scope.cancel()
+
+
+class _NoUpgrade(H11Protocol):
+    """HTTP/1.1 that passes over an offer of HTTP/2, as Java's client makes one with each GET.
+
+    Hypercorn would take it, and there is no other way to have it not to.
+    """
+
+    async def _check_protocol(self, event: Request) -> None:
+        if event.method == b"PRI":
+            await super()._check_protocol(event)
 
 
 class _Requests:

@@ -50,8 +50,8 @@ class Call(msgspec.Struct, Generic[T], frozen=True, kw_only=True):
     def pause_s(self, outcome: Outcome, tried: int, jitter: float) -> float | None:
         """Tell how long to pause before another try; None when the outcome stands.
 
-        The pause doubles from try to try, is never shorter than Retry-After, and `jitter` (0 to 1)
-        spreads it.
+        The pause doubles from try to try, is never shorter than Retry-After, MAX_PAUSE_S at most,
+        and `jitter` (0 to 1) spreads it.
         """
         if isinstance(outcome, httpx2.TransportError):
             again, asked = self.repeatable or isinstance(outcome, _NEVER_SENT), ""

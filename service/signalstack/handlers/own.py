@@ -52,7 +52,7 @@ def _import(location: str, module: str) -> ModuleType:
                 location, f"there is no module {missing} on the Python path or in {here}"
             ) from error
         raise _wrong(location, f"{module} needs the module {missing}: it is missing") from error
-    except Exception as error:
+    except (Exception, SystemExit) as error:  # a script that runs when it is imported may exit
         raise _wrong(
             location, f"importing {module} raised {type(error).__name__}: {error}"
         ) from error

@@ -112,8 +112,12 @@ def _client(url: str) -> Any:
             socket_connect_timeout=DEADLINE_S,
             retry=import_module("redis.asyncio.retry").Retry(never, 0),
         )
-    except ValueError as error:
-        raise SettingsError(f"REDIS_URL cannot be used: {error}") from None
+    except ValueError:
+        # Not quoted: a password with a "/" is torn, and a piece of it taken for the port.
+        raise SettingsError(
+            "REDIS_URL cannot be used: it must be like redis://user:password@host:6379/0 (special "
+            "characters percent-encoded)"
+        ) from None
 
 
 def _key(user_id: UUID, message_id: UUID) -> str:

@@ -113,13 +113,13 @@ def start(data_dir: Path, *, durable: bool = True, binaries: Path | None = None)
         EmbeddedError: it cannot start; the message says what to do.
     """
     data_dir = data_dir.expanduser().resolve()
-    pgfolder.adopt(data_dir)
-    descriptor = pgfolder.lock(data_dir)
     try:
-        return _start_locked(data_dir, descriptor, binaries or find_binaries(), durable=durable)
-    except BaseException:
-        os.close(descriptor)
-        raise
+        return _start(data_dir, binaries or find_binaries(), durable=durable)
+    except OSError as error:  # it turned read-only, or its disk is full
+        raise EmbeddedError(
+            f"The data folder {data_dir} cannot be used: {error.strerror}. Mend that, or choose "
+            "another."
+        ) from error
 
 
 class Server:
@@ -143,6 +143,16 @@ class Server:
         pgfolder.tidy(self.facts.data_dir, self._socket)
         os.close(self._descriptor)
         self._descriptor = None
+
+
+def _start(data_dir: Path, binaries: Path, *, durable: bool) -> Server:
+    pgfolder.adopt(data_dir)
+    descriptor = pgfolder.lock(data_dir)
+    try:
+        return _start_locked(data_dir, descriptor, binaries, durable=durable)
+    except BaseException:
+        os.close(descriptor)
+        raise
 
 
 def _start_locked(data_dir: Path, descriptor: int, binaries: Path, *, durable: bool) -> Server:

@@ -87,8 +87,9 @@ def create(name: str, *, folder: Path | None = None) -> tuple[Path, Path]:
 
 async def applied(conn: AsyncConnection[Any]) -> list[Applied]:
     """List what the database has; nothing when it has no schema of ours."""
-    # In a transaction of its own, so that the connection is left as it was found.
-    async with conn.transaction(), conn.cursor(row_factory=dict_row) as cursor:
+    # In a transaction of its own, so that the connection is left as it was found. In binary, since
+    # times as text have the form that DateStyle says.
+    async with conn.transaction(), conn.cursor(row_factory=dict_row, binary=True) as cursor:
         await cursor.execute(read("migrations/exist").encode())
         if await cursor.fetchone() == {"found": False}:
             return []

@@ -151,7 +151,8 @@ def clear_stale(cluster: Path, socket: Path) -> None:
     """
     for entry in Path("/proc").glob("[0-9]*/cwd"):
         try:
-            at_home = entry.readlink() == cluster
+            # Somebody's shell, or we ourselves, may stand there as well.
+            at_home = entry.readlink() == cluster and _is_postgresql(entry.parent)
         except OSError:
             continue  # gone meanwhile, or another user's
         if at_home:
@@ -176,6 +177,10 @@ def tidy(data_dir: Path, socket: Path) -> None:
     (data_dir / "dsn").unlink(missing_ok=True)
     with suppress(OSError):  # what is left in it is cleared by the next start
         socket.rmdir()
+
+
+def _is_postgresql(process: Path) -> bool:
+    return (process / "comm").read_text(errors="replace").strip() == "postgres"
 
 
 def _lives(holder: str) -> bool:

@@ -80,6 +80,8 @@ class Pool:
             "statement_timeout": _milliseconds(statement_timeout_s),
             "lock_timeout": _milliseconds(lock_timeout_s),
             "idle_in_transaction_session_timeout": _milliseconds(idle_in_transaction_timeout_s),
+            # Whose row was waited for is seen as it is then; a role may have another default.
+            "default_transaction_isolation": "read committed",
         }
         self._connections = psycopg_pool.AsyncConnectionPool(
             connection_string(dsn, name),
@@ -195,11 +197,13 @@ class Pool:
 def connection_string(dsn: str, name: str) -> str:
     """Complete a DSN with what finds dead peers; what the DSN says itself stays.
 
-    Nothing goes into startup `options`: a pooler refuses them.
+    But for the encoding, which may come from PGCLIENTENCODING, the role or the database as well: we
+    write UTF-8. Nothing goes into startup `options`: a pooler refuses them.
     """
     given = conninfo_to_dict(dsn)
     defaults = {"application_name": name, **_NETWORK}
-    return make_conninfo(dsn, **{key: defaults[key] for key in defaults if key not in given})
+    added = {key: defaults[key] for key in defaults if key not in given}
+    return make_conninfo(dsn, client_encoding="UTF8", **added)
 
 
 async def wait_for_database(dsn: str, *, retries: int, delay_s: float) -> None:

@@ -16,11 +16,15 @@ if TYPE_CHECKING:
 
 
 class Standing(msgspec.Struct, frozen=True, kw_only=True):
-    """Whether a role may act for tenants, and sees all of them; None: there are no walls yet."""
+    """Whether a role may act for tenants, and sees all of them; None: there are no walls yet.
+
+    `walled` says whether all of the walls are there.
+    """
 
     role: str
     acts_for_tenants: bool | None
     sees_all: bool | None
+    walled: bool | None
 
 
 _STANDING: Final = Query("connections/standing", Standing)
@@ -33,6 +37,12 @@ async def look(conn: Connection) -> Standing:
 
 def find_faults(standing: Standing) -> Iterator[str]:
     """Say what the role lacks, with what to run."""
+    if standing.walled is False:
+        yield (
+            "Policies or privileges that keep tenants apart are missing, as after a restore "
+            "without the roles signalstack_tenant and signalstack_service: make these, and restore "
+            "once more into a new database, with privileges (docs/deploy.md)."
+        )
     if standing.acts_for_tenants is False:
         yield (
             f"The role {standing.role!r} may not act for tenants: as an administrator, run "
