@@ -214,7 +214,7 @@ class Settler:
         return sent
 
     async def _settle_refused(self, batch: list[Ended], error: StatementError) -> list[Ended]:
-        if not error.sqlstate.startswith(_ROW_FAULTS):
+        if error.queue_is_full or not error.sqlstate.startswith(_ROW_FAULTS):
             _log.warning("settlement_put_off", error=str(error), sqlstate=error.sqlstate)
             return batch
         if len(batch) > 1:  # one bad row must hurt only itself
