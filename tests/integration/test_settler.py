@@ -223,6 +223,23 @@ async def test_what_comes_back_of_the_second_batch_is_settled_though_nothing_mor
     assert await _finished(shop) == {"succeeded": BATCH + 1}
 
 
+async def test_a_run_that_goes_back_though_its_job_is_cancelled_holds_no_other_up(
+    shop: Shop,
+) -> None:
+    async with _desk(shop.dsn, _Counting) as desk:
+        cancelled, other = await desk.lease(shop, 2)
+        await shop.rows(
+            "UPDATE signalstack.jobs SET cancel_requested = true WHERE id = %s", cancelled.job_id
+        )
+        desk.settler.add(_succeeded(cancelled, outcome=Outcome.RETRIED))
+        await desk.facts.seen(Queried, query="dispatch/requeue")
+        desk.settler.add(_succeeded(other))
+        await desk.drained()
+        sizes = vars(desk.dispatch)["sizes"]
+    assert sizes == [1, 1, 1]  # two together, had the one waited for its next try
+    assert await _finished(shop) == {"succeeded": 1, "cancelled": 1}
+
+
 async def test_large_outcomes_leave_in_small_batches_and_stop_the_claiming(shop: Shop) -> None:
     large = b'"' + b"x" * 500_000 + b'"'
     async with _desk(shop.dsn) as desk:

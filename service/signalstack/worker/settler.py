@@ -196,11 +196,13 @@ class Settler:
                 self._on_retry(end.delay_s)
         left: list[Ended] = []
         if done.cancelled:
-            left = [
-                msgspec.structs.replace(end, outcome=Outcome.CANCELLED)
-                for end in batch
-                if end.lease.id in done.cancelled
-            ]
+            left += await self._settle(
+                [
+                    msgspec.structs.replace(end, outcome=Outcome.CANCELLED)
+                    for end in batch
+                    if end.lease.id in done.cancelled
+                ]
+            )
         if done.moved:
             left += await self._settle(done.moved)
         return left
