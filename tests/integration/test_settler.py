@@ -240,6 +240,24 @@ async def test_a_run_that_goes_back_though_its_job_is_cancelled_holds_no_other_u
     assert await _finished(shop) == {"succeeded": 1, "cancelled": 1}
 
 
+async def test_who_became_full_while_a_batch_was_on_its_way_tells_that_there_is_room(
+    shop: Shop,
+) -> None:
+    large = b'"' + b"x" * (BACKLOG_BYTES // 5) + b'"'
+    async with _desk(shop.dsn) as desk, connect(shop.dsn) as rival:
+        first, *others = await desk.lease(shop, 5)
+        await _hold(rival, first)
+        desk.settler.add(_succeeded(first, result=large))
+        await anyio.wait_all_tasks_blocked()
+        for lease in others:
+            desk.settler.add(_succeeded(lease, result=large))
+        assert desk.settler.full
+        await rival.rollback()
+        await desk.drained()
+        assert desk.rooms
+    assert await _finished(shop) == {"succeeded": 5}
+
+
 async def test_large_outcomes_leave_in_small_batches_and_stop_the_claiming(shop: Shop) -> None:
     large = b'"' + b"x" * 500_000 + b'"'
     async with _desk(shop.dsn) as desk:

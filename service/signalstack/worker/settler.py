@@ -121,6 +121,8 @@ class Settler:
         left = batch
         with anyio.CancelScope(shield=True):
             left = [end for part in _apart(batch) for end in await self._settle(part)]
+        # It may have become so while these were on their way, and not be so any more without them.
+        self._was_full = self._was_full or self.full
         self._in_flight -= len(batch)
         self._bytes -= sum(map(_size, batch))
         if left:
@@ -144,7 +146,6 @@ class Settler:
 
     def _gather(self) -> list[Ended]:
         """Take what goes into one batch."""
-        self._was_full = self._was_full or self.full
         if self._bytes <= _BATCH_BYTES:
             batch, self._ended = self._ended[:BATCH], self._ended[BATCH:]
             return batch
