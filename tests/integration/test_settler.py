@@ -30,7 +30,7 @@ from tenants import make_tenant
 from working import Shop, open_shop
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+    from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
     from uuid import UUID
 
     from rows import Database
@@ -115,10 +115,12 @@ class _Counting(Dispatch):
 
 
 @asynccontextmanager
-async def _desk(dsn: str, kind: type[Dispatch] = Dispatch) -> AsyncGenerator[Desk]:
+async def _desk(
+    dsn: str, kind: type[Dispatch] = Dispatch, *, settings: Mapping[str, str] = SESSION
+) -> AsyncGenerator[Desk]:
     facts = RecordingObserver()
     claims = Link("claim", dsn, CLAIM_STATEMENTS, facts, settings=SESSION)
-    link = Link("settle", dsn, SETTLE_STATEMENTS, facts, settings=SESSION)
+    link = Link("settle", dsn, SETTLE_STATEMENTS, facts, settings=settings)
     dispatch = kind(claims, link)
     desk = Desk(dispatch, facts)
     desk.settler = Settler(
@@ -221,6 +223,25 @@ async def test_what_comes_back_of_the_second_batch_is_settled_though_nothing_mor
         await rival.rollback()
         await desk.drained()
     assert await _finished(shop) == {"succeeded": BATCH + 1}
+
+
+async def test_a_row_that_somebody_holds_keeps_no_other_outcome_from_being_recorded(
+    shop: Shop,
+) -> None:
+    hasty = SESSION | {"lock_timeout": "200ms"}
+    async with _desk(shop.dsn, settings=hasty) as desk, connect(shop.dsn) as rival:
+        first, second, *others = await desk.lease(shop, 20)
+        await _hold(rival, first)
+        await rival.execute(
+            "SELECT FROM signalstack.jobs WHERE id = %s FOR UPDATE", (second.job_id,)
+        )
+        for lease in (first, second, *others):
+            desk.settler.add(_succeeded(lease))
+        for lease in others:
+            await desk.facts.seen(Settled, jobs=lease.job_id, timeout_s=PATIENCE_S)
+        await rival.rollback()
+        await desk.drained()
+    assert await _finished(shop) == {"succeeded": 20}
 
 
 async def test_a_run_that_goes_back_though_its_job_is_cancelled_holds_no_other_up(
