@@ -88,20 +88,27 @@ class _HardOfHearing(Dispatch):
     """Loses the answer to the first settlement, which is committed all the same."""
 
     _lost = False
-    _least = 1
 
     async def settle(self, ended: Sequence[Ended], *, worker_id: UUID) -> Settlement:
         settlement = await super().settle(ended, worker_id=worker_id)
-        if not self._lost and len(ended) >= self._least:
+        if not self._lost:
             self._lost = True
             raise UnavailableError("the link was lost")
         return settlement
 
 
-class _HardOfHearingMany(_HardOfHearing):
-    """Loses the answer to the first settlement of a full batch."""
+class _Gated(Dispatch):
+    """Keeps a settlement of one on its way until the gate is open."""
 
-    _least = BATCH
+    def __init__(self, claims: Link, settlements: Link) -> None:
+        super().__init__(claims, settlements)
+        self.gate = anyio.Event()
+
+    async def settle(self, ended: Sequence[Ended], *, worker_id: UUID) -> Settlement:
+        if len(ended) == 1:
+            with anyio.fail_after(PATIENCE_S):
+                await self.gate.wait()
+        return await super().settle(ended, worker_id=worker_id)
 
 
 class _Counting(Dispatch):
@@ -212,14 +219,20 @@ async def test_a_full_batch_goes_along_behind_the_one_in_flight(shop: Shop) -> N
 async def test_what_comes_back_of_the_second_batch_is_settled_though_nothing_more_ends(
     shop: Shop,
 ) -> None:
-    async with _desk(shop.dsn, _HardOfHearingMany) as desk, connect(shop.dsn) as rival:
+    hasty = SESSION | {"lock_timeout": "200ms"}
+    async with _desk(shop.dsn, _Gated, settings=hasty) as desk, connect(shop.dsn) as rival:
         first, *others = await desk.lease(shop, BATCH + 1)
-        await _hold(rival, first)
+        await _hold(rival, others[-1])
         desk.settler.add(_succeeded(first))
         await anyio.wait_all_tasks_blocked()
         for lease in others:
             desk.settler.add(_succeeded(lease))
         await anyio.wait_all_tasks_blocked()
+        vars(desk.dispatch)["gate"].set()
+        # One by one, and the last one was refused.
+        await desk.facts.seen(
+            Queried, query="dispatch/finish_one", count=BATCH + 1, timeout_s=PATIENCE_S
+        )
         await rival.rollback()
         await desk.drained()
     assert await _finished(shop) == {"succeeded": BATCH + 1}
