@@ -14,7 +14,7 @@ import anyio.to_thread
 import pytest
 
 from recording import RecordingObserver
-from rows import add_jobs, add_user, connect, dead_jobs
+from rows import add_jobs, add_user, connect, dead_jobs, lock_job
 from signalstack.core.endpoint_config import Rate
 from signalstack.core.errors import SignalStackError, UnavailableError
 from signalstack.core.ids import id_floor
@@ -37,11 +37,11 @@ from signalstack.worker.claimer import Claimer
 from working import NEVER_S, POLL_S, open_shop
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator
+    from collections.abc import AsyncGenerator, Mapping, Sequence
     from uuid import UUID
 
     from signalstack.store.claims import Claim, Lease
-    from signalstack.store.dispatch import Promotion
+    from signalstack.store.dispatch import Disowned, Promotion
     from working import Shop
 
 
@@ -55,6 +55,11 @@ class _Lossy(Dispatch):
         super().__init__(claims, settlements)
         self.committed = anyio.Event()
         self.breaks = anyio.Event()
+        self.disowned = 0
+
+    async def disown(self, tokens: Sequence[int]) -> Disowned:
+        self.disowned += 1
+        return await super().disown(tokens)
 
     async def claim(self, *args: Any, **given: Any) -> Claim:
         claim = await super().claim(*args, **given)
@@ -157,6 +162,7 @@ async def _at_work(
     poll_s: float = NEVER_S,
     room: int = 10,
     slots: int = 10,
+    settings: Mapping[str, str] = CLAIM_SESSION,
 ) -> AsyncGenerator[tuple[Desk, Any]]:
     """Have a claimer claim by way of such a dispatch."""
     facts = RecordingObserver()
@@ -167,7 +173,7 @@ async def _at_work(
         database_url,
         (*CLAIM_STATEMENTS, *SETTLE_STATEMENTS),
         facts,
-        settings=CLAIM_SESSION,
+        settings=settings,
         channels=(READY, AGAIN),
         on_notify=desk.heard,
     )
@@ -228,6 +234,37 @@ async def test_a_job_that_was_cancelled_beside_a_lost_claim_is_not_leased_again(
         assert [one.job_id for one in leases] == [other]
         job = await look_up.get_job(shop.pool, shop.user_id, cancelled)
         assert (job.status, job.attempt) == (Status.CANCELLED, 0)
+        tasks.cancel_scope.cancel()
+
+
+@pytest.mark.parametrize("limit", ["lock_timeout", "statement_timeout"])
+async def test_what_cannot_be_given_back_yet_keeps_nothing_else_from_coming_due(
+    database_url: str, limit: str
+) -> None:
+    """As where the many live jobs that are read for it cannot be read in time."""
+    settings = CLAIM_SESSION | {"lock_timeout": "0", limit: "200ms"}
+    async with (
+        _at_work(database_url, _Lossy, settings=settings) as (desk, lossy),
+        connect(database_url) as rival,
+        anyio.create_task_group() as tasks,
+    ):
+        lost = await desk.shop.enqueue("noop")
+        tasks.start_soon(desk.claimer.look_forever)
+        desk.claimer.look()
+        with anyio.fail_after(10):
+            await lossy.committed.wait()
+        await rival.execute("BEGIN")
+        await lock_job(rival, lost)
+        due = await desk.shop.enqueue("noop", run_at=datetime.now(UTC) + timedelta(seconds=0.5))
+        lossy.breaks.set()
+        desk.claimer.look()  # as the listener has it do when it is back
+        leases = list(await desk.leased(1))
+        asked = lossy.disowned
+        await rival.execute("ROLLBACK")
+
+        assert [one.job_id for one in leases] == [due]
+        assert asked == 1  # claims wait behind it
+        assert {one.job_id for one in await desk.leased(2)} == {lost, due}
         tasks.cancel_scope.cancel()
 
 

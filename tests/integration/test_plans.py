@@ -361,6 +361,37 @@ async def test_freeing_slots_reads_the_queues_of_those_runs_alone(
     assert await value(conn, left) == 3
 
 
+@pytest.mark.parametrize("statistics", ["fresh", "of empty tables", "none"])
+async def test_what_a_lost_claim_leased_is_looked_for_in_the_order_of_the_table(
+    conn: Database, statistics: str
+) -> None:
+    await _fill(conn, statistics=statistics)
+    hot = Hot(arguments="'{7}'", indexes={"jobs_pkey"})
+
+    nodes = list(_nodes(await _explain(conn, "dispatch/disown", hot)))
+
+    assert [node["Alias"] for node in nodes if node["Node Type"] == "Seq Scan"] == ["j"]
+    scans = [node for node in nodes if "Index Name" in node]
+    assert {node["Index Name"] for node in scans} == hot.indexes
+    assert all("Index Cond" in node for node in scans)
+
+
+@pytest.mark.parametrize("statistics", ["fresh", "of empty tables", "none"])
+async def test_a_queue_that_becomes_limited_is_read_once_before_any_run_is_locked(
+    conn: Database, statistics: str
+) -> None:
+    await _fill(conn, statistics=statistics)
+    filled = read("queues/mark").rstrip("; \n").replace("%(name)s", "'default'")
+    filled = filled.replace("%(user_id)s", "'00000000-0000-0000-0000-000000000001'")
+
+    (found,) = await value(conn, f"EXPLAIN (FORMAT JSON) {filled}")
+
+    scans = [node for node in _nodes(found["Plan"]) if node.get("Relation Name") == "jobs"]
+    whole = [node for node in scans if node.get("Index Name") != "jobs_pkey" and "Alias" in node]
+    read_whole = [node["Alias"] for node in whole if "Scan" in node["Node Type"]]
+    assert read_whole == ["j"]
+
+
 async def test_rescue_reads_no_job_while_nobody_is_dead(conn: Database) -> None:
     await _fill(conn, statistics="fresh")
     await add_worker(conn)

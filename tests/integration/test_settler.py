@@ -25,12 +25,12 @@ from signalstack.store.dispatch import CLAIM_STATEMENTS, SESSION, SETTLE_STATEME
 from signalstack.store.link import Link
 from signalstack.store.outcomes import Ended, Settlement
 from signalstack.usecases import queue_control
-from signalstack.worker.settler import BATCH, Settler
+from signalstack.worker.settler import BACKLOG_BYTES, BATCH, Settler
 from tenants import make_tenant
 from working import Shop, open_shop
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+    from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
     from uuid import UUID
 
     from rows import Database
@@ -47,11 +47,17 @@ async def shop(database_url: str) -> AsyncIterator[Shop]:
 class Desk:
     """A settler at work, and leases for it to settle."""
 
-    def __init__(self, settler: Settler, dispatch: Dispatch, facts: RecordingObserver) -> None:
-        self.settler = settler
+    settler: Settler
+
+    def __init__(self, dispatch: Dispatch, facts: RecordingObserver) -> None:
         self.facts = facts
         self.dispatch = dispatch
+        self.rooms = 0
         self._worker_id = new_id()
+
+    def has_room(self) -> None:
+        """Hear that there may be room again."""
+        self.rooms += 1
 
     async def lease(self, shop: Shop, count: int) -> list[Lease]:
         """Enqueue jobs and claim them."""
@@ -91,6 +97,20 @@ class _HardOfHearing(Dispatch):
         return settlement
 
 
+class _Gated(Dispatch):
+    """Keeps a settlement of one on its way until the gate is open."""
+
+    def __init__(self, claims: Link, settlements: Link) -> None:
+        super().__init__(claims, settlements)
+        self.gate = anyio.Event()
+
+    async def settle(self, ended: Sequence[Ended], *, worker_id: UUID) -> Settlement:
+        if len(ended) == 1:
+            with anyio.fail_after(PATIENCE_S):
+                await self.gate.wait()
+        return await super().settle(ended, worker_id=worker_id)
+
+
 class _Counting(Dispatch):
     """Takes down how many outcomes each settlement had."""
 
@@ -102,24 +122,27 @@ class _Counting(Dispatch):
 
 
 @asynccontextmanager
-async def _desk(dsn: str, kind: type[Dispatch] = Dispatch) -> AsyncGenerator[Desk]:
+async def _desk(
+    dsn: str, kind: type[Dispatch] = Dispatch, *, settings: Mapping[str, str] = SESSION
+) -> AsyncGenerator[Desk]:
     facts = RecordingObserver()
     claims = Link("claim", dsn, CLAIM_STATEMENTS, facts, settings=SESSION)
-    link = Link("settle", dsn, SETTLE_STATEMENTS, facts, settings=SESSION)
+    link = Link("settle", dsn, SETTLE_STATEMENTS, facts, settings=settings)
     dispatch = kind(claims, link)
-    settler = Settler(
-        dispatch, facts, worker_id=new_id, on_retry=lambda _: None, on_room=lambda: None
+    desk = Desk(dispatch, facts)
+    desk.settler = Settler(
+        dispatch, facts, worker_id=new_id, on_retry=lambda _: None, on_room=desk.has_room
     )
 
     def changed(reason: str | None) -> None:
         if reason is None:
-            settler.reconnected()
+            desk.settler.reconnected()
 
     async with anyio.create_task_group() as tasks:
         await tasks.start(claims.keep)
         await tasks.start(partial(link.keep, on_change=changed))
-        tasks.start_soon(settler.run)
-        yield Desk(settler, dispatch, facts)
+        tasks.start_soon(desk.settler.run)
+        yield desk
         tasks.cancel_scope.cancel()
 
 
@@ -196,21 +219,77 @@ async def test_a_full_batch_goes_along_behind_the_one_in_flight(shop: Shop) -> N
 async def test_what_comes_back_of_the_second_batch_is_settled_though_nothing_more_ends(
     shop: Shop,
 ) -> None:
-    async with _desk(shop.dsn) as desk, connect(shop.dsn) as rival:
+    hasty = SESSION | {"lock_timeout": "200ms"}
+    async with _desk(shop.dsn, _Gated, settings=hasty) as desk, connect(shop.dsn) as rival:
         first, *others = await desk.lease(shop, BATCH + 1)
-        await shop.rows(
-            "UPDATE signalstack.jobs SET cancel_requested = true WHERE id = %s", others[-1].job_id
-        )
-        await _hold(rival, first)
+        await _hold(rival, others[-1])
         desk.settler.add(_succeeded(first))
         await anyio.wait_all_tasks_blocked()
-        for lease in others[:-1]:
+        for lease in others:
             desk.settler.add(_succeeded(lease))
-        desk.settler.add(_succeeded(others[-1], outcome=Outcome.RETRIED))
         await anyio.wait_all_tasks_blocked()
+        vars(desk.dispatch)["gate"].set()
+        # One by one, and the last one was refused.
+        await desk.facts.seen(
+            Queried, query="dispatch/finish_one", count=BATCH + 1, timeout_s=PATIENCE_S
+        )
         await rival.rollback()
         await desk.drained()
-    assert await _finished(shop) == {"succeeded": BATCH, "cancelled": 1}
+    assert await _finished(shop) == {"succeeded": BATCH + 1}
+
+
+async def test_a_row_that_somebody_holds_keeps_no_other_outcome_from_being_recorded(
+    shop: Shop,
+) -> None:
+    hasty = SESSION | {"lock_timeout": "200ms"}
+    async with _desk(shop.dsn, settings=hasty) as desk, connect(shop.dsn) as rival:
+        first, second, *others = await desk.lease(shop, 20)
+        await _hold(rival, first)
+        await rival.execute(
+            "SELECT FROM signalstack.jobs WHERE id = %s FOR UPDATE", (second.job_id,)
+        )
+        for lease in (first, second, *others):
+            desk.settler.add(_succeeded(lease))
+        for lease in others:
+            await desk.facts.seen(Settled, jobs=lease.job_id, timeout_s=PATIENCE_S)
+        await rival.rollback()
+        await desk.drained()
+    assert await _finished(shop) == {"succeeded": 20}
+
+
+async def test_a_run_that_goes_back_though_its_job_is_cancelled_holds_no_other_up(
+    shop: Shop,
+) -> None:
+    async with _desk(shop.dsn, _Counting) as desk:
+        cancelled, other = await desk.lease(shop, 2)
+        await shop.rows(
+            "UPDATE signalstack.jobs SET cancel_requested = true WHERE id = %s", cancelled.job_id
+        )
+        desk.settler.add(_succeeded(cancelled, outcome=Outcome.RETRIED))
+        await desk.facts.seen(Queried, query="dispatch/requeue")
+        desk.settler.add(_succeeded(other))
+        await desk.drained()
+        sizes = vars(desk.dispatch)["sizes"]
+    assert sizes == [1, 1, 1]  # two together, had the one waited for its next try
+    assert await _finished(shop) == {"succeeded": 1, "cancelled": 1}
+
+
+async def test_who_became_full_while_a_batch_was_on_its_way_tells_that_there_is_room(
+    shop: Shop,
+) -> None:
+    large = b'"' + b"x" * (BACKLOG_BYTES // 5) + b'"'
+    async with _desk(shop.dsn) as desk, connect(shop.dsn) as rival:
+        first, *others = await desk.lease(shop, 5)
+        await _hold(rival, first)
+        desk.settler.add(_succeeded(first, result=large))
+        await anyio.wait_all_tasks_blocked()
+        for lease in others:
+            desk.settler.add(_succeeded(lease, result=large))
+        assert desk.settler.full
+        await rival.rollback()
+        await desk.drained()
+        assert desk.rooms
+    assert await _finished(shop) == {"succeeded": 5}
 
 
 async def test_large_outcomes_leave_in_small_batches_and_stop_the_claiming(shop: Shop) -> None:
@@ -283,23 +362,30 @@ async def test_full_batches_do_not_drive_each_other_on_while_postgresql_is_away(
     assert await _finished(shop) == {"succeeded": 2 * BATCH + 1}
 
 
-async def test_outcomes_outlast_a_full_disk(shop: Shop) -> None:
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        ("no space left", "disk_full"),
+        ("too many notifications in the NOTIFY queue", "program_limit_exceeded"),
+    ],
+)
+async def test_outcomes_outlast_what_is_full(shop: Shop, error: str, code: str) -> None:
     """Refused, and not for any fault of theirs: what succeeded must not be told as failed."""
     async with _desk(shop.dsn) as desk:
         leases = await desk.lease(shop, 3)
         await shop.rows(
-            "CREATE FUNCTION full_disk() RETURNS trigger LANGUAGE plpgsql AS"
-            " $$ BEGIN RAISE 'no space left' USING ERRCODE = 'disk_full'; END $$"
+            "CREATE FUNCTION is_full() RETURNS trigger LANGUAGE plpgsql AS"
+            f" $$ BEGIN RAISE '{error}' USING ERRCODE = '{code}'; END $$"
         )
         await shop.rows(
-            "CREATE TRIGGER full_disk BEFORE INSERT ON signalstack.finished_jobs"
-            " EXECUTE FUNCTION full_disk()"
+            "CREATE TRIGGER is_full BEFORE INSERT ON signalstack.finished_jobs"
+            " EXECUTE FUNCTION is_full()"
         )
         for lease in leases:
             desk.settler.add(_succeeded(lease, result=b"1"))
         await desk.facts.seen(Queried, query="dispatch/finish_at")
         assert not desk.facts.facts(Settled)
-        await shop.rows("DROP TRIGGER full_disk ON signalstack.finished_jobs")
+        await shop.rows("DROP TRIGGER is_full ON signalstack.finished_jobs")
         await desk.drained()
     assert await _finished(shop) == {"succeeded": 3}
 

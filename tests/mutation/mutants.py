@@ -374,6 +374,44 @@ MUTANTS: Final = (
         ),
     ),
     Mutant(
+        name="the promotion beside what cannot be given back yet",
+        file="service/signalstack/worker/claimer.py",
+        edits=(
+            (
+                '            _log.warning("claims_not_disowned"',
+                '            raise\n            _log.warning("claims_not_disowned"',
+            ),
+        ),
+        test=(
+            "tests/integration/test_claimer.py"
+            "::test_what_cannot_be_given_back_yet_keeps_nothing_else_from_coming_due"
+        ),
+    ),
+    Mutant(
+        name="the rest between two looks for what a lost claim leased",
+        file="service/signalstack/worker/claimer.py",
+        edits=(("_DOUBT_REST: Final = 10", "_DOUBT_REST: Final = 0"),),
+        test=(
+            "tests/integration/test_claimer.py"
+            "::test_what_cannot_be_given_back_yet_keeps_nothing_else_from_coming_due"
+        ),
+    ),
+    Mutant(
+        name="the outcomes that outlast a full queue of notifications",
+        file="service/signalstack/worker/settler.py",
+        edits=(("if error.queue_is_full or not", "if not"),),
+        test="tests/integration/test_settler.py::test_outcomes_outlast_what_is_full",
+    ),
+    Mutant(
+        name="the payload that is read later",
+        file="service/signalstack/worker/reading.py",
+        edits=(('_HELD: Final = ("40", "55")', '_HELD: Final = ("40",)'),),
+        test=(
+            "tests/integration/test_reading.py"
+            "::test_a_payload_that_cannot_be_read_while_the_table_is_locked_is_read_later"
+        ),
+    ),
+    Mutant(
         name="the time that a doubt lasts",
         file="service/signalstack/worker/claimer.py",
         edits=(

@@ -313,8 +313,7 @@ def _smaller(
 
 
 def _may_pass(error: StatementError) -> bool:
-    # A full NOTIFY queue is a 54000 too, but no row is to blame.
-    return error.sqlstate.startswith(_PASSING_FAULTS) or "NOTIFY" in str(error)
+    return error.sqlstate.startswith(_PASSING_FAULTS) or error.queue_is_full
 
 
 def _refuse(group: list[_Pending], error: BaseException) -> None:

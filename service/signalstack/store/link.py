@@ -50,6 +50,11 @@ class StatementError(SignalStackError):
         super().__init__(detail)
         self.sqlstate = sqlstate
 
+    @property
+    def queue_is_full(self) -> bool:
+        """Whether the queue of notifications is full: a 54000, but no row is to blame."""
+        return "NOTIFY" in str(self)
+
 
 class Statement(msgspec.Struct, frozen=True):
     """A file of sql/queries with `$n` parameters, named as in "dispatch/claim".

@@ -40,6 +40,9 @@ _LANES: Final = 16
 _TURN: Final = 4
 # A claim that we gave up may go on over there until its statement_timeout.
 _DOUBT_S: Final = 12.0
+# To look for what such a claim leased is to read all live jobs, and claims wait behind it: for at
+# most a tenth of the time.
+_DOUBT_REST: Final = 10
 _KNOWN_QUEUES_LIMIT: Final = 1_000
 # Where there were limits, or many lanes, there will be again: a plain claim would be in vain.
 _PLAIN_AFTER_S: Final = 10.0
@@ -105,6 +108,7 @@ class Claimer:
         self._walks = Walks(dispatch.now)
         self._with_payloads = True
         self._doubtful: dict[int, float] = {}
+        self._disown_from = 0.0
         self._signal = anyio.Event()
         self._timer_signal = anyio.Event()
         self._timer_at = 0.0
@@ -343,7 +347,7 @@ class Claimer:
         busy = busy and not self._walks.cut
         try:
             if self._doubtful:
-                await self._disown()
+                await self._disown_if_due()
             promotion = await self._dispatch.promote(
                 busy=busy, host=self._worker_id() if poll else None
             )
@@ -394,6 +398,22 @@ class Claimer:
             known = () if len(self._queues) >= _KNOWN_QUEUES_LIMIT else self._queues
             self._queues = dict.fromkeys((DEFAULT_QUEUE, *known, *busy))
 
+    async def _disown_if_due(self) -> None:
+        """Give back what is in doubt; where that is refused, promotion goes on without it."""
+        began = anyio.current_time()
+        if began < self._disown_from:
+            self.expect(self._disown_from - began)
+            return
+        try:
+            await self._disown()
+        except StatementError as error:
+            _log.warning("claims_not_disowned", error=str(error), sqlstate=error.sqlstate)
+        ended = anyio.current_time()
+        self._disown_from = ended + _DOUBT_REST * (ended - began)
+        if self._doubtful:
+            at = max(self._disown_from, min(self._doubtful.values()))
+            self.expect(at - ended)
+
     async def _disown(self) -> None:
         """Give back what was leased by claims whose answer did not arrive."""
         now = anyio.current_time()
@@ -406,8 +426,6 @@ class Claimer:
             self._wake(Wake.POLL)
         # What came into doubt meanwhile is asked for later: its time is not over.
         self._doubtful = {token: at for token, at in self._doubtful.items() if at > now}
-        if self._doubtful:
-            self.expect(min(self._doubtful.values()) - now)
 
     def _wake(self, cause: Wake) -> None:
         if self._cause is None or cause is Wake.NOTIFY:

@@ -20,6 +20,10 @@ if TYPE_CHECKING:
 
 _ELSEWHERE_S: Final = 10.0
 _AGAIN_S: Final = 1.0
+# Somebody holds the table, or this lost against another: no payload is to blame.
+_HELD: Final = ("40", "55")
+# Out of resources, took too long, the disk: this payload may be to blame, or not.
+_DOUBTFUL: Final = ("53", "57", "58")
 
 
 class Reader:
@@ -59,11 +63,22 @@ class Reader:
     async def fetch(self, lease: Lease) -> bytes:
         """Get a payload that did not come with its claim.
 
-        Raises Fail for one that cannot be had, Postpone while PostgreSQL is away.
+        Raises Fail for one that cannot be had, Postpone while PostgreSQL is away or the table is
+        locked, Retry where it cannot be told whose fault it is.
         """
         try:
             return await self._fetch(lease)
         except UnavailableError as error:
-            raise Postpone(f"the payload could not be read: {error}", after_s=_AGAIN_S) from error
-        except (StatementError, ValueError) as error:
+            raise Postpone(_could_not(error), after_s=_AGAIN_S) from error
+        except StatementError as error:
+            if error.sqlstate.startswith(_HELD):
+                raise Postpone(_could_not(error), after_s=_AGAIN_S) from error
+            if error.sqlstate.startswith(_DOUBTFUL):
+                raise Retry(_could_not(error)) from error
             raise Fail(f"the payload cannot be read: {error}") from error
+        except ValueError as error:
+            raise Fail(f"the payload cannot be read: {error}") from error
+
+
+def _could_not(error: Exception) -> str:
+    return f"the payload could not be read: {error}"

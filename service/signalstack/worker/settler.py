@@ -36,6 +36,8 @@ _RETRY_S: Final = 0.5
 # Data, constraints, limits: the row's fault. All else (contention, shutdown, a full disk, a standby
 # that is not promoted yet) may pass, and an outcome must outlast it.
 _ROW_FAULTS: Final = ("22", "23", "54")
+# Somebody holds a row, or the table, for longer than a statement waits.
+_HELD: Final = "55P03"
 # Those that run again after `delay_s`.
 _LATER: Final = frozenset({Outcome.RETRIED, Outcome.POSTPONED})
 _kind: Final = attrgetter("lease.queue", "lease.type", "outcome")
@@ -121,6 +123,8 @@ class Settler:
         left = batch
         with anyio.CancelScope(shield=True):
             left = [end for part in _apart(batch) for end in await self._settle(part)]
+        # It may have become so while these were on their way, and not be so any more without them.
+        self._was_full = self._was_full or self.full
         self._in_flight -= len(batch)
         self._bytes -= sum(map(_size, batch))
         if left:
@@ -144,7 +148,6 @@ class Settler:
 
     def _gather(self) -> list[Ended]:
         """Take what goes into one batch."""
-        self._was_full = self._was_full or self.full
         if self._bytes <= _BATCH_BYTES:
             batch, self._ended = self._ended[:BATCH], self._ended[BATCH:]
             return batch
@@ -196,11 +199,13 @@ class Settler:
                 self._on_retry(end.delay_s)
         left: list[Ended] = []
         if done.cancelled:
-            left = [
-                msgspec.structs.replace(end, outcome=Outcome.CANCELLED)
-                for end in batch
-                if end.lease.id in done.cancelled
-            ]
+            left += await self._settle(
+                [
+                    msgspec.structs.replace(end, outcome=Outcome.CANCELLED)
+                    for end in batch
+                    if end.lease.id in done.cancelled
+                ]
+            )
         if done.moved:
             left += await self._settle(done.moved)
         return left
@@ -214,9 +219,10 @@ class Settler:
         return sent
 
     async def _settle_refused(self, batch: list[Ended], error: StatementError) -> list[Ended]:
-        if not error.sqlstate.startswith(_ROW_FAULTS):
+        if error.queue_is_full or not error.sqlstate.startswith(_ROW_FAULTS):
             _log.warning("settlement_put_off", error=str(error), sqlstate=error.sqlstate)
-            return batch
+            held = error.sqlstate == _HELD and len(batch) > 1
+            return await self._settle_around(batch) if held else batch
         if len(batch) > 1:  # one bad row must hurt only itself
             return [left for end in batch for left in await self._settle([end])]
         (end,) = batch
@@ -227,6 +233,19 @@ class Settler:
         reason = f"PostgreSQL cannot store the result: {error}"
         failed = msgspec.structs.replace(end, outcome=Outcome.FAILED, result=None, error=reason)
         return await self._settle([failed])
+
+    async def _settle_around(self, batch: list[Ended]) -> list[Ended]:
+        """Record what nobody holds of a batch, one by one; returns the rest, what is held last.
+
+        Where a second one is held, too, many may be, and each costs the time that is waited for it:
+        those behind come first the next time.
+        """
+        held: list[Ended] = []
+        for nth, end in enumerate(batch, start=1):
+            held += await self._settle([end])
+            if len(held) > 1:
+                return [*batch[nth:], *held]
+        return held
 
 
 def _apart(batch: list[Ended]) -> list[list[Ended]]:

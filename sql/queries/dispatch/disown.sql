@@ -2,13 +2,21 @@
 -- nobody runs these jobs, and while the worker that asked lives, nobody would rescue them. Their
 -- runs never began and leave no trace. Those that somebody cancelled meanwhile end here, as jobs
 -- that wait do (jobs/cancel_waiting): nobody else would look at the flag before they run. It reads
--- live jobs from end to end: only after such a loss.
-WITH unknown AS MATERIALIZED (
-    SELECT j.user_id, j.id, j.queue, j.limited, j.cancel_requested
+-- live jobs from end to end: only after such a loss. They are found without an order and locked in
+-- it, as in maintenance/rescue.sql: with both in one, each row is looked up by the primary key.
+WITH held AS MATERIALIZED (
+    SELECT j.user_id, j.id
     FROM signalstack.jobs AS j
     WHERE j.lease_token = ANY($1::bigint[])
+),
+
+unknown AS MATERIALIZED (
+    SELECT j.user_id, j.id, j.queue, j.limited, j.cancel_requested
+    FROM held
+    INNER JOIN signalstack.jobs AS j ON held.user_id = j.user_id AND held.id = j.id
+    WHERE j.lease_token = ANY($1::bigint[])
     ORDER BY j.user_id, j.id
-    FOR UPDATE
+    FOR UPDATE OF j
 ),
 
 back AS (
