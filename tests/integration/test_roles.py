@@ -15,10 +15,11 @@ import strangers
 from boarding import ON_BOARD
 from front import client_of, make_key, open_front
 from processes import finish
-from rows import add_user, add_worker, connect, take
+from rows import add_user, add_worker, connect, take, value
 from signalstack.core.key import Scope
 from signalstack.doctor.login import API_RIGHTS
-from signalstack.store import tenancy
+from signalstack.store import partitions, tenancy
+from signalstack.store.partitions import Missing
 from tenants import open_pool
 
 if TYPE_CHECKING:
@@ -114,6 +115,28 @@ async def test_the_api_takes_invitations_and_makes_none(database_url: str, way: 
         with pytest.raises(psycopg.errors.InsufficientPrivilege):
             await api.execute("UPDATE signalstack.invitations SET token = 2")
         assert await take(api, way, user_id) == 1
+
+
+async def test_partitions_that_a_member_makes_are_the_owners(database_url: str) -> None:
+    async with connect(database_url) as admin:
+        owner, member = (f"{name}_{admin.info.dbname}" for name in ("owner", "member"))
+        await admin.execute(f"CREATE ROLE {owner}; CREATE ROLE {member} LOGIN".encode())
+        await admin.execute(f"GRANT {owner} TO {member}".encode())
+        await admin.execute(f"GRANT USAGE, CREATE ON SCHEMA signalstack TO {owner}".encode())
+        await admin.execute(f"ALTER TABLE signalstack.events OWNER TO {owner}".encode())
+        try:
+            async with open_pool(make_conninfo(database_url, user=member)) as pool:
+                async with pool.connection() as conn:
+                    assert await partitions.make(conn, Missing(name="events", day="2031-02-03"))
+            made = await value(
+                admin,
+                "SELECT tableowner::text FROM pg_tables WHERE tablename = 'events_20310203'",
+            )
+        finally:
+            await admin.execute(f"DROP OWNED BY {member}, {owner}".encode())
+            await admin.execute(f"DROP ROLE {member}, {owner}".encode())
+
+    assert made == owner
 
 
 def _faults(output: str) -> set[str]:
