@@ -88,7 +88,8 @@ def create(name: str, *, folder: Path | None = None) -> tuple[Path, Path]:
 async def applied(conn: AsyncConnection[Any]) -> list[Applied]:
     """List what the database has; nothing when it has no schema of ours."""
     # In a transaction of its own, so that the connection is left as it was found.
-    async with conn.transaction(), conn.cursor(row_factory=dict_row) as cursor:
+    # Binary: psycopg reads times in text in one DateStyle alone.
+    async with conn.transaction(), conn.cursor(binary=True, row_factory=dict_row) as cursor:
         await cursor.execute(read("migrations/exist").encode())
         if await cursor.fetchone() == {"found": False}:
             return []

@@ -39,7 +39,10 @@ _NETWORK: Final[Mapping[str, str | int]] = {
     "keepalives_count": 2,
     "tcp_user_timeout": 3_000,  # found a cut link in 3 s; without it one hangs for minutes
     "target_session_attrs": "read-write",  # among several hosts, the one that is no standby
+    "client_encoding": "UTF8",  # which links write, whatever role or database are set to
 }
+# What statements count on and a role, a database or a server may be set to otherwise.
+EXPECTED: Final = {"default_transaction_isolation": "read committed", "row_security": "on"}
 # psycopg_pool doubles the pause between its tries to connect; giving up early starts it anew
 # with the next caller, so that a database that is back is seen within two seconds.
 _RECONNECT_S: Final = 3.0
@@ -77,6 +80,7 @@ class Pool:
         self._lent = 0
         self._deadline_s = statement_timeout_s + _GRACE_S
         self._settings = {
+            **EXPECTED,
             "statement_timeout": _milliseconds(statement_timeout_s),
             "lock_timeout": _milliseconds(lock_timeout_s),
             "idle_in_transaction_session_timeout": _milliseconds(idle_in_transaction_timeout_s),
@@ -193,7 +197,7 @@ class Pool:
 
 
 def connection_string(dsn: str, name: str) -> str:
-    """Complete a DSN with what finds dead peers; what the DSN says itself stays.
+    """Complete a DSN with what finds dead peers and keeps texts whole; what it says itself stays.
 
     Nothing goes into startup `options`: a pooler refuses them.
     """
