@@ -96,11 +96,10 @@ async def test_who_waited_for_a_row_that_changed_goes_on_whatever_the_isolation(
             ("UPDATE signalstack.workers SET concurrency = 2", renew),
             ("UPDATE signalstack.queues SET running = 0 WHERE name = 'lim'", limit),
         ):
-            async with anyio.create_task_group() as tasks:
-                async with other.transaction():
-                    await other.execute(statement.encode())
-                    tasks.start_soon(work)
-                    await until_someone_waits(admin)
+            async with anyio.create_task_group() as tasks, other.transaction():
+                await other.execute(statement.encode())
+                tasks.start_soon(work)
+                await until_someone_waits(admin)
     lease.close()
 
     assert waited == {"disowned": 1, "renewed": True, "limited": 200}

@@ -125,9 +125,11 @@ async def test_partitions_that_a_member_makes_are_the_owners(database_url: str) 
         await admin.execute(f"GRANT USAGE, CREATE ON SCHEMA signalstack TO {owner}".encode())
         await admin.execute(f"ALTER TABLE signalstack.events OWNER TO {owner}".encode())
         try:
-            async with open_pool(make_conninfo(database_url, user=member)) as pool:
-                async with pool.connection() as conn:
-                    assert await partitions.make(conn, Missing(name="events", day="2031-02-03"))
+            async with (
+                open_pool(make_conninfo(database_url, user=member)) as pool,
+                pool.connection() as conn,
+            ):
+                assert await partitions.make(conn, Missing(name="events", day="2031-02-03"))
             made = await value(
                 admin,
                 "SELECT tableowner::text FROM pg_tables WHERE tablename = 'events_20310203'",
