@@ -80,7 +80,6 @@ SESSION: Final = {
     "lock_timeout": "5s",
     "idle_in_transaction_session_timeout": "10s",
     "idle_session_timeout": "0",
-    "default_transaction_isolation": "read committed",
 }
 # A lost claim is only a claim to be made again, so its commit need not wait for the disk. One that
 # takes too long is told from a server that is gone: it ends before its link gives it up.

@@ -47,7 +47,6 @@ SESSION: Final = {
     "lock_timeout": "3s",
     "idle_in_transaction_session_timeout": "10s",
     "idle_session_timeout": "0",
-    "default_transaction_isolation": "read committed",
 }
 _FLUSH_JOBS: Final = 1_000
 _FLUSH_BYTES: Final = 8 * 1024**2

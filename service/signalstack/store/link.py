@@ -23,7 +23,7 @@ from psycopg import pq
 from signalstack.core.errors import SignalStackError, UnavailableError
 from signalstack.core.stage import DatabaseReached, Queried
 from signalstack.store.outage import STANDBY, explain_refusal
-from signalstack.store.pool import connection_string
+from signalstack.store.pool import EXPECTED, connection_string
 from signalstack.store.query import read
 
 if TYPE_CHECKING:
@@ -121,7 +121,7 @@ class Link:
         self._dsn = dsn
         self._statements = tuple(statements)
         self._observer = observer
-        self._settings = dict(settings or {})
+        self._settings = {**EXPECTED, **(settings or {})}
         self._channels = tuple(channels)
         self._on_notify = on_notify
         self._timeout_s = timeout_s

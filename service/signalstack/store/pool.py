@@ -40,6 +40,9 @@ _NETWORK: Final[Mapping[str, str | int]] = {
     "tcp_user_timeout": 3_000,  # found a cut link in 3 s; without it one hangs for minutes
     "target_session_attrs": "read-write",  # among several hosts, the one that is no standby
 }
+# What statements count on and a role, a database or a server may be set to otherwise: that a row
+# which was waited for is seen as it is then.
+EXPECTED: Final = {"default_transaction_isolation": "read committed", "row_security": "on"}
 # psycopg_pool doubles the pause between its tries to connect; giving up early starts it anew
 # with the next caller, so that a database that is back is seen within two seconds.
 _RECONNECT_S: Final = 3.0
@@ -77,11 +80,10 @@ class Pool:
         self._lent = 0
         self._deadline_s = statement_timeout_s + _GRACE_S
         self._settings = {
+            **EXPECTED,
             "statement_timeout": _milliseconds(statement_timeout_s),
             "lock_timeout": _milliseconds(lock_timeout_s),
             "idle_in_transaction_session_timeout": _milliseconds(idle_in_transaction_timeout_s),
-            # Whose row was waited for is seen as it is then; a role may have another default.
-            "default_transaction_isolation": "read committed",
         }
         self._connections = psycopg_pool.AsyncConnectionPool(
             connection_string(dsn, name),

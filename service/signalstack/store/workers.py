@@ -9,7 +9,7 @@ import psycopg
 from signalstack.core.errors import UnavailableError
 from signalstack.core.ids import new_id
 from signalstack.store.outage import describe_reason
-from signalstack.store.pool import connection_string
+from signalstack.store.pool import EXPECTED, connection_string
 from signalstack.store.query import read
 
 if TYPE_CHECKING:
@@ -116,12 +116,13 @@ class WorkerLease:
         # the thread would wait for ever, and the worker would stay without a lease.
         connection.answer_s = self._answer_s
         limit = str(round(self._answer_s * _SERVER_SHARE * 1000))
+        settings = {**EXPECTED, "statement_timeout": limit, "lock_timeout": limit}
         try:
             connection.execute(
                 read("connections/configure").encode(),
                 {
-                    "names": ["statement_timeout", "lock_timeout"],
-                    "values": [limit, limit],
+                    "names": list(settings),
+                    "values": list(settings.values()),
                     "pid": connection.pgconn.backend_pid,
                 },
             )
