@@ -13,12 +13,12 @@ import anyio
 import psycopg
 import pytest
 from anyio.lowlevel import checkpoint
-from psycopg.conninfo import conninfo_to_dict, make_conninfo
+from psycopg.conninfo import conninfo_to_dict
 
 from contexts import Witness
 from signalstack.core.errors import InvalidError, UnavailableError
 from signalstack.core.stage import PoolSampled, Queried
-from signalstack.store import dispatch, intake, query
+from signalstack.store import query
 from signalstack.store.outage import ContendedError
 from signalstack.store.pool import Pool, connection_string, wait_for_database
 
@@ -73,16 +73,6 @@ async def test_connections_carry_limits_and_a_name(pool: Pool) -> None:
         ]
 
     assert shown == ["5s", "2s", "10s", "signalstack"]
-
-
-async def test_sessions_read_what_is_committed_whatever_is_usual(database_url: str) -> None:
-    """A row that was waited for could not be changed: 503."""
-    serial = make_conninfo(database_url, options="-c default_transaction_isolation=serializable")
-
-    async with Pool(serial, Witness()) as pool, pool.transaction() as conn:
-        assert await _scalar(conn, "SHOW transaction_isolation") == "read committed"
-    for session in (intake.SESSION, dispatch.SESSION, dispatch.CLAIM_SESSION):
-        assert session["default_transaction_isolation"] == "read committed"
 
 
 async def test_transaction_is_committed_when_the_block_ends(pool: Pool) -> None:
