@@ -9,6 +9,7 @@ import anyio.to_thread
 import pytest
 from psycopg import sql
 
+from boarding import ON_BOARD
 from contexts import Witness
 from front import open_front
 from rows import add_jobs, add_user, connect, open_dispatch, until_someone_waits, value
@@ -58,6 +59,41 @@ async def test_tenants_are_served_where_row_security_is_off(
 
     async with open_front(database_url) as front:
         assert (await front.client.get("/v1/queues")).status_code == 200
+
+
+async def test_tenants_are_served_where_nobody_may_call_functions(
+    empty_database_url: str,
+) -> None:
+    async with connect(empty_database_url) as conn:
+        await conn.execute("ALTER DEFAULT PRIVILEGES REVOKE EXECUTE ON FUNCTIONS FROM public")
+        await migrate.up(empty_database_url)
+        refused = await value(
+            conn,
+            """
+            SELECT array_agg(p.oid::regprocedure::text)
+            FROM pg_proc AS p
+            WHERE
+                p.pronamespace = 'signalstack'::regnamespace
+                AND p.proname <> 'note_act'  -- triggers alone call it
+                AND NOT has_function_privilege('signalstack_service', p.oid, 'EXECUTE')
+            """,
+        )
+    async with open_front(empty_database_url, job_types=ON_BOARD) as front:
+        message = {"phone_number": "+15550001111", "content": "hello"}
+        answers = [
+            await front.client.post("/v1/messages", json=message),
+            await front.client.post("/v1/jobs", json={"type": "noop"}),
+            await front.client.get("/v1/jobs", params={"created_after": "2026-01-01T00:00:00Z"}),
+            await front.client.get("/v1/queues"),
+            await front.client.patch("/v1/queues/default", json={"concurrency": 1}),
+        ]
+        answers += [
+            await front.client.post(f"/v1/jobs/{job['id']}/cancel")
+            for job in answers[2].json()["data"]
+        ]
+
+    assert refused is None
+    assert [answer.status_code for answer in answers] == [201, 201, 200, 200, 200, 200, 200]
 
 
 async def test_who_waited_for_a_row_that_changed_goes_on_whatever_the_isolation(
