@@ -216,6 +216,23 @@ async def test_jobs_of_a_claim_whose_answer_was_lost_are_leased_anew(database_ur
         tasks.cancel_scope.cancel()
 
 
+async def test_who_leaves_soon_after_a_claim_was_lost_does_not_say_that_all_is_given_back(
+    database_url: str,
+) -> None:
+    """It may still be under way: what it leases is rescued when the lease of its worker ends."""
+    async with _at_work(database_url, _Lossy) as (desk, lossy):
+        assert await desk.claimer.give_back()
+        await desk.shop.enqueue("noop")
+        desk.claimer.look()
+        with anyio.fail_after(10):
+            await lossy.committed.wait()
+        lossy.breaks.set()
+        await desk.shop.enqueue("noop")
+        desk.claimer.look()
+        await desk.leased(1)
+        assert not await desk.claimer.give_back()
+
+
 async def test_a_job_that_was_cancelled_beside_a_lost_claim_is_not_leased_again(
     database_url: str,
 ) -> None:

@@ -109,6 +109,7 @@ class Claimer:
         self._with_payloads = True
         self._doubtful: dict[int, float] = {}
         self._disown_from = 0.0
+        self._claimed_by = 0.0  # when a claim that was given up has come to its end over there
         self._signal = anyio.Event()
         self._timer_signal = anyio.Event()
         self._timer_at = 0.0
@@ -176,13 +177,16 @@ class Claimer:
         self.expect(0.0)
 
     async def give_back(self) -> bool:
-        """Give back at once what is in doubt; False when PostgreSQL was not there to be told."""
+        """Give back at once what is in doubt; False where something may be leased all the same.
+
+        PostgreSQL was not there to be told, or a claim that was given up may still be under way.
+        """
         try:
             if self._doubtful:
                 await self._disown()
         except (UnavailableError, StatementError):
             return False
-        return True
+        return anyio.current_time() >= self._claimed_by
 
     def stop(self) -> None:
         """Claim no more; `claim_forever` ends after the claim in flight."""
@@ -253,6 +257,7 @@ class Claimer:
         except UnavailableError:
             # It may have been done all the same. The listener looks again as soon as it is back.
             self.doubt(token)
+            self._claimed_by = self._doubtful[token]
             return
         except StatementError as error:
             self._walks.need_whole()
