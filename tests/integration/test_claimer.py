@@ -439,6 +439,28 @@ async def test_who_comes_last_in_a_round_gets_no_more_than_others(
     assert len(counts) == tenants
 
 
+async def test_a_tenant_alone_in_a_queue_gets_no_more_than_those_who_share_another(
+    database_url: str,
+) -> None:
+    turns = 20
+    async with (
+        connect(database_url) as conn,
+        _at_work(database_url, _Noted, room=14, slots=14) as (desk, _),
+    ):
+        tenants = sorted([await add_user(conn, f"tenant {n}") for n in range(41)])
+        for tenant in tenants[:-1]:
+            await add_jobs(conn, tenant, 5 * turns)
+        await add_jobs(conn, tenants[-1], 5 * turns, queue="other")
+        desk.claimer.serves("other")
+        desk.claimer.look()
+        await desk.leased(100)  # the first rounds tell how many there are
+        told = len(desk.leases)
+        leases = (await desk.leased(told + 41 * turns))[told : told + 41 * turns]
+
+    counts = Counter([lease.user_id for lease in leases])
+    assert max(counts.values()) < 2 * turns
+
+
 async def test_who_hears_nothing_looks_at_everything_with_each_poll(database_url: str) -> None:
     async with (
         connect(database_url) as conn,

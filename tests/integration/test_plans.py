@@ -73,7 +73,7 @@ def _calls(worker: str) -> dict[str, Hot]:
     nil = "'00000000-0000-0000-0000-000000000000'"
     return {
         "dispatch/claim": Hot(
-            arguments=f"'{{default,mail}}', {nil}, 100, 100, '{worker}', 7, 'poll', 8192",
+            arguments=f"'{{default,mail}}', '{{}}', 100, 100, '{worker}', 7, 'poll', 8192",
             indexes={"jobs_ready", "workers_pkey", "queues_pkey"},
         ),
         "dispatch/claim_plain": Hot(

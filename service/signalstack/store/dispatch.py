@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from signalstack.store.link import Link
     from signalstack.store.outcomes import Ended
 
+_START: Final = b"{}"  # where claim.sql goes on in each queue: nowhere yet
 _CLAIM: Final = Statement("dispatch/claim")
 _CLAIM_PLAIN: Final = Statement("dispatch/claim_plain")
 _CLAIM_NEW: Final = Statement("dispatch/claim_new")
@@ -164,15 +165,16 @@ class Dispatch:
     ) -> Claim:
         """Lease up to `limit` jobs: an even share of each of up to `lanes` lanes past `cursor`.
 
-        A `plain` claim costs half, leaves lanes with limits alone, and looks at ids from `since`
-        on. One that `follows` another costs less still, but when it finds nothing, it does not know
-        of lanes that it left alone. One that is `counted` tells how many dead entries it stepped
-        over. Small payloads come along unless `with_payloads` is False.
+        A `plain` claim costs half, begins at the first lane whatever `cursor` says, leaves lanes
+        with limits alone, and looks at ids from `since` on. One that `follows` another costs less
+        still, but when it finds nothing, it does not know of lanes that it left alone. One that is
+        `counted` tells how many dead entries it stepped over. Small payloads come along unless
+        `with_payloads` is False.
         """
         inline = min(INLINE_BYTES, CLAIM_BYTES // limit) if with_payloads else 0
         parameters = (
             binary.text_array(queues),
-            cursor,
+            NIL if plain or follows else _START if cursor == NIL else cursor,
             binary.pack_int4(limit),
             binary.pack_int4(lanes),
             worker_id.bytes,

@@ -1,8 +1,8 @@
 -- Lease up to $3 waiting jobs of the queues $1, at most an even share from each of up to $4 lanes
--- (a lane is one tenant's part of one queue), walking tenants upwards from $2, so that nobody's
--- flood starves another. The walk skips from lane to lane by the index and never reads a lane to
--- its end; a lane whose jobs all run already takes no share, nor does it keep a claimer going
--- round for nothing.
+-- (a lane is one tenant's part of one queue), walking the tenants of each queue upwards from the
+-- one that $2 names, so that nobody's flood starves another. The walk skips from lane to lane by
+-- the index and never reads a lane to its end; a lane whose jobs all run already takes no share,
+-- nor does it keep a claimer going round for nothing.
 -- Where there is not room for one of each lane, chance says whose turn it is: the token orders the
 -- lanes, and those of shared queues come before or behind all others.
 -- It goes by (queue, user_id) as one: with a condition for each of them the planner may take the
@@ -21,23 +21,28 @@
 -- A payload comes along up to $8 bytes, as it is stored and as text, so that a claim is bounded in
 -- memory: 1e131071 takes 10 bytes there and 131,072 here. Others are read one by one.
 WITH RECURSIVE start AS (
-    SELECT q.queue, coalesce(o.turn, $2::uuid) AS past, NULL::uuid AS last
+    SELECT
+        q.queue,
+        coalesce(
+            o.turn, ($2::text::jsonb ->> q.queue)::uuid, '00000000-0000-0000-0000-000000000000'
+        ) AS past,
+        NULL::uuid AS last
     FROM unnest($1::text[]) AS q (queue)
     LEFT JOIN signalstack.queues AS o
         ON
             q.queue = o.name
             AND o.user_id = '00000000-0000-0000-0000-000000000000'
             AND coalesce(o.concurrency, o.rate_limit) IS NOT NULL
-    WHERE o.name IS NULL OR $2::uuid = '00000000-0000-0000-0000-000000000000'
+    WHERE o.name IS NULL OR $2::text = '{}'
     UNION ALL
-    SELECT o.name, $2::uuid, o.turn
+    SELECT o.name, '00000000-0000-0000-0000-000000000000'::uuid, o.turn
     FROM signalstack.queues AS o
     WHERE
         o.user_id = '00000000-0000-0000-0000-000000000000'
         AND o.name = any($1::text[])
         AND coalesce(o.concurrency, o.rate_limit) IS NOT NULL
         AND o.turn IS NOT NULL
-        AND $2::uuid = '00000000-0000-0000-0000-000000000000'
+        AND $2::text = '{}'
 ),
 
 walk AS (
@@ -131,17 +136,16 @@ share AS MATERIALIZED (
     SELECT
         (SELECT count(*) FROM walked)::integer AS lanes,
         ceil($3::integer / greatest(count(*), 1)::double precision)::integer AS jobs,
-        -- Where the next walk goes on when this one was cut short: nobody is passed over.
+        -- Where the next walk goes on in each queue when this one was cut short: nobody is passed
+        -- over, and nobody visited twice because another queue has more lanes.
         (
-            SELECT last.user_id
+            SELECT $2::text::jsonb || jsonb_object_agg(last.queue, last.user_id)
             FROM (
-                SELECT DISTINCT ON (l.queue) l.user_id
+                SELECT DISTINCT ON (l.queue) l.queue, l.user_id
                 FROM walked AS l
                 ORDER BY l.queue, l.user_id DESC
             ) AS last
-            ORDER BY last.user_id
-            LIMIT 1
-        ) AS cursor
+        )::varchar AS cursor
     FROM lane
 ),
 
