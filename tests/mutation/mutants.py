@@ -538,7 +538,7 @@ MUTANTS: Final = (
     Mutant(
         name="the walk of a shared queue that begins behind the last turn",
         file=_CLAIM,
-        edits=(("            o.turn, ($2", "            ($2"),),
+        edits=(("            o.turn,\n", ""),),
         test=f"{_DISPATCH}::test_everyone_in_a_shared_queue_has_a_turn_before_anyone_has_two",
     ),
     Mutant(

@@ -23,8 +23,11 @@
 WITH RECURSIVE start AS (
     SELECT
         q.queue,
+        -- In a SELECT of its own it is read once, and not again for each of a thousand queues.
         coalesce(
-            o.turn, ($2::text::jsonb ->> q.queue)::uuid, '00000000-0000-0000-0000-000000000000'
+            o.turn,
+            ((SELECT $2::text::jsonb) ->> q.queue)::uuid,
+            '00000000-0000-0000-0000-000000000000'
         ) AS past,
         NULL::uuid AS last
     FROM unnest($1::text[]) AS q (queue)
