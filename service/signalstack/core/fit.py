@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from contextlib import suppress
 from enum import Enum
 from functools import lru_cache
 from types import UnionType
@@ -52,11 +51,12 @@ def _convert(value: object, into: Any) -> Any:
     What that refuses is read as a worker reads it: only from JSON are keys numbers, and there is
     `msgspec.Raw`.
     """
-    with suppress(msgspec.ValidationError):
+    try:
         if _is_struct(into):
             return msgspec.convert(value, into)
         return msgspec.convert({"value": value}, _box(into)).value
-    return msgspec.json.decode(msgspec.json.encode(value), type=into)
+    except msgspec.ValidationError:
+        return msgspec.json.decode(msgspec.json.encode(value), type=into)
 
 
 def _is_struct(into: Any) -> bool:
