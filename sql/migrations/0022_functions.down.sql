@@ -1,15 +1,2 @@
-DO $$
-DECLARE
-    called regprocedure;
-BEGIN
-    FOR called IN
-        SELECT p.oid
-        FROM pg_proc AS p
-        WHERE p.pronamespace = 'signalstack'::regnamespace AND NOT p.prosecdef
-    LOOP
-        EXECUTE format(
-            'REVOKE EXECUTE ON FUNCTION %s FROM signalstack_tenant, signalstack_service', called
-        );
-    END LOOP;
-END
-$$;
+REVOKE EXECUTE ON ALL FUNCTIONS IN SCHEMA signalstack FROM signalstack_tenant, signalstack_service;
+GRANT EXECUTE ON FUNCTION signalstack.take_invitation TO signalstack_service;
